@@ -1,0 +1,113 @@
+"""edgebuild.toml and the defaults, merged with the environment and the options into `Settings`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from edgebuild.core.settings import MetricKind, Settings
+from edgebuild.decode import closest, decode
+from edgebuild.errors import UsageError
+from edgebuild.layering import Layer, Layered, Tree, overlay
+
+FILE_NAME = "edgebuild.toml"
+OPTIONS = "options"
+ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
+    "EDGEBUILD_MODEL": ("model", "path"),
+    "EDGEBUILD_DATA": ("data", "path"),
+    "EDGEBUILD_OUT": ("build", "out"),
+    "EDGEBUILD_TARGETS": ("build", "targets"),
+}
+# Settings that name files: in edgebuild.toml they are relative to its folder.
+_PATHS = (("model", "path"), ("data", "path"), ("build", "out"))
+_DEFAULTS = Path(__file__).parent / "defaults.toml"
+
+
+class Configuration(NamedTuple):
+    """The settings, where each came from, and the layers above the profiles for their own tables."""
+
+    settings: Settings
+    layered: Layered
+    layers: tuple[Layer, ...]
+    file: Path | None
+
+    def over_profile(self, target: str) -> list[Layer]:
+        """What edgebuild.toml, the environment and the options lay over one profile."""
+        over: list[Layer] = []
+        for layer in self.layers:
+            if budgets := layer.values.get("budgets"):
+                over.append(Layer(layer.origin, {"budgets": budgets}))
+            targets = layer.values.get("targets")
+            own = targets.get(target) if isinstance(targets, Mapping) else None
+            if isinstance(own, Mapping):
+                over.append(Layer(layer.origin, own))
+            if quantize := layer.values.get("quantize"):
+                over.append(Layer(layer.origin, {"passes": {"quantize": {"scheme": quantize}}}))
+        return over
+
+
+def load(options: Tree, environment: Mapping[str, str], *, file: Path | None = None) -> Configuration:
+    """Merge all sources: options over environment over edgebuild.toml over defaults.
+
+    Args:
+        options: settings given on the command line, shaped like edgebuild.toml.
+        environment: where EDGEBUILD_* variables are looked up.
+        file: the configuration to read; None for ./edgebuild.toml where there is one.
+
+    Raises:
+        UsageError: a file that is absent or is no TOML, an unknown key, or a value that cannot be read.
+    """
+    found = file or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
+    layers = [Layer("default", _read(_DEFAULTS))]
+    if found is not None:
+        layers.append(Layer(str(found), _rooted(_read(found), found.parent)))
+    layers += _environment_layers(environment)
+    layers.append(Layer(OPTIONS, options))
+    own = [Layer(layer.origin, {k: v for k, v in layer.values.items() if k != "quantize"}) for layer in layers]
+    layered = overlay(own)
+    settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
+    _check_metric(settings)
+    return Configuration(settings, layered, tuple(layers[1:]), found)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", remedy="Name another file with --config.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read", str(error), "It must be a TOML file in UTF-8.") from None
+
+
+def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
+    for table, key in _PATHS:
+        inner = values.get(table)
+        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key] and not is_callable(inner[key]):
+            inner[key] = str(folder / inner[key])
+    return values
+
+
+def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
+    layers = []
+    for variable, (table, key) in ENVIRONMENT.items():
+        if text := environment.get(variable):
+            value: object = [name.strip() for name in text.split(",")] if key == "targets" else text
+            layers.append(Layer(variable, {table: {key: value}}))
+    return layers
+
+
+def is_callable(path: str) -> bool:
+    """Whether a path names a function (module:callable) rather than a file; a Windows drive letter is a file."""
+    module, colon, function = path.partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _check_metric(settings: Settings) -> None:
+    name = settings.metric.name
+    if name not in set(MetricKind) and not is_callable(name):
+        raise UsageError(
+            f'no metric is called "{name}"{closest(name, MetricKind)}',
+            f"There are: {', '.join(MetricKind)}, and any module:callable.",
+        )

@@ -1,0 +1,70 @@
+"""Budgets: the promises that gate a release."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Subject(StrEnum):
+    """What a budget limits, and under which name its measurement is recorded."""
+
+    SIZE = "size"
+    GZIP_SIZE = "gzip_size"
+    ACCURACY = "accuracy"
+    ACCURACY_DROP = "accuracy_drop"
+    LATENCY = "latency"
+    PEAK_MEMORY = "peak_memory"
+    ACTIVATIONS = "activations"
+
+    @property
+    def unit(self) -> Unit:
+        """The unit its figures have, where the metric does not say otherwise."""
+        return UNITS[self]
+
+
+class Unit(StrEnum):
+    """Units of recorded figures; `share` is a fraction of one, `number` is in the data's own unit."""
+
+    BYTES = "bytes"
+    SECONDS = "s"
+    SHARE = "share"
+    NUMBER = "number"
+
+
+UNITS = {
+    Subject.SIZE: Unit.BYTES,
+    Subject.GZIP_SIZE: Unit.BYTES,
+    Subject.ACCURACY: Unit.SHARE,
+    Subject.ACCURACY_DROP: Unit.SHARE,
+    Subject.LATENCY: Unit.SECONDS,
+    Subject.PEAK_MEMORY: Unit.BYTES,
+    Subject.ACTIVATIONS: Unit.BYTES,
+}
+
+
+class Level(StrEnum):
+    """What a broken budget does: end the release, or be said."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit on one subject.
+
+    Attributes:
+        limit: the largest value allowed (the smallest, for a score where more is better), in `unit`.
+        headroom: the share of the limit that should stay free; a kept limit with less left is a warning.
+        on: the place that the figure must come from, for subjects that depend on one.
+        origin: who asked for it: a profile's file, edgebuild.toml, an option.
+    """
+
+    subject: Subject
+    limit: float
+    unit: Unit
+    level: Level = Level.ERROR
+    headroom: float = 0.0
+    on: str | None = None
+    origin: str = ""

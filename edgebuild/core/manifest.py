@@ -1,0 +1,77 @@
+"""Manifest: all that is known of one build, as `manifest.json` beside the artifact keeps it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgebuild.core.measurement import Measurement
+from edgebuild.core.model import ArtifactSpec, ModelSpec
+from edgebuild.core.plan import Plan, Source
+from edgebuild.core.verdict import Verdict
+
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that ships; `path` is relative to the manifest, sizes are bytes (gzip at level 9, no name, no time)."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    size_gzip_bytes: int
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """The score of the float network (`baseline`) and of the artifact on the same `samples`; None where not scored."""
+
+    metric: str
+    baseline: float
+    artifact: float
+    samples: int
+    lower_is_better: bool
+    unit: str
+
+
+class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The data as they were used: how many samples each split had, the digests of the splits, and their labels."""
+
+    source: Source
+    train_samples: int
+    calibration_samples: int
+    evaluation_samples: int
+    calibration_sha256: str
+    evaluation_sha256: str
+    labels: tuple[str, ...] = ()
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the build was made from."""
+
+    model: Source
+    network: ModelSpec
+    data: DataRecord | None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One build for one target.
+
+    Attributes:
+        network: the artifact as it was read back: tensors, operators, versions.
+        toolchain: versions of the packages that made the artifact.
+        notes: what was decided for the user and said aloud.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    edgebuild: str
+    name: str
+    target: str
+    artifact: Artifact
+    accuracy: Accuracy | None
+    measurements: tuple[Measurement, ...]
+    verdict: Verdict
+    plan: Plan
+    network: ArtifactSpec
+    toolchain: dict[str, str]
+    inputs: Inputs
+    notes: tuple[str, ...] = ()

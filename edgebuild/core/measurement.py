@@ -1,0 +1,44 @@
+"""Measurement: a figure that knows how it was come by."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from edgebuild.core.budget import Subject, Unit
+
+
+class Mode(StrEnum):
+    """How a figure was come by."""
+
+    MEASURED = "measured"
+    EMULATED = "emulated"
+    ESTIMATED = "estimated"
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of one artifact.
+
+    Attributes:
+        value: the figure in `unit`; the median where there are samples.
+        samples: raw samples in the order they were taken, in `unit`.
+        statistics: derived from the samples: "median", "p90", "min", "max".
+        where: the place it was measured ("host"), or "file" for a property of the file alone.
+        machine: what that place is, for people.
+        kernels: the kernels that ran, or empty where none did.
+        settings: what a repetition needs to know: threads, warm-up runs, samples scored.
+        versions: the packages that the figure depends on.
+    """
+
+    subject: Subject
+    value: float
+    unit: Unit
+    mode: Mode
+    where: str
+    machine: str = ""
+    kernels: str = ""
+    samples: tuple[float, ...] = ()
+    statistics: dict[str, float] = {}
+    settings: dict[str, int] = {}
+    versions: dict[str, str] = {}

@@ -1,0 +1,58 @@
+"""What a network looks like from outside: its tensors, and the operators of an artifact made of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """An input or output. `shape` includes the batch; -1 is a dimension left open.
+
+    `scale` and `zero_point` map stored integers to real values: real = scale * (stored - zero_point); a scale of 0
+    means that the tensor is not quantized.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A loaded network: `layers` are the names by which its user knows its parts."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layers: tuple[str, ...]
+    parameters: int
+    framework: str
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator of an artifact.
+
+    Attributes:
+        name: its BuiltinOperator name, or "CUSTOM:name" / "FLEX:name".
+        tensor: the name of its first output, in which the converter keeps the layers it came from.
+        dtypes: the element types of its data inputs and outputs.
+        runtime: the oldest TensorFlow Lite runtime that knows this version; empty where that is not published.
+        dynamic: whether a tensor of it has a shape that is known only as it runs.
+    """
+
+    name: str
+    version: int
+    tensor: str
+    dtypes: tuple[str, ...]
+    runtime: str
+    dynamic: bool = False
+
+
+class ArtifactSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read back from a .tflite file. `activations_bytes`: live tensors at the worst moment, see reader."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[Operator, ...]
+    signatures: tuple[str, ...]
+    activations_bytes: int

@@ -1,0 +1,55 @@
+"""Plan: what will be done for one target. Pure data; `--dry-run` prints it and the manifest keeps it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgebuild.core.budget import Budget
+from edgebuild.core.passes import Pass
+from edgebuild.core.settings import BenchSettings, Metric, Preprocess
+from edgebuild.core.target import Kernels, Operators, Runtime
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a network or its data come from.
+
+    Attributes:
+        kind: "file", "folder", "callable" or "example".
+        path: as the user wrote it.
+        sha256: of the contents; empty for a callable, whose result is hashed as the build runs.
+    """
+
+    kind: str
+    path: str
+    sha256: str
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """How the data are divided where the user did not do so."""
+
+    calibration_samples: int
+    evaluation_share: float
+    seed: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The ordered passes for one target, with everything that decides their result.
+
+    `deferred` are passes that the profile names and this version does not apply.
+    """
+
+    target: str
+    name: str
+    model: Source
+    data: Source | None
+    allow_code: bool
+    preprocess: Preprocess
+    split: Split
+    passes: tuple[Pass, ...]
+    deferred: tuple[Pass, ...]
+    runtime: Runtime
+    operators: Operators
+    kernels: Kernels
+    metric: Metric
+    bench: BenchSettings
+    budgets: tuple[Budget, ...]

@@ -1,0 +1,129 @@
+"""Settings: what edgebuild.toml, the environment and the options say, merged and read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from edgebuild.units import parse_bytes, parse_number, parse_seconds, parse_share
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of edgebuild.toml."""
+
+
+class MetricKind(StrEnum):
+    """The scores that are built in; anything else is a module:callable."""
+
+    ACCURACY = "accuracy"
+    TOP_K = "top-k"
+    AUC = "auc"
+    MSE = "mse"
+    MAE = "mae"
+
+
+class Metric(_Table, kw_only=True):
+    """How an artifact is scored on the evaluation split.
+
+    Attributes:
+        name: a MetricKind, or "module:callable" taking (outputs, y) arrays and returning a number.
+        k: how many answers count, for top-k.
+        output: which output of the network is scored, by position.
+        lower_is_better: the direction of a callable's score; the built-in ones know theirs.
+    """
+
+    name: str
+    k: int
+    output: int
+    lower_is_better: bool
+
+    @property
+    def less_is_more(self) -> bool:
+        """Whether a smaller score is the better one."""
+        return self.name in (MetricKind.MSE, MetricKind.MAE) or (":" in self.name and self.lower_is_better)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the score is a fraction of one, written with %; a callable's may be either."""
+        return self.name in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC)
+
+    @property
+    def label(self) -> str:
+        """The name for people: "top-5" rather than "top-k"."""
+        return f"top-{self.k}" if self.name == MetricKind.TOP_K else self.name
+
+
+class ModelSettings(_Table, kw_only=True):
+    """`[model]`: `path` is a file, a folder or a module:callable; empty for the embedded example."""
+
+    path: str
+    name: str
+    allow_code: bool
+
+
+class DataSettings(_Table, kw_only=True):
+    """`[data]`: `path` is a .npz, a folder of images by class or a module:callable; empty for none.
+
+    Attributes:
+        calibration_samples: how many are drawn from the train split where no calibration split is given.
+        evaluation_share: the share drawn for evaluation where no evaluation split is given.
+        seed: of every drawing and of training.
+    """
+
+    path: str
+    calibration_samples: int
+    evaluation_share: Annotated[float, parse_share]
+    seed: int
+
+
+class Preprocess(_Table, kw_only=True):
+    """`[preprocess]`: the network is fed (x - mean) * scale; a list has one entry for each channel (last axis)."""
+
+    scale: Annotated[float, parse_number] | tuple[float, ...]
+    mean: Annotated[float, parse_number] | tuple[float, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves the data as they are."""
+        return self.scale == 1.0 and self.mean == 0.0
+
+
+class BuildSettings(_Table, kw_only=True):
+    """`[build]`: the targets by name or by path of a TOML file, and the folder that artifacts are left in."""
+
+    targets: tuple[str, ...]
+    out: str
+    measure_again: bool
+
+
+class BenchSettings(_Table, kw_only=True):
+    """`[bench]`: how latency is measured."""
+
+    warmup_runs: int
+    runs: int
+    threads: int
+
+
+class Limits(_Table, kw_only=True):
+    """`[limits]`: what one step may take; `run_*` are for a child that interprets an artifact. Bytes and seconds."""
+
+    step_time: Annotated[float, parse_seconds]
+    step_memory: Annotated[int, parse_bytes]
+    run_time: Annotated[float, parse_seconds]
+    run_memory: Annotated[int, parse_bytes]
+
+
+class Settings(_Table, kw_only=True):
+    """Everything a build is asked for. `budgets` and `targets` are kept as written, to be laid over the profiles."""
+
+    model: ModelSettings
+    data: DataSettings
+    preprocess: Preprocess
+    metric: Metric
+    build: BuildSettings
+    bench: BenchSettings
+    limits: Limits
+    budgets: dict[str, object]
+    targets: dict[str, dict[str, object]]

@@ -1,0 +1,103 @@
+"""Target: what a device is, what is done for it, and what it promises."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from edgebuild.core.budget import Budget
+from edgebuild.core.passes import DType, Scheme
+from edgebuild.units import parse_bytes, parse_share
+
+
+class Kernels(StrEnum):
+    """The kernel families of the LiteRT interpreter; they differ in the last bits of their results."""
+
+    XNNPACK = "xnnpack"
+    BUILTIN = "builtin"
+    REFERENCE = "reference"
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a profile."""
+
+
+class Device(_Table, kw_only=True):
+    """The board behind a profile: facts for its reader."""
+
+    board: str
+    soc: str = ""
+    cpu: str = ""
+    clock: str = ""
+    accelerator: str = ""
+
+
+class Runtime(_Table, kw_only=True):
+    """What will run the artifact.
+
+    Attributes:
+        name: "litert" or "tflm".
+        version: the oldest runtime that must load it, in TensorFlow Lite's numbering; empty where none is declared.
+        kernels: the kernels on the build machine that compute like the target's.
+    """
+
+    name: str
+    version: str = ""
+    kernels: Kernels
+
+
+class InputOutput(_Table, kw_only=True):
+    """Element types of the artifact's inputs and outputs."""
+
+    input: DType
+    output: DType
+
+
+class Operators(_Table, kw_only=True):
+    """Which operators the target runs: `allowed` are names of TFLite's BuiltinOperator, None for every one of them."""
+
+    float: bool
+    allowed: tuple[str, ...] | None = None
+
+
+class Memory(_Table, kw_only=True):
+    """Sizes of the device's memories in bytes; None where the profile does not limit them."""
+
+    flash: Annotated[int, parse_bytes] | None = None
+    ram: Annotated[int, parse_bytes] | None = None
+
+
+class PruneSettings(_Table, kw_only=True):
+    """`[passes.prune]` of a profile."""
+
+    sparsity: Annotated[float, parse_share]
+
+
+class QuantizeSettings(_Table, kw_only=True):
+    """`[passes.quantize]` of a profile."""
+
+    scheme: Scheme
+
+
+class PassTables(_Table, kw_only=True):
+    """The passes a profile asks for, each under its kind."""
+
+    quantize: QuantizeSettings
+    prune: PruneSettings | None = None
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile, read and checked. `sources` names where each figure about a device was read, by dotted path."""
+
+    name: str
+    description: str
+    runtime: Runtime
+    io: InputOutput
+    operators: Operators
+    passes: PassTables
+    memory: Memory = Memory()
+    device: Device | None = None
+    budgets: tuple[Budget, ...] = ()
+    sources: dict[str, str] = {}

@@ -1,0 +1,39 @@
+"""Verdict: what the gate says, and every check it says it from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from edgebuild.core.budget import Budget
+
+
+class Status(StrEnum):
+    """The outcome of a check or of all of them."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One budget held against its figure.
+
+    `value` is None where the figure could not be had. `headroom` is what is left of the limit, in the budget's unit;
+    negative where the limit is broken.
+    """
+
+    budget: Budget
+    status: Status
+    value: float | None
+    headroom: float | None
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The worst of all checks: fail before inconclusive before warn before pass."""
+
+    status: Status
+    checks: tuple[Check, ...]

@@ -1,0 +1,150 @@
+"""Data from a .npz file, a folder of images by class, or what a module:callable returned."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebuild.core.model import TensorSpec
+from edgebuild.data.given import SPLITS, SUFFIXES, Examples, Given, from_arrays
+from edgebuild.errors import UsageError
+
+_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+# Folder names that mean a split rather than a class.
+_FOLDERS = {
+    "train": "train",
+    "calibration": "calibration",
+    "eval": "evaluation",
+    "evaluation": "evaluation",
+    "test": "evaluation",
+    "val": "evaluation",
+    "validation": "evaluation",
+}
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+
+
+def from_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> Given:
+    """Read a .npz file; arrays of Python objects are refused, since unpickling runs code.
+
+    Raises:
+        UsageError: it is no .npz file, is damaged, or its arrays do not fit together.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UsageError(f"{path} is not a .npz file", remedy="Save named arrays with numpy.savez.")
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} cannot be read as a .npz file", str(error), "Save named arrays of numbers with numpy.savez."
+        ) from None
+    return from_arrays(arrays, inputs, path.name)
+
+
+def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str], None]) -> Given:
+    """Read a folder of images by class (CLASS/image) or by split and class (train/CLASS/image).
+
+    Images become uint8 arrays of the network's height, width and channels (1 or 3), resized bilinearly; classes are
+    numbered in the order of their names.
+
+    Raises:
+        UsageError: the network takes no images, a file is no image, or there is none.
+    """
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or -1 in inputs[0].shape[1:]:
+        shapes = ", ".join(str(list(spec.shape)) for spec in inputs)
+        raise UsageError(
+            f"{path} is a folder of images, and the network does not take one image",
+            f"Its input shape is {shapes}; an image is [batch, height, width, 1 or 3].",
+        )
+    folders = sorted(item for item in path.iterdir() if item.is_dir())
+    splits = {_FOLDERS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in _FOLDERS}
+    if not splits or len(splits) < len(folders):
+        splits = {"train": path}
+    labels = sorted({item.name for folder in splits.values() for item in folder.iterdir() if item.is_dir()})
+    examples = {
+        split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
+        for split, folder in splits.items()
+    }
+    return Given(labels=tuple(labels), **examples)
+
+
+def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Given:
+    """Sort what a user's function returned: a mapping of arrays or of tf.data datasets, one dataset, or (x, y).
+
+    Raises:
+        UsageError: it is none of these, or a dataset has no end.
+    """
+    if hasattr(result, "as_numpy_iterator"):
+        return Given(train=_dataset(result, inputs, where))
+    if isinstance(result, tuple) and len(result) == 2:
+        return from_arrays({"x_train": result[0], "y_train": result[1]}, inputs, where)
+    if isinstance(result, Mapping) and result and all(hasattr(v, "as_numpy_iterator") for v in result.values()):
+        names = {alias: split for split, suffixes in SUFFIXES.items() for alias in (split, *suffixes)}
+        unknown = sorted(set(result) - set(names))
+        if unknown:
+            raise UsageError(f"{where}: unknown splits {', '.join(unknown)}", f"Known: {', '.join(SPLITS)}.")
+        return Given(**{names[name]: _dataset(data, inputs, f"{where} {name}") for name, data in result.items()})
+    if isinstance(result, Mapping):
+        return from_arrays({str(name): np.asarray(array) for name, array in result.items()}, inputs, where)
+    raise UsageError(
+        f"{where} returned {type(result).__name__}",
+        remedy="Return a mapping of arrays (x_train, y_train, ...), a pair (x, y), or tf.data datasets.",
+    )
+
+
+def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callable[[str], None]) -> Examples:
+    files = [
+        (index, file)
+        for index, label in enumerate(labels)
+        for file in sorted((folder / label).rglob("*"))
+        if file.suffix.lower() in _IMAGES
+    ]
+    if not files:
+        raise UsageError(f"{folder} holds no images", f"Looked for {', '.join(sorted(_IMAGES))} in a folder a class.")
+    x = np.empty((len(files), *shape[1:]), np.uint8)
+    for row, (_, file) in enumerate(files):
+        x[row] = _image(file, shape)
+        if row % 500 == 499:
+            say(f"{row + 1} of {len(files)} images")
+    return Examples((x,), np.array([index for index, _ in files], np.int64))
+
+
+def _image(file: Path, shape: tuple[int, ...]) -> Any:
+    from PIL import Image, UnidentifiedImageError  # only folders of images need it
+
+    _, height, width, channels = shape
+    try:
+        with Image.open(file) as image:
+            pixels = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{file} is not a readable image", str(error), "Remove or repair it.") from None
+    return np.asarray(pixels, np.uint8).reshape(shape[1:])
+
+
+def _dataset(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Examples:
+    if int(dataset.cardinality()) == _INFINITE:
+        raise UsageError(f"{where}: the dataset has no end", remedy="Take a number of elements: dataset.take(1000).")
+    rows = list(_elements(dataset, inputs, where))
+    if not rows:
+        raise UsageError(f"{where}: the dataset is empty")
+    x = tuple(np.concatenate([row[0][position] for row in rows]) for position in range(len(inputs)))
+    ys = [row[1] for row in rows if row[1] is not None]
+    return Examples(x, np.concatenate(ys) if len(ys) == len(rows) else None)
+
+
+def _elements(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Iterator[tuple[list[Any], Any]]:
+    """Every element as batches: the arrays of all inputs, and the answers or None."""
+    for element in dataset.as_numpy_iterator():
+        x, y = element[:2] if isinstance(element, tuple) and len(element) >= 2 else (element, None)
+        if isinstance(x, Mapping):
+            x = [x[spec.name] for spec in inputs]
+        x = [np.asarray(part) for part in (x if isinstance(x, list | tuple) else (x,))]
+        if len(x) != len(inputs):
+            raise UsageError(f"{where}: its elements hold {len(x)} inputs, the network has {len(inputs)}")
+        if x[0].ndim < len(inputs[0].shape):
+            x, y = [part[np.newaxis] for part in x], None if y is None else np.asarray(y)[np.newaxis]
+        yield x, y

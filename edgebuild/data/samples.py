@@ -1,0 +1,71 @@
+"""Splits on disk, and the feeding of networks from them with the declared preprocessing applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebuild import hashing
+from edgebuild.core.settings import Preprocess
+from edgebuild.data.given import Array, Examples
+
+_ANSWERS = "y.npy"
+
+
+class Samples:
+    """One split, kept in memory-mapped files so that large data need little memory.
+
+    Args:
+        folder: where `save` put it.
+        preprocess: what is done to the samples of float inputs as they are fed.
+    """
+
+    def __init__(self, folder: Path, preprocess: Preprocess) -> None:
+        files = sorted(folder.glob("x*.npy"))
+        self._x: list[Array] = [np.load(file, mmap_mode="r") for file in files]
+        answers = folder / _ANSWERS
+        self.y: Array | None = np.load(answers, mmap_mode="r") if answers.is_file() else None
+        self._preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self._x[0])
+
+    def batch(self, start: int, stop: int, dtypes: list[np.dtype[np.generic]]) -> list[Array]:
+        """Samples start to stop, preprocessed: one array for each input, of the given dtypes.
+
+        Integer inputs (token numbers, say) are cast and not scaled.
+        """
+        parts = zip(self._x, dtypes, strict=True)
+        return [_prepare(array[start:stop], dtype, self._preprocess) for array, dtype in parts]
+
+    def batches(self, size: int, dtypes: list[np.dtype[np.generic]]) -> Iterator[list[Array]]:
+        """All samples in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(start, start + size, dtypes)
+
+
+def save(examples: Examples, folder: Path) -> str:
+    """Write a split into a new folder and return the digest of its contents (types, shapes and values)."""
+    folder.mkdir()
+    digests = []
+    for position, array in enumerate(examples.x):
+        digests.append(_save(array, folder / f"x{position:03}.npy"))
+    if examples.y is not None:
+        digests.append(_save(examples.y, folder / _ANSWERS))
+    return hashing.of_data(digests)
+
+
+def _save(array: Array, path: Path) -> str:
+    np.save(path, np.ascontiguousarray(array))
+    return hashing.of_file(path)
+
+
+def _prepare(array: Array, dtype: np.dtype[np.generic], preprocess: Preprocess) -> Array:
+    if dtype.kind != "f" or preprocess.is_identity:
+        return np.ascontiguousarray(array, dtype)
+    mean: npt.NDArray[np.float32] = np.asarray(preprocess.mean, np.float32)
+    scale: npt.NDArray[np.float32] = np.asarray(preprocess.scale, np.float32)
+    return np.ascontiguousarray((array.astype(np.float32) - mean) * scale, dtype)

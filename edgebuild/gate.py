@@ -1,0 +1,57 @@
+"""The gate: budgets held against measurements. Pure, so that `build` and `check` judge alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgebuild.core.budget import Budget, Level, Subject
+from edgebuild.core.measurement import Measurement
+from edgebuild.core.verdict import Check, Status, Verdict
+
+_WORST_FIRST = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
+
+
+def judge(budgets: Iterable[Budget], measurements: Sequence[Measurement], *, lower_is_better: bool) -> Verdict:
+    """Hold each budget against its figure.
+
+    Args:
+        budgets: the limits.
+        measurements: the figures there are; a budget without one is inconclusive.
+        lower_is_better: the direction of the accuracy metric, whose limit is a minimum unless it is true.
+    """
+    checks = tuple(_check(budget, measurements, lower_is_better) for budget in budgets)
+    return Verdict(status=worst(check.status for check in checks), checks=checks)
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The worst of some outcomes: fail, inconclusive, warn, pass; pass where there is none."""
+    found = set(statuses)
+    return next((status for status in _WORST_FIRST if status in found), Status.PASS)
+
+
+def _check(budget: Budget, measurements: Sequence[Measurement], lower_is_better: bool) -> Check:
+    found = [
+        measurement
+        for measurement in measurements
+        if measurement.subject == budget.subject and budget.on in (None, measurement.where)
+    ]
+    if not found:
+        reason = f"no figure for {budget.subject}" + (f" on {budget.on}" if budget.on else "")
+        status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
+        return Check(budget=budget, status=status, value=None, headroom=None, reason=reason)
+    value = found[0].value
+    if value != value:  # NaN compares with nothing
+        status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
+        return Check(budget=budget, status=status, value=None, headroom=None, reason="the figure is not a number")
+    is_minimum = budget.subject == Subject.ACCURACY and not lower_is_better
+    headroom = value - budget.limit if is_minimum else budget.limit - value
+    # A drop is a difference of two floats: equal to the limit on paper must not fail on the last bit.
+    kept = headroom >= -1e-9 * max(1.0, abs(budget.limit))
+    if not kept:
+        status = Status.FAIL if budget.level == Level.ERROR else Status.WARN
+        reason = "below the limit" if is_minimum else "over the limit"
+    elif headroom < budget.headroom * budget.limit:
+        status, reason = Status.WARN, "kept, with less headroom than asked for"
+    else:
+        status, reason = Status.PASS, "kept"
+    return Check(budget=budget, status=status, value=value, headroom=headroom, reason=reason)

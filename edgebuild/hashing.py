@@ -1,0 +1,37 @@
+"""SHA-256 over files, folders and plain data. Digests are hexadecimal and never shortened where they identify."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+
+def of_bytes(data: bytes) -> str:
+    """The digest of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """The digest of a file's contents; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_tree(path: Path) -> str:
+    """The digest of a file, or of a folder's relative names and contents in sorted order; raises OSError."""
+    if path.is_file():
+        return of_file(path)
+    return of_files(path, sorted(item for item in path.rglob("*") if item.is_file()))
+
+
+def of_files(root: Path, files: Iterable[Path]) -> str:
+    """The digest of the given files' names relative to `root` and of their contents; raises OSError."""
+    return of_data([[file.relative_to(root).as_posix(), of_file(file)] for file in files])
+
+
+def of_data(data: object) -> str:
+    """The digest of plain data or frozen structs, whatever the order of their mappings' keys."""
+    return of_bytes(msgspec.json.encode(data, order="deterministic"))

@@ -1,0 +1,125 @@
+"""Scores of a network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from edgebuild.core.settings import Metric, MetricKind
+from edgebuild.data.given import Array
+from edgebuild.errors import StepError, UsageError
+
+
+def score(outputs: Array, y: Array, metric: Metric) -> float:
+    """Score real-valued outputs against the answers.
+
+    Args:
+        outputs: [samples, ...], dequantized.
+        y: [samples] class numbers or [samples, classes] one-hot for accuracy, top-k and AUC; for MSE and MAE as many
+            values as `outputs`; for a callable whatever it takes.
+        metric: which score.
+
+    Raises:
+        UsageError: the answers do not fit the outputs or the metric, or the callable cannot be found.
+        StepError: the callable failed, or returned no number.
+    """
+    built_in = _BUILT_IN.get(metric.name)
+    if built_in is not None:
+        return float(built_in(outputs, y, metric))
+    function = load_callable(metric.name)
+    try:
+        return float(function(outputs, y))
+    except Exception as error:
+        raise StepError(f"the metric {metric.name} failed", f"{type(error).__name__}: {error}") from None
+
+
+def load_callable(path: str) -> Callable[..., Any]:
+    """The function that module:callable names.
+
+    Raises:
+        UsageError: the module cannot be imported or has no such function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"{path} cannot be loaded", str(error), "Modules are looked up in the working folder and in the environment."
+        ) from None
+    except Exception as error:
+        raise StepError(f"importing {module} failed", f"{type(error).__name__}: {error}") from None
+    if not callable(function):
+        raise UsageError(f"{path} is not callable")
+    return function  # type: ignore[no-any-return]
+
+
+def _accuracy(outputs: Array, y: Array, metric: Metric) -> float:
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        return float(np.mean((outputs[:, 0] > 0.5) == (y.reshape(len(y)) > 0.5)))
+    return float(np.mean(outputs.argmax(axis=-1) == _classes(outputs, y)))
+
+
+def _top_k(outputs: Array, y: Array, metric: Metric) -> float:
+    best = np.argsort(-outputs, axis=-1, kind="stable")[..., : metric.k]
+    return float(np.mean((best == _classes(outputs, y)[..., np.newaxis]).any(axis=-1)))
+
+
+def _auc(outputs: Array, y: Array, metric: Metric) -> float:
+    from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
+
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        return float(roc_auc_score(y.reshape(len(y)) > 0.5, outputs[:, 0]))
+    classes = _classes(outputs, y)
+    if outputs.shape[-1] == 2:
+        return float(roc_auc_score(classes == 1, outputs[:, 1]))
+    # Quantized probabilities do not add up to one exactly; the score depends on their order within a column only.
+    columns = [k for k in range(outputs.shape[-1]) if 0 < np.count_nonzero(classes == k) < len(classes)]
+    return float(np.mean([roc_auc_score(classes == k, outputs[:, k]) for k in columns]))
+
+
+def _mse(outputs: Array, y: Array, metric: Metric) -> float:
+    return float(np.mean(np.square(_residuals(outputs, y))))
+
+
+def _mae(outputs: Array, y: Array, metric: Metric) -> float:
+    return float(np.mean(np.abs(_residuals(outputs, y))))
+
+
+_BUILT_IN: dict[str, Callable[[Array, Array, Metric], float]] = {
+    MetricKind.ACCURACY: _accuracy,
+    MetricKind.TOP_K: _top_k,
+    MetricKind.AUC: _auc,
+    MetricKind.MSE: _mse,
+    MetricKind.MAE: _mae,
+}
+
+
+def _classes(outputs: Array, y: Array) -> Array:
+    """The class numbers of the answers, which may be one-hot or have a trailing axis of 1; [..] like outputs[.., c]."""
+    wanted = outputs.shape[:-1]
+    if y.shape == outputs.shape and outputs.shape[-1] > 1:
+        return y.argmax(axis=-1)
+    if y.size != np.prod(wanted):
+        raise UsageError(
+            f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
+            remedy="Give class numbers [samples] or one-hot rows [samples, classes], or choose another metric.",
+        )
+    classes = y.reshape(wanted)
+    if len(classes) and not 0 <= classes.min() <= classes.max() < outputs.shape[-1]:
+        raise UsageError(
+            f"the answers name classes from {classes.min()} to {classes.max()}, "
+            f"the network has {outputs.shape[-1]} outputs (0 to {outputs.shape[-1] - 1})"
+        )
+    return classes
+
+
+def _residuals(outputs: Array, y: Array) -> Array:
+    if y.size != outputs.size:
+        raise UsageError(
+            f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
+            remedy="Give as many answers as the network has outputs.",
+        )
+    return outputs.astype(np.float64) - y.reshape(outputs.shape).astype(np.float64)

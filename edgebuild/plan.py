@@ -1,0 +1,80 @@
+"""From a target and the settings to a plan. Pure: what is needed of files is handed in as digests."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from edgebuild.core.passes import Pass, Prune, Quantize, Scheme
+from edgebuild.core.plan import Plan, Source, Split
+from edgebuild.core.settings import Settings
+from edgebuild.core.target import Target
+from edgebuild.errors import UsageError
+
+EXAMPLE_NAME = "digits"
+# Names that say nothing about the network: the folder around them does.
+_GENERIC_STEMS = frozenset({"saved_model", "model", "savedmodel"})
+
+
+def plan(target: Target, settings: Settings, model: Source, data: Source | None) -> Plan:
+    """What will be done for one target.
+
+    Raises:
+        UsageError: the request cannot work, whatever the network is: calibration without data.
+    """
+    quantize = Quantize(
+        scheme=target.passes.quantize.scheme,
+        input=target.io.input,
+        output=target.io.output,
+        float_fallback=target.operators.float,
+    )
+    _require_data(target, quantize.scheme, data)
+    return Plan(
+        target=target.name,
+        name=settings.model.name or default_name(model),
+        model=model,
+        data=data,
+        allow_code=settings.model.allow_code,
+        preprocess=settings.preprocess,
+        split=Split(
+            calibration_samples=settings.data.calibration_samples,
+            evaluation_share=settings.data.evaluation_share,
+            seed=settings.data.seed,
+        ),
+        passes=(quantize,),
+        deferred=_deferred(target),
+        runtime=target.runtime,
+        operators=target.operators,
+        kernels=target.runtime.kernels,
+        metric=settings.metric,
+        bench=settings.bench,
+        budgets=target.budgets,
+    )
+
+
+def default_name(model: Source) -> str:
+    """The artifact's name: the model's file name without its ending, or its folder's where that says nothing."""
+    if model.kind == "example":
+        return EXAMPLE_NAME
+    if model.kind == "callable":
+        return model.path.rpartition(":")[2]
+    path = PurePath(model.path)
+    if path.stem.lower() in _GENERIC_STEMS and path.parent.name not in ("", ".", ".."):
+        return path.parent.name
+    return path.stem
+
+
+def _deferred(target: Target) -> tuple[Pass, ...]:
+    prune = target.passes.prune
+    return (Prune(sparsity=prune.sparsity),) if prune is not None and prune.sparsity > 0 else ()
+
+
+def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:
+    if data is not None:
+        return
+    if scheme.needs_calibration:
+        raise UsageError(
+            f"{target.name} quantizes to {scheme}, and there are no data to calibrate with",
+            "Activation ranges are chosen from representative samples.",
+            "Name data (--data FILE.npz), or choose a quantization that needs none (--quantize dynamic or float16).",
+        )
+

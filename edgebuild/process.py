@@ -1,0 +1,192 @@
+"""Child processes with limits: where interpreters run, TensorFlow lives and untrusted files are opened.
+
+A child answers jobs one after another over two pipes, a JSON line each way, so that TensorFlow is imported once for
+all that a build asks of it. Whatever the child or its libraries print goes to a log. `edgebuild.child` is the other end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+import msgspec
+
+from edgebuild.errors import BY_EXIT_CODE, StepError
+from edgebuild.units import format_bytes, format_seconds
+
+# How often memory and time are looked at while a job runs.
+_POLL_S = 0.05
+_LOG_LINES = 6
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); from importlib import import_module;"
+    "from edgebuild.child import serve; serve(import_module(sys.argv[2]).JOBS, *map(int, sys.argv[3:5]), sys.argv[5:])"
+)
+_ROOT = str(Path(__file__).parent.parent)
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "PYTHONWARNINGS": "ignore", "PYTHONUTF8": "1"}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one job may take: wall seconds, and resident bytes of its process."""
+
+    time_s: float
+    memory_bytes: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line from the child: progress, the result, an expected failure, or the traceback of a bug."""
+
+    progress: str | None = None
+    result: msgspec.Raw | None = None
+    failure: tuple[int, str, str, str] | None = None
+    bug: str | None = None
+
+
+class ChildBug(Exception):
+    """A child raised what no step expects; the text is its traceback."""
+
+
+class ChildDiedError(StepError):
+    """The child's process ended, or was ended, within a job."""
+
+
+class Child:
+    """One child process, started at its first job and ended by `close`.
+
+    Args:
+        module: the module whose table JOBS names the jobs, as "package.module".
+        purpose: what it does, for messages: "the converter".
+        log: the file that takes what it prints.
+        code: folders where modules of the user are looked up, after everything else.
+    """
+
+    def __init__(self, module: str, purpose: str, log: Path, code: tuple[str, ...] = ()) -> None:
+        self._module = module
+        self._purpose = purpose
+        self._log = log
+        self._code = code
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests = -1
+        self._answers = -1
+        self._pending = b""
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def call(self, name: str, job: msgspec.Struct, limits: Limits, progress: Callable[[str], None]) -> bytes:
+        """Run one job and return its result as JSON.
+
+        Raises:
+            EdgebuildError: the job failed as the child foresaw it.
+            ChildDiedError: the process crashed, or was ended for breaking its limits.
+            ChildBug: the job raised something unforeseen.
+        """
+        if self._process is None:
+            self._start()
+        line = msgspec.json.encode([name, job]) + b"\n"
+        try:
+            _write_all(self._requests, line)
+        except BrokenPipeError:
+            self._died(None)
+        for answer in self._read_answers(limits):
+            if answer.progress is not None:
+                progress(answer.progress)
+            elif answer.failure is not None:
+                code, what, why, remedy = answer.failure
+                raise BY_EXIT_CODE.get(code, StepError)(what, why, remedy)
+            elif answer.bug is not None:
+                raise ChildBug(answer.bug)
+            elif answer.result is not None:
+                return bytes(answer.result)
+        raise AssertionError("a child's answers end with a result or an error")
+
+    def close(self) -> None:
+        """End the process and whatever it started; nothing is left behind."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for descriptor in (self._requests, self._answers):
+            os.close(descriptor)
+        self._pending = b""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def _start(self) -> None:
+        requests_in, self._requests = os.pipe()
+        self._answers, answers_out = os.pipe()
+        command = [sys.executable, "-P", "-c", _BOOT, _ROOT, self._module, str(requests_in), str(answers_out)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._code],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(requests_in, answers_out),
+                env={**_QUIET, **os.environ},
+                # A session of its own: Ctrl-C reaches edgebuild alone, which then ends the whole group.
+                start_new_session=True,
+            )
+        os.close(requests_in)
+        os.close(answers_out)
+
+    def _read_answers(self, limits: Limits) -> Iterator[Answer]:
+        import psutil  # a rebuild in which nothing changed starts no child and need not pay for it
+
+        assert self._process is not None
+        watched = psutil.Process(self._process.pid)
+        deadline = time.monotonic() + limits.time_s
+        while True:
+            ready, _, _ = select.select([self._answers], [], [], _POLL_S)
+            if ready:
+                chunk = os.read(self._answers, 1 << 16)
+                if not chunk:
+                    self._died(None)
+                *lines, self._pending = (self._pending + chunk).split(b"\n")
+                for line in lines:
+                    yield msgspec.json.decode(line, type=Answer)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                resident = watched.memory_info().rss
+                if resident > limits.memory_bytes:
+                    self._died(f"it took {format_bytes(resident)}, more than its {format_bytes(limits.memory_bytes)}")
+            if time.monotonic() > deadline:
+                self._died(f"it was not done after {format_seconds(limits.time_s)}")
+
+    def _died(self, broken_limit: str | None) -> NoReturn:
+        assert self._process is not None
+        process = self._process
+        if broken_limit is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        code = process.poll()
+        self.close()
+        if broken_limit is not None:
+            raise ChildDiedError(
+                f"{self._purpose} was ended: {broken_limit}",
+                remedy="Raise the limit in edgebuild.toml, [limits], if the network needs it.",
+            )
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        raise ChildDiedError(f"{self._purpose} crashed ({how})", self._last_lines())
+
+    def _last_lines(self) -> str:
+        try:
+            text = self._log.read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-_LOG_LINES:])
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,104 @@
+"""What was read back from an artifact, held against what the target can run. Pure: no file is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
+from edgebuild.core.passes import DType, Quantize
+from edgebuild.core.plan import Plan
+from edgebuild.errors import StepError
+
+_FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+_INTEGER_INPUTS = frozenset({"int32", "int64", "bool", "string"})
+
+
+def require_fit(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> None:
+    """Check that an artifact is what the plan promised to its target.
+
+    Raises:
+        StepError: names every tensor and operator that does not fit, with the layers the operators came from.
+    """
+    problems = list(mismatches(artifact, network, plan))
+    if problems:
+        raise StepError(
+            f"the converted {plan.name} does not fit {plan.target}",
+            "\n".join(problems),
+            "Replace the layers named, choose another quantization (--quantize), or a target that allows them.",
+        )
+
+
+def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterator[str]:
+    """One sentence for each way in which the artifact breaks its plan."""
+    quantize = next(step for step in plan.passes if isinstance(step, Quantize))
+    yield from _tensors("input", artifact.inputs, network.inputs, quantize.input)
+    yield from _tensors("output", artifact.outputs, network.outputs, quantize.output)
+    operators = artifact.operators
+    if not plan.operators.float:
+        yield from _named("computes in float", (op for op in operators if _FLOATS & set(op.dtypes)), network)
+    if plan.operators.allowed is not None:
+        allowed = frozenset(plan.operators.allowed)
+        reason = f"is not among the operators of {plan.target}"
+        yield from _named(reason, (op for op in operators if op.name not in allowed), network)
+    yield from _named("has a shape that is known only as it runs", (op for op in operators if op.dynamic), network)
+    if plan.runtime.version:
+        yield from _too_new(operators, plan.runtime.version, network)
+
+
+def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers named in a tensor's name, in the order they are named.
+
+    The converter joins the paths of all fused operations with semicolons: "net/conv2d/Conv2D;net/bn/FusedBatchNormV3".
+    """
+    known = frozenset(layers)
+    found: dict[str, None] = {}
+    for path in tensor.split(";"):
+        segments = path.split("/")
+        # A layer's own name may hold slashes: try the longest run of segments first.
+        for length in range(len(segments), 0, -1):
+            starts = range(len(segments) - length + 1)
+            run = next((r for r in ("/".join(segments[s : s + length]) for s in starts) if r in known), None)
+            if run is not None:
+                found[run] = None
+                break
+    return tuple(found)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A version such as "2.16.0" as numbers that compare; parts that are no number count as zero."""
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+
+
+def _tensors(
+    kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], dtype: DType
+) -> Iterator[str]:
+    if len(found) != len(wanted):
+        yield f"the artifact has {len(found)} {kind}s, the network {len(wanted)}"
+        return
+    for tensor, original in zip(found, wanted, strict=True):
+        expected = original.dtype if original.dtype in _INTEGER_INPUTS else str(dtype)
+        if tensor.dtype != expected:
+            yield f"{kind} {tensor.name} is {tensor.dtype}, not {expected}"
+        if -1 in tensor.shape or (tensor.shape and tensor.shape[0] != 1):
+            yield f"{kind} {tensor.name} has the shape {list(tensor.shape)}: not static with a batch of 1"
+        elif len(tensor.shape) != len(original.shape) or any(
+            size not in (-1, real) for size, real in zip(original.shape[1:], tensor.shape[1:], strict=True)
+        ):
+            yield f"{kind} {tensor.name} has the shape {list(tensor.shape)}, the network {list(original.shape)}"
+
+
+def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:
+    """A sentence an operator name, with the layers of all its occurrences."""
+    layers: dict[str, dict[str, None]] = {}
+    for operator in operators:
+        origin = layers_of(operator.tensor, network.layers) or (operator.tensor.split(";")[0],)
+        layers.setdefault(operator.name, {}).update(dict.fromkeys(origin))
+    for name, origins in layers.items():
+        yield f"{name} {reason} (from {', '.join(origins)})"
+
+
+def _too_new(operators: Iterable[Operator], runtime: str, network: ModelSpec) -> Iterator[str]:
+    for operator in operators:
+        if operator.runtime and version_key(operator.runtime) > version_key(runtime):
+            reason = f"version {operator.version} needs the runtime {operator.runtime}, the target has {runtime}"
+            yield from _named(reason, [operator], network)

@@ -1,0 +1,144 @@
+"""Target profiles: TOML files, found by name or by path, with `extends` and the user's overrides laid over each other."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgebuild import budgets
+from edgebuild.core.settings import Metric
+from edgebuild.core.target import Device, InputOutput, Memory, Operators, PassTables, Runtime, Target
+from edgebuild.decode import closest, decode
+from edgebuild.errors import UsageError
+from edgebuild.layering import Layer, Layered, overlay
+
+_PACKAGE = Path(__file__).parent
+# In a wheel the profiles lie inside the package; in a checkout (and an editable install) at its top level.
+_PLACES = (_PACKAGE.parent / "targets", _PACKAGE / "_targets")
+_EXTENDS = "extends"
+
+
+class _Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A profile as it is written, after `extends` has been followed."""
+
+    description: str
+    runtime: Runtime
+    io: InputOutput
+    operators: Operators
+    passes: PassTables
+    memory: Memory = Memory()
+    device: Device | None = None
+    budgets: dict[str, object] = {}
+    sources: dict[str, str] = {}
+
+
+class ResolvedTarget(NamedTuple):
+    """A target with its merged values and where each came from, for `--explain` and `edgebuild targets NAME`."""
+
+    target: Target
+    layered: Layered
+
+
+def folder() -> Path:
+    """The folder of the profiles that edgebuild brings along."""
+    for place in _PLACES:
+        if (place / "arm64.toml").is_file():
+            return place
+    raise AssertionError("edgebuild was installed without its target profiles")
+
+
+def names() -> list[str]:
+    """The names of all profiles that edgebuild brings along, sorted."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> ResolvedTarget:
+    """Read a profile.
+
+    Args:
+        name: of a profile that edgebuild brings along, or the path of a TOML file (ending in .toml).
+        metric: the score in whose unit budgets on accuracy are read.
+        overrides: layers over the profile, each shaped like a profile.
+
+    Raises:
+        UsageError: no such profile, an unknown key, a value that cannot be read, or profiles that extend each other.
+    """
+    layers = [*_chain(name), *overrides]
+    layered = overlay(layers)
+    layered.values.pop(_EXTENDS, None)
+    layered.origins.pop(_EXTENDS, None)
+    profile = decode(_Profile, layered, f"target {name}")
+    table = _below(layered, "budgets")
+    target = Target(
+        name=Path(name).stem if name.endswith(".toml") else name,
+        description=profile.description,
+        runtime=profile.runtime,
+        io=profile.io,
+        operators=profile.operators,
+        passes=profile.passes,
+        memory=profile.memory,
+        device=profile.device,
+        budgets=budgets.read(table, metric),
+        sources=profile.sources,
+    )
+    return ResolvedTarget(target, layered)
+
+
+def _chain(name: str) -> list[Layer]:
+    """The layers of a profile, the one that extends nothing first."""
+    chain: list[Layer] = []
+    seen: list[str] = []
+    following: str | None = name
+    beside: Path | None = None
+    while following is not None:
+        if following in seen:
+            raise UsageError(f"target {name}: its profiles extend each other in a circle: {' -> '.join(seen)}")
+        seen.append(following)
+        path = _find(following, beside)
+        values = _read(path)
+        chain.insert(0, Layer(_origin(path), values))
+        above = values.get(_EXTENDS)
+        if above is not None and not isinstance(above, str):
+            raise UsageError(f"{path}: extends names one profile, as text")
+        following, beside = above, path.parent
+    return chain
+
+
+def _find(name: str, beside: Path | None) -> Path:
+    """The file of a profile; one named by another profile is looked for beside that first."""
+    if name.endswith(".toml"):
+        path = Path(name) if beside is None else beside / name
+        if not path.is_file():
+            raise UsageError(f"no target profile {name}", "There is no such file.", "edgebuild targets lists the names.")
+        return path
+    candidates = ([beside] if beside else []) + [folder()]
+    for place in candidates:
+        if (place / f"{name}.toml").is_file():
+            return place / f"{name}.toml"
+    raise UsageError(
+        f'no target is called "{name}"{closest(name, names())}',
+        remedy="edgebuild targets lists them; a profile of your own is named by its path, ending in .toml.",
+    )
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read", str(error)) from None
+
+
+def _origin(path: Path) -> str:
+    return f"targets/{path.name}" if path.parent == folder() else str(path)
+
+
+def _below(layered: Layered, key: str) -> Layered:
+    """One table of a layered tree, with its own origins."""
+    values = layered.values.get(key, {})
+    prefix = f"{key}."
+    origins = {path.removeprefix(prefix): o for path, o in layered.origins.items() if path.startswith(prefix)}
+    return Layered(dict(values) if isinstance(values, dict) else {}, origins)

@@ -1,0 +1,102 @@
+"""Quantities as people write them ("300 KB", "5 ms", "1 %") and as they are shown.
+
+Inside the program sizes are whole bytes, times are seconds and shares are fractions of one. Decimal prefixes are
+powers of 1000 and binary prefixes (KiB, MiB, GiB) powers of 1024, as in IEC 80000-13.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+BYTES: Mapping[str, float] = {
+    "B": 1,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+SECONDS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "m": 60, "h": 3600}
+SHARE: Mapping[str, float] = {"%": 0.01}
+
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+
+
+class UnitError(ValueError):
+    """A quantity that cannot be read; its text says why and shows how to write it."""
+
+
+def parse_bytes(text: object) -> int:
+    """Whole bytes of a size such as "300 KB" or "1 MiB"; raises UnitError."""
+    return round(_parse(text, BYTES, "a size", "300 KB, 1 MiB or 512 B", fold=True))
+
+
+def parse_seconds(text: object) -> float:
+    """Seconds of a time such as "5 ms" or "10 min"; raises UnitError."""
+    return _parse(text, SECONDS, "a time", "5 ms, 200 us or 10 min")
+
+
+def parse_share(text: object) -> float:
+    """The fraction of one that a percentage such as "1 %" stands for; raises UnitError."""
+    return _parse(text, SHARE, "a percentage", "1 %")
+
+
+def parse_number(text: object) -> float:
+    """A plain number, or a fraction such as "1/255"; raises UnitError."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return float(text)
+    parts = str(text).split("/")
+    try:
+        numbers = [float(part) for part in parts]
+        return numbers[0] if len(numbers) == 1 else numbers[0] / _only(numbers[1:])
+    except (ValueError, ZeroDivisionError):
+        raise UnitError(f"{text!r} is not a number: write 0.5 or a fraction such as 1/255") from None
+
+
+def _only(numbers: list[float]) -> float:
+    (number,) = numbers
+    return number
+
+
+def _parse(text: object, units: Mapping[str, float], kind: str, example: str, *, fold: bool = False) -> float:
+    match = _QUANTITY.fullmatch(str(text)) if not isinstance(text, bool) else None
+    if match is None:
+        raise UnitError(f"{text!r} is not {kind}: write it like {example}")
+    number, unit = match.groups()
+    if not unit:
+        raise UnitError(f"{text!r} has no unit: write {kind} like {example}")
+    factor = units.get(unit.upper() if fold else unit)
+    if factor is None:
+        raise UnitError(f"{text!r}: {unit!r} is no unit of {kind}: write it like {example}")
+    value = float(number.replace("_", "").replace(",", "")) * factor
+    if value < 0 or value == float("inf"):
+        raise UnitError(f"{text!r} is out of range: {kind} is zero or more")
+    return value
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Exact below 10,000 bytes, else with a decimal prefix and three figures: "48.5 KB"."""
+    if size_bytes < 10_000:
+        return f"{size_bytes:,.0f} B"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= factor:
+            break
+    value = size_bytes / factor
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+
+
+def format_seconds(time_s: float) -> str:
+    """Three significant figures in the unit that fits: "0.215 ms", "1.2 s"."""
+    if time_s >= 60:
+        return f"{time_s // 60:.0f} min {time_s % 60:.0f} s"
+    if time_s >= 1:
+        return f"{time_s:.1f} s"
+    return f"{time_s * 1e3:.3g} ms"
+
+
+def format_share(share: float) -> str:
+    """A percentage with up to two decimals: "91.4 %"."""
+    text = f"{share * 100:.2f}"
+    return text[:-1] + " %" if text.endswith("0") else text + " %"
