@@ -1,1 +1,19 @@
-"""edgebuild."""
+"""edgebuild: from a trained network to a gated .tflite artifact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgebuild.api import build, check
+
+__all__ = ["build", "check"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the face at its first use, so that `import edgebuild` costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'edgebuild' has no attribute {name!r}")
+    from edgebuild import api
+
+    return getattr(api, name)

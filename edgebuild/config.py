@@ -48,18 +48,21 @@ class Configuration(NamedTuple):
         return over
 
 
-def load(options: Tree, environment: Mapping[str, str], *, file: Path | None = None) -> Configuration:
+def load(
+    options: Tree, environment: Mapping[str, str], *, file: Path | None = None, use_file: bool = True
+) -> Configuration:
     """Merge all sources: options over environment over edgebuild.toml over defaults.
 
     Args:
         options: settings given on the command line, shaped like edgebuild.toml.
         environment: where EDGEBUILD_* variables are looked up.
         file: the configuration to read; None for ./edgebuild.toml where there is one.
+        use_file: whether to look for ./edgebuild.toml at all.
 
     Raises:
         UsageError: a file that is absent or is no TOML, an unknown key, or a value that cannot be read.
     """
-    found = file or (Path(FILE_NAME) if Path(FILE_NAME).is_file() else None)
+    found = file or (Path(FILE_NAME) if use_file and Path(FILE_NAME).is_file() else None)
     layers = [Layer("default", _read(_DEFAULTS))]
     if found is not None:
         layers.append(Layer(str(found), _rooted(_read(found), found.parent)))

@@ -33,6 +33,7 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
         name=settings.model.name or default_name(model),
         model=model,
         data=data,
+        input_shape=settings.model.input_shape,
         allow_code=settings.model.allow_code,
         preprocess=settings.preprocess,
         split=Split(

@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line from the child: progress, the result, an expected failure, or the traceback of a bug."""
 
     progress: str | None = None
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw()
     failure: tuple[int, str, str, str] | None = None
     bug: str | None = None
 
@@ -107,7 +107,7 @@ class Child:
                 raise BY_EXIT_CODE.get(code, StepError)(what, why, remedy)
             elif answer.bug is not None:
                 raise ChildBug(answer.bug)
-            elif answer.result is not None:
+            else:
                 return bytes(answer.result)
         raise AssertionError("a child's answers end with a result or an error")
 

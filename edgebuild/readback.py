@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
 from edgebuild.core.passes import DType, Quantize
 from edgebuild.core.plan import Plan
@@ -43,6 +45,15 @@ def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterat
     yield from _named("has a shape that is known only as it runs", (op for op in operators if op.dynamic), network)
     if plan.runtime.version:
         yield from _too_new(operators, plan.runtime.version, network)
+
+
+def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
+    """The artifact with its inputs and outputs in the network's order, where its signature kept their names."""
+    return msgspec.structs.replace(
+        artifact,
+        inputs=_like(artifact.inputs, network.inputs),
+        outputs=_like(artifact.outputs, network.outputs),
+    )
 
 
 def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
@@ -85,6 +96,12 @@ def _tensors(
             size not in (-1, real) for size, real in zip(original.shape[1:], tensor.shape[1:], strict=True)
         ):
             yield f"{kind} {tensor.name} has the shape {list(tensor.shape)}, the network {list(original.shape)}"
+
+
+def _like(found: tuple[TensorSpec, ...], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    by_name = {tensor.name: tensor for tensor in found}
+    names = [tensor.name for tensor in wanted]
+    return tuple(by_name[name] for name in names) if sorted(by_name) == sorted(names) else found
 
 
 def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgebuild.core.budget import Unit
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan, Source
@@ -30,7 +31,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     artifact: float
     samples: int
     lower_is_better: bool
-    unit: str
+    unit: Unit
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):

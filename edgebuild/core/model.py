@@ -9,7 +9,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """An input or output. `shape` includes the batch; -1 is a dimension left open.
 
     `scale` and `zero_point` map stored integers to real values: real = scale * (stored - zero_point); a scale of 0
-    means that the tensor is not quantized.
+    means that the tensor is not quantized. `index` is its place among an artifact's tensors, -1 outside of one.
     """
 
     name: str
@@ -17,6 +17,7 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
     scale: float = 0.0
     zero_point: int = 0
+    index: int = -1
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):

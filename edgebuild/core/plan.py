@@ -42,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     model: Source
     data: Source | None
+    input_shape: tuple[int, ...]
     allow_code: bool
     preprocess: Preprocess
     split: Split

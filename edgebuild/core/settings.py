@@ -56,10 +56,17 @@ class Metric(_Table, kw_only=True):
 
 
 class ModelSettings(_Table, kw_only=True):
-    """`[model]`: `path` is a file, a folder or a module:callable; empty for the embedded example."""
+    """`[model]`: `path` is a file, a folder or a module:callable; empty for the embedded example.
+
+    Attributes:
+        name: of the artifact; empty for the model's own.
+        input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        allow_code: whether Python code stored in the model's file may run.
+    """
 
     path: str
     name: str
+    input_shape: tuple[int, ...]
     allow_code: bool
 
 
@@ -99,14 +106,15 @@ class BuildSettings(_Table, kw_only=True):
 
 
 class BenchSettings(_Table, kw_only=True):
-    """`[bench]`: how latency is measured."""
+    """`[bench]`: how latency is measured: at most `runs` runs, fewer (but ten) where `time` seconds are over."""
 
     warmup_runs: int
     runs: int
+    time: Annotated[float, parse_seconds]
     threads: int
 
 
-class Limits(_Table, kw_only=True):
+class LimitSettings(_Table, kw_only=True):
     """`[limits]`: what one step may take; `run_*` are for a child that interprets an artifact. Bytes and seconds."""
 
     step_time: Annotated[float, parse_seconds]
@@ -124,6 +132,6 @@ class Settings(_Table, kw_only=True):
     metric: Metric
     build: BuildSettings
     bench: BenchSettings
-    limits: Limits
+    limits: LimitSettings
     budgets: dict[str, object]
     targets: dict[str, dict[str, object]]

@@ -66,9 +66,11 @@ class _Model:
 
     def spec(self) -> ArtifactSpec:
         signatures = [self._model.SignatureDefs(i) for i in range(self._count(self._model.SignatureDefsLength()))]
+        main = next((signature for signature in signatures if signature.SubgraphIndex() == 0), None)
+        names = self._names_given_by(main) if main is not None else {}
         return ArtifactSpec(
-            inputs=tuple(self._tensor(i) for i in _indices(self._graph.InputsAsNumpy())),
-            outputs=tuple(self._tensor(i) for i in _indices(self._graph.OutputsAsNumpy())),
+            inputs=tuple(self._tensor(i, names) for i in _indices(self._graph.InputsAsNumpy())),
+            outputs=tuple(self._tensor(i, names) for i in _indices(self._graph.OutputsAsNumpy())),
             operators=tuple(self._operators()),
             signatures=tuple(_text(signature.SignatureKey()) for signature in signatures),
             activations_bytes=self._activations_bytes(),
@@ -113,16 +115,23 @@ class _Model:
         buffer = self._model.Buffers(tensor.Buffer())
         return bool(buffer.DataLength() > 0 or buffer.Size() > 1)
 
-    def _tensor(self, index: int) -> TensorSpec:
+    def _names_given_by(self, signature: Any) -> dict[int, str]:
+        """The names by which a signature calls tensors; the converter's own are made of the layers' paths."""
+        inputs = (signature.Inputs(i) for i in range(self._count(signature.InputsLength())))
+        outputs = (signature.Outputs(i) for i in range(self._count(signature.OutputsLength())))
+        return {entry.TensorIndex(): _text(entry.Name()) for entry in (*inputs, *outputs)}
+
+    def _tensor(self, index: int, names: dict[int, str]) -> TensorSpec:
         tensor = self._tensors[index]
         quantization = tensor.Quantization()
         is_quantized = quantization is not None and quantization.ScaleLength() == 1
         return TensorSpec(
-            name=_text(tensor.Name()),
+            name=names.get(index) or _text(tensor.Name()),
             dtype=_dtype(tensor),
             shape=_signature(tensor),
             scale=float(quantization.Scale(0)) if is_quantized else 0.0,
             zero_point=int(quantization.ZeroPoint(0)) if is_quantized else 0,
+            index=index,
         )
 
     def _activations_bytes(self) -> int:

@@ -1,0 +1,186 @@
+"""The library face: what the command does, for Python."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from edgebuild import budgets as budget_tables
+from edgebuild import config, targets
+from edgebuild.core.budget import Budget
+from edgebuild.core.manifest import Manifest
+from edgebuild.core.plan import Plan
+from edgebuild.core.progress import Listener, Silence
+from edgebuild.engine import check as checking
+from edgebuild.engine import sources
+from edgebuild.errors import UsageError
+from edgebuild.layering import Layer, overlay
+from edgebuild.plan import plan
+
+STORE_VARIABLE = "EDGEBUILD_STORE"
+
+
+def build(
+    model: Any = None,
+    *,
+    target: str,
+    data: str | Path | Mapping[str, Any] | None = None,
+    budgets: Mapping[str, object] | None = None,
+    out: str | Path = "dist",
+    name: str = "",
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+    listener: Listener | None = None,
+) -> Manifest:
+    """Build one network for one target and judge it.
+
+    Args:
+        model: a .keras or .h5 file, a SavedModel folder, "module:callable", or a Keras model; None for the example.
+        target: the name of a profile, or the path of a TOML file.
+        data: a .npz file, a folder of images by class, "module:callable", or a mapping of arrays (any of x_train
+            y_train x_calibration x_eval y_eval labels; samples first); None for none.
+        budgets: limits over those of the profile, as in edgebuild.toml: {"size": "60 KB"}.
+        out: the folder that TARGET/NAME.tflite and its manifest are left in.
+        name: of the artifact; empty for the model's own.
+        settings: any further tables of edgebuild.toml: {"metric": {"name": "top-k", "k": 3}}.
+        listener: is told what happens; None for silence.
+
+    Returns:
+        The manifest; `manifest.verdict.status` says whether all budgets were kept. Sizes are bytes, times seconds.
+
+    Raises:
+        UsageError: the request is wrong.
+        StepError: a step failed; earlier artifacts are as they were.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgebuild-") as folder:
+        options: dict[str, dict[str, object]] = {table: dict(values) for table, values in (settings or {}).items()}
+        options.setdefault("model", {}).update({"path": _model_path(model, Path(folder)), "name": name})
+        options.setdefault("data", {})["path"] = _data_path(data, Path(folder))
+        options.setdefault("build", {}).update({"targets": [target], "out": str(out)})
+        options.setdefault("budgets", {}).update(budgets or {})
+        if not name and hasattr(model, "save"):
+            options["model"]["name"] = str(model.name)
+        (outcome,) = build_all(config.load(options, {}, use_file=False), listener or Silence())
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.manifest is not None
+    return outcome.manifest
+
+
+def build_all(configuration: config.Configuration, listener: Listener) -> list[Any]:
+    """Build everything a configuration asks for.
+
+    Returns:
+        A list of `edgebuild.engine.build.Outcome`, one for each target in order.
+
+    Raises:
+        UsageError: the request is wrong.
+        StepError: a step that all targets share failed.
+    """
+    from edgebuild.engine import build as building  # with it come the children's vocabularies; a plan does without
+    from edgebuild.engine import publish
+    from edgebuild.engine.session import Session
+    from edgebuild.engine.store import Store
+
+    settings = configuration.settings
+    out = Path(settings.build.out)
+    planned = plans(configuration)
+    for item in planned:
+        publish.require_writable(out / item.target)
+    with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
+        return building.build(planned, out, session, listener, again=settings.build.measure_again)
+
+
+def plans(configuration: config.Configuration) -> list[Plan]:
+    """The plan for each target that a configuration names; nothing is built.
+
+    Raises:
+        UsageError: no target, an unknown one, or a request that cannot work.
+        StepError: the network or the data cannot be read.
+    """
+    settings = configuration.settings
+    resolved = resolve(configuration)
+    model = sources.model(settings.model.path) if settings.model.path else sources.EXAMPLE
+    data = sources.data(settings.data.path) or (sources.EXAMPLE if model is sources.EXAMPLE else None)
+    return [plan(item.target, settings, model, data) for item in resolved]
+
+
+def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]:
+    """The profiles that a configuration names, with what lies over them.
+
+    Raises:
+        UsageError: none is named, or one is unknown or cannot be read.
+    """
+    settings = configuration.settings
+    if not settings.build.targets:
+        raise UsageError(
+            "no target was named",
+            remedy="Say --target arm64 (edgebuild targets lists them), or [build] targets = [...] in edgebuild.toml.",
+        )
+    names = list(dict.fromkeys(settings.build.targets))
+    return [targets.load(name, settings.metric, configuration.over_profile(_short(name))) for name in names]
+
+
+def check(place: str | Path = "dist", configuration: config.Configuration | None = None) -> list[checking.Checked]:
+    """Gate artifacts that were built before. Needs no TensorFlow and runs nothing.
+
+    Args:
+        place: the folder that was built into, a target's folder in it, or a manifest.
+        configuration: whose budgets hold over those that were recorded; None for the recorded ones.
+
+    Raises:
+        UsageError: there is no manifest at the place, or a budget cannot be read.
+    """
+
+    def now(manifest: Manifest) -> tuple[Budget, ...]:
+        over = configuration.over_profile(manifest.target) if configuration is not None else []
+        layers = [Layer(layer.origin, layer.values["budgets"]) for layer in over if "budgets" in layer.values]  # type: ignore[arg-type]
+        table = overlay(layers)
+        kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
+        return (*kept, *budget_tables.read(table, manifest.plan.metric))
+
+    return checking.check(checking.find(Path(place)), now)
+
+
+def store_folder() -> Path:
+    """Where what was made is kept: $EDGEBUILD_STORE, or a folder of the user's cache."""
+    named = os.environ.get(STORE_VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_cache_dir("edgebuild", appauthor=False))
+
+
+def _short(name: str) -> str:
+    return Path(name).stem if name.endswith(".toml") else name
+
+
+def _code_folders(configuration: config.Configuration) -> tuple[str, ...]:
+    """Where a module:callable is looked up: beside edgebuild.toml, and in the working folder."""
+    beside = [str(configuration.file.absolute().parent)] if configuration.file else []
+    return tuple(dict.fromkeys([*beside, os.getcwd()]))
+
+
+def _model_path(model: Any, folder: Path) -> str:
+    """A path for a model that may be one already; a Keras object is saved first."""
+    if model is None or isinstance(model, str | Path):
+        return str(model or "")
+    if not hasattr(model, "save"):
+        raise UsageError(f"{type(model).__name__} is no model", remedy="Give a path or a Keras model.")
+    path = folder / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+def _data_path(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str:
+    if data is None or isinstance(data, str | Path):
+        return str(data or "")
+    import numpy as np
+
+    path = folder / "data.npz"
+    np.savez(path, **data)
+    return str(path)
+
+
+__all__: Sequence[str] = ["build", "build_all", "check", "plans", "resolve", "store_folder"]

@@ -1,0 +1,76 @@
+"""The command: the only place that prints, and that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from edgebuild.cli import output
+from edgebuild.decode import closest
+from edgebuild.errors import EdgebuildError, ExitCode, UsageError
+
+# A new verb is a module here with a click command `command`, and a line in this table.
+VERBS = {"build": "edgebuild.cli.build", "check": "edgebuild.cli.check", "targets": "edgebuild.cli.targets"}
+DEFAULT = "build"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing is raised but SystemExit of the interpreter itself."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        verb, rest = _dispatch(list(arguments))
+        command: click.Command = import_module(VERBS[verb]).command
+        name = "edgebuild" if verb == DEFAULT else f"edgebuild {verb}"
+        code = command.main(rest, prog_name=name, standalone_mode=False)
+        return int(code or ExitCode.OK)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        output.error(UsageError(error.format_message(), remedy="edgebuild --help lists the options."))
+        return ExitCode.USAGE
+    except EdgebuildError as error:
+        output.error(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        output.say("\ninterrupted: nothing was published; earlier artifacts are as they were")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away: there is nobody to tell
+        return ExitCode.OK
+    except OSError as error:
+        output.error(_from_system(error))
+        return ExitCode.STEP_FAILED
+    except Exception:
+        output.bug(arguments)
+        return ExitCode.BUG
+
+
+def _dispatch(arguments: list[str]) -> tuple[str, list[str]]:
+    """The verb, and its arguments; `build` may be left out."""
+    if not arguments or arguments[0].startswith("-"):
+        return DEFAULT, arguments
+    first = arguments[0]
+    if first in VERBS:
+        return first, arguments[1:]
+    suggestion = closest(first, VERBS) if first.isalpha() and not Path(first).exists() else ""
+    if suggestion:
+        raise UsageError(f"there is no command and no model {first}{suggestion}")
+    return DEFAULT, arguments
+
+
+def _from_system(error: OSError) -> EdgebuildError:
+    place = f": {error.filename}" if error.filename else ""
+    return UsageError(
+        f"a file could not be read or written{place}", error.strerror or str(error), "Check space and rights there."
+    )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

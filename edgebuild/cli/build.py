@@ -1,0 +1,132 @@
+"""`edgebuild [build] [MODEL] --target NAME`: the main job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgebuild import api
+from edgebuild.cli import options, output, progress
+from edgebuild.core.passes import Scheme
+from edgebuild.core.plan import Plan
+from edgebuild.core.verdict import Status
+from edgebuild.errors import ExitCode
+from edgebuild.report import plans as plan_report
+from edgebuild.report import summary
+
+_CODES = {
+    Status.PASS: ExitCode.OK,
+    Status.WARN: ExitCode.OK,
+    Status.FAIL: ExitCode.BUDGET_FAILED,
+    Status.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+}
+_EPILOG = """\b
+Other commands (each has --help):
+  edgebuild check [DIST]     gate again what is built; no TensorFlow
+  edgebuild targets [NAME]   the target profiles, or all of one
+
+\b
+Exit codes:
+  0 all budgets kept   1 a budget failed   2 wrong usage or configuration   3 a bug in edgebuild
+  4 a step failed   5 a required figure could not be had   130 interrupted
+"""
+
+
+@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", required=False, default="")
+@click.option("--target", "-t", multiple=True, metavar="NAME", help="A profile, or a TOML file. Repeatable.")
+@click.option("--data", "-d", metavar="PATH", help="A .npz, a folder of images by class, or module:callable.")
+@click.option("--out", "-o", metavar="DIR", help="Where TARGET/NAME.tflite is left.  [default: dist]")
+@click.option("--name", metavar="NAME", help="Of the artifact.  [default: the model's]")
+@options.budget_option
+@click.option("--quantize", "-q", type=click.Choice(list(Scheme)), help="Instead of the profile's quantization.")
+@click.option("--metric", "-m", metavar="NAME", help="accuracy, top-k, auc, mse, mae, or module:callable.")
+@click.option("--calibration-samples", type=int, help="How many to draw from train.  [default: 200]")
+@click.option("--seed", type=int, help="Of every drawing and of training.  [default: 0]")
+@options.config_option
+@click.option("--allow-code", is_flag=True, help="Let Python code stored in the model's file run (Lambda layers).")
+@click.option("--measure-again", is_flag=True, help="Do not reuse figures measured on this machine before.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--explain", is_flag=True, help="Show where each setting comes from, and do nothing.")
+@options.json_option
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.version_option(None, "--version", package_name="edgebuild", message="edgebuild %(version)s")
+def command(
+    model: str,
+    target: tuple[str, ...],
+    budget: tuple[str, ...],
+    config: Path | None,
+    dry_run: bool,
+    explain: bool,
+    as_json: bool,
+    quiet: bool,
+    **more: Any,
+) -> int:
+    """Turn a trained network into a gated .tflite for each target.
+
+    MODEL is a .keras or .h5 file, a SavedModel folder, or module:callable. Without one, what edgebuild.toml names is
+    built; without that, the example: scikit-learn's handwritten digits and a small network trained on the spot.
+    """
+    tree: dict[str, object] = dict(
+        options.given(
+            model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
+            data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
+            build={"targets": list(target) or None, "out": more["out"], "measure_again": more["measure_again"]},
+            metric={"name": more["metric"]},
+            budgets=dict(options.budget_table(budget)),
+        )
+    )
+    if more["quantize"]:
+        tree["quantize"] = str(more["quantize"])
+    configuration = options.configuration(config, tree)
+    if explain:
+        output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))
+        return ExitCode.OK
+    if dry_run:
+        _show(api.plans(configuration), as_json)
+        return ExitCode.OK
+    if not quiet and not configuration.settings.model.path:
+        output.say("no model was named and there is no edgebuild.toml: building the example (handwritten digits)")
+    outcomes = api.build_all(configuration, progress.listener(quiet=quiet))
+    return _report(outcomes, configuration.settings.build.out, as_json)
+
+
+def _show(plans: Sequence[Plan], as_json: bool) -> None:
+    if as_json:
+        output.result(_json(plans))
+    else:
+        output.result("\n\n".join(plan_report.of_plan(plan) for plan in plans))
+
+
+def _report(outcomes: Sequence[Any], out: str, as_json: bool) -> int:
+    manifests = [outcome.manifest for outcome in outcomes if outcome.manifest is not None]
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if as_json:
+        output.result(_json(manifests))
+    else:
+        for manifest in manifests:
+            output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint))
+    for outcome in failed:
+        output.say(f"\n{outcome.target}:")
+        output.error(outcome.error)
+    statuses = [manifest.verdict.status for manifest in manifests]
+    if not as_json:
+        output.result("\n" + summary.closing(statuses, [outcome.target for outcome in failed], output.paint))
+    return exit_code(statuses, [outcome.error.exit_code for outcome in failed])
+
+
+def exit_code(statuses: Iterable[Status], errors: Sequence[ExitCode]) -> ExitCode:
+    """A failed step before a failed budget before a figure that could not be had before success."""
+    if errors:
+        return max(errors, key=[ExitCode.INCONCLUSIVE, ExitCode.USAGE, ExitCode.STEP_FAILED].index)
+    codes = {_CODES[status] for status in statuses}
+    order = (ExitCode.BUDGET_FAILED, ExitCode.INCONCLUSIVE, ExitCode.OK)
+    return next(code for code in order if code in codes)
+
+
+def _json(items: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(items), indent=2).decode()

@@ -1,0 +1,43 @@
+"""`edgebuild check [DIST]`: gate again what is built already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgebuild import api
+from edgebuild.cli import options, output
+from edgebuild.cli.build import exit_code
+from edgebuild.report import summary
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("dist", type=click.Path(path_type=Path), default="dist")
+@options.budget_option
+@options.config_option
+@options.json_option
+def command(dist: Path, budget: tuple[str, ...], config: Path | None, as_json: bool) -> int:
+    """Gate the artifacts in DIST again, from their files and manifests; nothing is run and TensorFlow is not needed.
+
+    DIST is the folder that was built into, one target's folder in it, or a manifest. The budgets are those recorded in
+    the manifests, under those of edgebuild.toml and of --budget.
+    """
+    configuration = options.configuration(config, options.given(budgets=dict(options.budget_table(budget))))
+    checked = api.check(dist, configuration)
+    judged = [(item.manifest, item.verdict) for item in checked if item.manifest and item.verdict]
+    failed = [item for item in checked if item.error is not None]
+    if as_json:
+        verdicts = [{"target": manifest.target, "name": manifest.name, "verdict": v} for manifest, v in judged]
+        output.result(msgspec.json.format(msgspec.json.encode(verdicts), indent=2).decode())
+    else:
+        for manifest, verdict in judged:
+            output.result(summary.of_check(manifest, verdict, output.paint))
+    for item in failed:
+        assert item.error is not None
+        output.error(item.error)
+    statuses = [verdict.status for _, verdict in judged]
+    if not as_json:
+        output.result(summary.closing(statuses, [str(item.path.parent) for item in failed], output.paint))
+    return exit_code(statuses, [item.error.exit_code for item in failed if item.error is not None])

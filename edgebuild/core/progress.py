@@ -1,0 +1,37 @@
+"""How a build tells what it is doing, whoever listens: a terminal, a log, nobody."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Listener(Protocol):
+    """Takes the events of a build in the order they happen."""
+
+    def step_started(self, title: str) -> None:
+        """A step begins that is really done, not found in the store."""
+
+    def step_progressed(self, text: str) -> None:
+        """The step under way has got further."""
+
+    def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
+        """A step is done, or its result was found in the store."""
+
+    def noted(self, text: str) -> None:
+        """Something was decided for the user and must be said aloud."""
+
+
+class Silence:
+    """A listener that says nothing."""
+
+    def step_started(self, title: str) -> None:
+        """Says nothing."""
+
+    def step_progressed(self, text: str) -> None:
+        """Says nothing."""
+
+    def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
+        """Says nothing."""
+
+    def noted(self, text: str) -> None:
+        """Says nothing."""

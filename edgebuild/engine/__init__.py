@@ -1,0 +1,1 @@
+"""The engine: walks plans, keeps what was made, and publishes artifacts."""

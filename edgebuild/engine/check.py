@@ -1,0 +1,96 @@
+"""Artifacts that were built before, gated again: sizes and digests from the files, the rest from their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgebuild import gate
+from edgebuild.core.budget import Budget
+from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
+from edgebuild.core.verdict import Verdict
+from edgebuild.engine import figures
+from edgebuild.errors import EdgebuildError, StepError, UsageError
+
+# Gives the budgets that hold now, for a manifest and those that it recorded.
+Budgets = Callable[[Manifest], tuple[Budget, ...]]
+
+
+class Checked(NamedTuple):
+    """One manifest, and what the gate says of it now, or why it cannot say anything."""
+
+    path: Path
+    manifest: Manifest | None
+    verdict: Verdict | None
+    error: EdgebuildError | None
+
+
+def find(place: Path) -> list[Path]:
+    """The manifests at a place: itself, the one in a target's folder, or those of a folder of targets.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if place.is_file():
+        return [place]
+    found = [place / FILE_NAME] if (place / FILE_NAME).is_file() else sorted(place.glob(f"*/{FILE_NAME}"))
+    if not found:
+        why = "There is no such folder." if not place.exists() else f"It holds no {FILE_NAME}."
+        raise UsageError(f"nothing to check at {place}", why, "Build first, or name the folder given as --out.")
+    return found
+
+
+def check(paths: list[Path], budgets: Budgets) -> list[Checked]:
+    """Gate each manifest; one that cannot be judged leaves the others alone."""
+    return [_check(path, budgets) for path in paths]
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        StepError: it cannot be read, is damaged, or was written by a newer edgebuild.
+    """
+    try:
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Version).schema_version
+        if version > SCHEMA_VERSION:
+            raise StepError(f"{path} was written by a newer edgebuild", f"Its schema is version {version}.", "Update.")
+        return msgspec.json.decode(data, type=Manifest)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StepError(f"{path} is no manifest that can be read", str(error), "Build again.") from None
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _check(path: Path, budgets: Budgets) -> Checked:
+    try:
+        manifest = read(path)
+        _require_unchanged(manifest, path)
+        verdict = gate.judge(
+            budgets(manifest), manifest.measurements, lower_is_better=manifest.plan.metric.less_is_more
+        )
+    except EdgebuildError as error:
+        return Checked(path, None, None, error)
+    return Checked(path, manifest, verdict, None)
+
+
+def _require_unchanged(manifest: Manifest, path: Path) -> None:
+    """What was measured holds for the measured file alone, sizes included."""
+    artifact = path.parent / Path(manifest.artifact.path).name
+    try:
+        data = artifact.read_bytes()
+    except OSError as error:
+        raise StepError(f"the artifact {artifact} cannot be read", str(error), "Build again.") from None
+    found = figures.describe(manifest.artifact.path, data)
+    if found.sha256 != manifest.artifact.sha256:
+        raise StepError(
+            f"{artifact} is not the file that {path} describes",
+            f"Its SHA-256 is {found.sha256}, not {manifest.artifact.sha256}: nothing measured holds for it.",
+            "Build again.",
+        )

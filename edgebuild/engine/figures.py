@@ -1,0 +1,181 @@
+"""From what the children answered to the figures of a manifest, judged."""
+
+from __future__ import annotations
+
+import gzip
+
+from edgebuild import gate, hashing, stats
+from edgebuild.budgets import HOST
+from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Inputs, Manifest
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.plan import Plan, Source
+from edgebuild.passes.jobs import Baseline, Splits
+from edgebuild.runtimes.jobs import Bench, Score
+
+_FILE = "file"
+_LITERT = "ai-edge-litert"
+# A compressor's level is part of the figure: it is what app stores and `gzip -9` use.
+_GZIP_LEVEL = 9
+
+
+def manifest(
+    plan: Plan,
+    *,
+    data: bytes,
+    spec: ArtifactSpec,
+    inputs: Inputs,
+    baseline: Baseline | None,
+    score: Score | None,
+    bench: Bench,
+    versions: dict[str, str],
+    machine: str,
+    notes: tuple[str, ...],
+) -> Manifest:
+    """Everything known of one build, with its verdict.
+
+    Args:
+        plan: what was done.
+        data: the artifact's bytes.
+        spec: the artifact as it was read back.
+        inputs: what it was made from.
+        baseline: the float network's score, or None where nothing was scored.
+        score: the artifact's score, or None.
+        bench: times and memory.
+        versions: of the packages that made and ran it.
+        machine: what the figures were measured on.
+        notes: what was decided for the user.
+    """
+    artifact = describe(f"{plan.name}.tflite", data)
+    accuracy = _accuracy(plan, baseline, score)
+    measurements = (
+        *of_file(artifact),
+        _of_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
+        *_of_scores(plan, accuracy, machine, versions),
+        *_of_bench(plan, bench, machine, versions),
+    )
+    return Manifest(
+        edgebuild=versions.get("edgebuild", ""),
+        name=plan.name,
+        target=plan.target,
+        artifact=artifact,
+        accuracy=accuracy,
+        measurements=measurements,
+        verdict=gate.judge(plan.budgets, measurements, lower_is_better=plan.metric.less_is_more),
+        plan=plan,
+        network=spec,
+        toolchain=versions,
+        inputs=inputs,
+        notes=notes,
+    )
+
+
+def describe(path: str, data: bytes) -> Artifact:
+    """An artifact's digest and sizes."""
+    return Artifact(
+        path=path,
+        sha256=hashing.of_bytes(data),
+        size_bytes=len(data),
+        size_gzip_bytes=len(gzip.compress(data, _GZIP_LEVEL, mtime=0)),
+    )
+
+
+def of_file(artifact: Artifact) -> tuple[Measurement, ...]:
+    """The figures that the file alone decides."""
+    return (
+        _of_file(Subject.SIZE, artifact.size_bytes, Mode.MEASURED),
+        _of_file(Subject.GZIP_SIZE, artifact.size_gzip_bytes, Mode.MEASURED),
+    )
+
+
+def data_record(source: Source, splits: Splits) -> DataRecord:
+    """The data as they were used."""
+    return DataRecord(
+        source=source,
+        train_samples=splits.train_samples,
+        calibration_samples=splits.calibration_samples,
+        evaluation_samples=splits.evaluation_samples,
+        calibration_sha256=splits.calibration_sha256,
+        evaluation_sha256=splits.evaluation_sha256,
+        labels=splits.labels,
+    )
+
+
+def _of_file(subject: Subject, value: float, mode: Mode) -> Measurement:
+    return Measurement(subject=subject, value=value, unit=subject.unit, mode=mode, where=_FILE)
+
+
+def _accuracy(plan: Plan, baseline: Baseline | None, score: Score | None) -> Accuracy | None:
+    if baseline is None or score is None:
+        return None
+    return Accuracy(
+        metric=plan.metric.label,
+        baseline=baseline.score,
+        artifact=score.score,
+        samples=score.samples,
+        lower_is_better=plan.metric.less_is_more,
+        unit=_metric_unit(plan),
+    )
+
+
+def _metric_unit(plan: Plan) -> Unit:
+    """The unit of the score: the metric's own, or the one its budgets were written in."""
+    if plan.metric.is_share:
+        return Unit.SHARE
+    written = [b.unit for b in plan.budgets if b.subject in (Subject.ACCURACY, Subject.ACCURACY_DROP)]
+    return written[0] if written else Unit.NUMBER
+
+
+def _of_scores(plan: Plan, accuracy: Accuracy | None, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
+    if accuracy is None:
+        return ()
+    drop = accuracy.baseline - accuracy.artifact
+    values = {
+        Subject.ACCURACY: accuracy.artifact,
+        Subject.ACCURACY_DROP: -drop if accuracy.lower_is_better else drop,
+    }
+    return tuple(
+        Measurement(
+            subject=subject,
+            value=value,
+            unit=_metric_unit(plan),
+            mode=Mode.MEASURED,
+            where=HOST,
+            machine=machine,
+            kernels=plan.kernels,
+            settings={"samples": accuracy.samples},
+            versions={_LITERT: versions.get(_LITERT, "")},
+        )
+        for subject, value in values.items()
+    )
+
+
+def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
+    samples = tuple(round(sample, 9) for sample in bench.samples_s)
+    statistics = stats.summarize(samples)
+    latency = Measurement(
+        subject=Subject.LATENCY,
+        value=statistics["median"],
+        unit=Unit.SECONDS,
+        mode=Mode.MEASURED,
+        where=HOST,
+        machine=machine,
+        kernels=plan.kernels,
+        samples=samples,
+        statistics=statistics,
+        settings={"threads": plan.bench.threads, "warmup_runs": plan.bench.warmup_runs},
+        versions={_LITERT: versions.get(_LITERT, "")},
+    )
+    memory = Measurement(
+        subject=Subject.PEAK_MEMORY,
+        value=bench.peak_memory_bytes,
+        unit=Unit.BYTES,
+        mode=Mode.MEASURED,
+        where=HOST,
+        machine=machine,
+        kernels=plan.kernels,
+        settings={"threads": plan.bench.threads},
+        versions={_LITERT: versions.get(_LITERT, "")},
+    )
+    return latency, memory

@@ -1,0 +1,135 @@
+"""One build's dealings with the store and the children: a step is looked up, else done by a child and published."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from edgebuild import hashing
+from edgebuild.core.progress import Listener
+from edgebuild.core.settings import LimitSettings
+from edgebuild.engine import toolchain
+from edgebuild.engine.store import Entry, Store
+from edgebuild.process import Child, Limits
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_TENSORFLOW = "edgebuild.passes.worker"
+_LITERT = "edgebuild.runtimes.litert"
+
+
+class Step(NamedTuple):
+    """One unit of work.
+
+    Attributes:
+        name: the child's job.
+        title: for people.
+        depends_on: everything that decides the result, beside the toolchain; None for work that is done each time.
+        job: makes the job's settings, given the folder to write into.
+        again: whether to do it even where its result is kept, and keep the new one instead.
+    """
+
+    name: str
+    title: str
+    depends_on: object | None
+    job: Callable[[Path], msgspec.Struct]
+    again: bool = False
+
+
+class Made(NamedTuple):
+    """What a step left: its folder, and the answer of the child as JSON."""
+
+    path: Path
+    result: bytes
+
+    def read(self, kind: type[T]) -> T:
+        """The answer as its type."""
+        return msgspec.json.decode(self.result, type=kind)
+
+
+class Session:
+    """Runs the steps of one build; TensorFlow's child lives from its first step to `leave_tensorflow`."""
+
+    def __init__(self, store: Store, listener: Listener, limits: LimitSettings, code: tuple[str, ...]) -> None:
+        self._store = store
+        self._listener = listener
+        self._step_limits = Limits(time_s=limits.step_time, memory_bytes=limits.step_memory)
+        self._run_limits = Limits(time_s=limits.run_time, memory_bytes=limits.run_memory)
+        self._code = code
+        self._resources = contextlib.ExitStack()
+        self._tensorflow: Child | None = None
+
+    def __enter__(self) -> Session:
+        self._logs = self._resources.enter_context(self._store.workspace())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._resources.close()
+
+    def transform(self, step: Step) -> Made:
+        """A step of TensorFlow's child.
+
+        Raises:
+            EdgebuildError: the step failed.
+        """
+        return self._look_up_or_do(step, self._transform)
+
+    def run(self, steps: list[Step]) -> list[Made]:
+        """Steps of one artifact in the interpreter, in a fresh child that does them in order.
+
+        Raises:
+            EdgebuildError: a step failed.
+        """
+        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self._code) as child:
+
+            def do(step: Step, out: Path) -> bytes:
+                return child.call(step.name, step.job(out), self._run_limits, self._listener.step_progressed)
+
+            return [self._look_up_or_do(step, do) for step in steps]
+
+    def leave_tensorflow(self) -> None:
+        """End TensorFlow's child, so that its memory and its threads do not disturb what is measured next."""
+        if self._tensorflow is not None:
+            self._tensorflow.close()
+            self._tensorflow = None
+
+    def _transform(self, step: Step, out: Path) -> bytes:
+        if self._tensorflow is None:
+            child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self._code)
+            self._tensorflow = self._resources.enter_context(child)
+        return self._tensorflow.call(step.name, step.job(out), self._step_limits, self._listener.step_progressed)
+
+    def _look_up_or_do(self, step: Step, do: Callable[[Step, Path], bytes]) -> Made:
+        if step.depends_on is None:
+            return self._do(step, do, None)
+        key = hashing.of_data([step.name, step.depends_on, toolchain.digest()])
+        entry = self._kept(step, key)
+        if entry is not None:
+            return self._reuse(step, entry)
+        with self._store.lock(key, lambda: self._listener.noted(f"waiting for another build: {step.title}")):
+            entry = self._kept(step, key)
+            return self._reuse(step, entry) if entry is not None else self._do(step, do, key)
+
+    def _kept(self, step: Step, key: str) -> Entry | None:
+        return None if step.again else self._store.get(key)
+
+    def _do(self, step: Step, do: Callable[[Step, Path], bytes], key: str | None) -> Made:
+        self._listener.step_started(step.title)
+        started = time.monotonic()
+        with self._store.workspace() as out:
+            result = do(step, out)
+            # What is done each time is kept under its result, which holds the digests of what was made.
+            place = key or hashing.of_data([step.name, msgspec.Raw(result)])
+            entry = self._store.publish(place, out, result, replace=step.again)
+        self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
+        return Made(*entry)
+
+    def _reuse(self, step: Step, entry: Entry) -> Made:
+        self._listener.step_finished(step.title, 0.0, reused=True)
+        return Made(*entry)

@@ -1,0 +1,61 @@
+"""The network and the data that a request names, looked at from outside: what kind they are, and their digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild import hashing
+from edgebuild.config import is_callable
+from edgebuild.core.plan import Source
+from edgebuild.errors import StepError, UsageError
+
+_MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
+_MODEL_KINDS = "a .keras or .h5 file, a SavedModel folder, or module:callable"
+_DATA_KINDS = "a .npz file, a folder of images by class, or module:callable"
+EXAMPLE = Source(kind="example", path="scikit-learn digits", sha256="")
+
+
+def model(path: str) -> Source:
+    """The network a path names.
+
+    Raises:
+        UsageError: there is no such file, or it is of a kind that is not read.
+        StepError: it cannot be read.
+    """
+    source = _source(path, "model", _MODEL_KINDS)
+    if source.kind == "file" and not path.endswith(_MODEL_ENDINGS):
+        if path.endswith(".tflite"):
+            raise UsageError(f"{path} is an artifact already", "edgebuild makes .tflite files from networks.")
+        raise UsageError(f"{path} is no network that can be read", f"Known: {_MODEL_KINDS}.")
+    if source.kind == "folder" and not (Path(path) / "saved_model.pb").is_file():
+        raise UsageError(f"{path} is no SavedModel", "There is no saved_model.pb in it.", f"Known: {_MODEL_KINDS}.")
+    return source
+
+
+def data(path: str) -> Source | None:
+    """The data a path names; None where it is empty.
+
+    Raises:
+        UsageError: there is no such file, or it is of a kind that is not read.
+        StepError: it cannot be read.
+    """
+    if not path:
+        return None
+    source = _source(path, "data", _DATA_KINDS)
+    if source.kind == "file" and not path.endswith(".npz"):
+        raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
+    return source
+
+
+def _source(path: str, what: str, kinds: str) -> Source:
+    place = Path(path)
+    try:
+        if place.is_file():
+            return Source(kind="file", path=path, sha256=hashing.of_file(place))
+        if place.is_dir():
+            return Source(kind="folder", path=path, sha256=hashing.of_tree(place))
+    except OSError as error:
+        raise StepError(f"{path} cannot be read", str(error)) from None
+    if is_callable(path):
+        return Source(kind="callable", path=path, sha256="")
+    raise UsageError(f"there is no {what} at {path}", remedy=f"Name {kinds}.")

@@ -1,0 +1,122 @@
+"""The content-addressed store: what a step made, kept under the hash of everything that decides its result.
+
+An entry is a folder of read-only files with a record. It is made in a temporary place and published by one rename, so
+that a reader sees all of it or nothing, and a build that is killed leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+_RECORD = "record.json"
+_FORGOTTEN_S = 24 * 3600
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    result: msgspec.Raw
+    sizes_bytes: dict[str, int]
+
+
+class Entry(NamedTuple):
+    """A published entry: its folder, and its step's result as JSON."""
+
+    path: Path
+    result: bytes
+
+
+class Store:
+    """A store under one folder; several processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._entries = root / "entries"
+        self._temporary = root / "tmp"
+        self._locks = root / "locks"
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of a key; None where there is none, or where files of it were lost."""
+        path = self._place(key)
+        try:
+            record = msgspec.json.decode((path / _RECORD).read_bytes(), type=_Record)
+            if all((path / name).stat().st_size == size for name, size in record.sizes_bytes.items()):
+                return Entry(path, bytes(record.result))
+        except (OSError, msgspec.MsgspecError):
+            pass
+        return None
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A new folder to make an entry in; it is gone afterwards unless it was published."""
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        path = Path(tempfile.mkdtemp(dir=self._temporary))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def publish(self, key: str, made: Path, result: bytes, *, replace: bool = False) -> Entry:
+        """Move what was made to its place; what another process published there meanwhile stays, unless `replace`."""
+        files = sorted(path for path in made.rglob("*") if path.is_file())
+        sizes = {path.relative_to(made).as_posix(): path.stat().st_size for path in files}
+        for path in files:
+            path.chmod(0o444)
+        record = _Record(result=msgspec.Raw(result), sizes_bytes=sizes)
+        (made / _RECORD).write_bytes(msgspec.json.encode(record))
+        place = self._place(key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if replace or self.get(key) is None:
+            shutil.rmtree(place, ignore_errors=True)  # an old or a damaged entry
+            with contextlib.suppress(FileExistsError):
+                made.rename(place)
+        return Entry(place, result)
+
+    @contextlib.contextmanager
+    def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the key against other processes; `waiting` is called once where another holds it."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        path = self._locks / key
+        descriptor = _locked(path, waiting)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _place(self, key: str) -> Path:
+        return self._entries / key[:2] / key
+
+    def _sweep(self) -> None:
+        """Remove what builds left behind that were killed long ago."""
+        for path in self._temporary.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _locked(path: Path, waiting: Callable[[], None]) -> int:
+    """A descriptor that holds the lock file. Its holder removes the file, so look again whether it is still there."""
+    told = False
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                waiting()
+                told = True
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        os.close(descriptor)

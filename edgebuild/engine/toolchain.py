@@ -1,0 +1,26 @@
+"""What a result depends on beside its inputs: the versions of the packages, and of edgebuild's own code."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from edgebuild import hashing, host
+
+_PACKAGES = ("tensorflow", "tf-keras", "keras", "numpy", "ai-edge-litert", "scikit-learn", "pillow")
+_PACKAGE = Path(__file__).parent.parent
+# What decides results; how they are shown and asked for does not.
+_ROOMS = ("passes", "runtimes", "data", "flatbuffer", "metrics.py", "core")
+
+
+def versions() -> dict[str, str]:
+    """The versions that the manifest names."""
+    return host.versions(("edgebuild", *_PACKAGES))
+
+
+@functools.cache
+def digest() -> str:
+    """One hash over the versions and the source files that decide results."""
+    rooms = [_PACKAGE / room for room in _ROOMS]
+    files = sorted(file for room in rooms for file in (room.rglob("*.py") if room.is_dir() else [room]))
+    return hashing.of_data([versions(), hashing.of_files(_PACKAGE, files)])

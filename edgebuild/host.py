@@ -1,0 +1,41 @@
+"""What this machine is, for figures that depend on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def describe() -> str:
+    """The machine in a line: architecture, processor, cores."""
+    return f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+
+
+def identity() -> str:
+    """What tells this machine from others of its kind, for figures kept from one build to the next."""
+    return f"{platform.node()}: {describe()}"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of installed packages; one that is absent is left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"

@@ -1,0 +1,42 @@
+"""The score of the float network, which every artifact is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgebuild.child import Say
+from edgebuild.data.samples import Samples
+from edgebuild.metrics import score
+from edgebuild.passes.jobs import Baseline, BaselineJob
+
+_BATCH = 64
+
+
+def run(job: BaselineJob, say: Say) -> Baseline:
+    """Run the evaluation split through TensorFlow and score it; the outputs are kept beside as outputs.npy.
+
+    Raises:
+        UsageError: the answers do not fit the outputs.
+        StepError: the metric's function failed.
+    """
+    module: Any = tf.saved_model.load(job.saved_model)
+    signature = module.signatures["serving_default"]
+    specs = list(signature.structured_input_signature[1].values())
+    samples = Samples(Path(job.evaluation), job.preprocess)
+    assert samples.y is not None, "the engine asks only where there are answers"
+    traces = module.many._list_all_concrete_functions()
+    batch = _BATCH if any(trace.inputs[0].shape[0] is None for trace in traces) else 1
+    dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs]
+    rows = []
+    for done, arrays in enumerate(samples.batches(batch, dtypes)):
+        results = module.many(*[tf.constant(array) for array in arrays])
+        rows.append(list(results.values())[job.metric.output].numpy())
+        if done % 50 == 49:
+            say(f"{(done + 1) * batch} of {len(samples)} samples")
+    outputs = np.concatenate(rows)
+    np.save(Path(job.out) / "outputs.npy", outputs)
+    return Baseline(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(samples))

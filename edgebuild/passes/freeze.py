@@ -1,0 +1,100 @@
+"""Static shapes: any network rewritten as a SavedModel whose inputs have a batch of 1 and no open dimension.
+
+An open batch puts SHAPE, STRIDED_SLICE and PACK operators into the artifact, which NPU compilers and TFLM refuse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from edgebuild import hashing
+from edgebuild.child import Say
+from edgebuild.core.model import ModelSpec, TensorSpec
+from edgebuild.errors import StepError
+from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
+from edgebuild.passes.loading import Network, load
+
+
+def run(job: FreezeJob, say: Say) -> Frozen:
+    """Load, fix the shapes and save.
+
+    Raises:
+        UsageError: the path is of no kind that can be loaded.
+        StepError: the network cannot be loaded, or cannot be called with static shapes.
+    """
+    network = load(job.kind, job.path, allow_code=job.allow_code)
+    inputs = [_static(spec, job.input_shape, len(network.inputs)) for spec in network.inputs]
+    say("fixing the batch at 1")
+    module = tf.Module()
+    module.owner = network.owner
+    module.tracked = network.variables
+    try:
+        function = _function(network)
+        one = function.get_concrete_function(*inputs)
+        module.one, module.many = function, function
+        outputs = [TensorSpec(name=n, dtype=o.dtype.name, shape=_shape(o)) for n, o in one.structured_outputs.items()]
+        _trace_batched(function, network.inputs, inputs)
+        tf.saved_model.save(module, str(Path(job.out) / SAVED_MODEL), signatures={"serving_default": one})
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise StepError(
+            f"{job.path} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]
+        ) from None
+    return Frozen(
+        network=ModelSpec(
+            inputs=tuple(
+                TensorSpec(name=spec.name, dtype=spec.dtype.name, shape=(-1, *static.shape[1:]))
+                for spec, static in zip(network.inputs, inputs, strict=True)
+            ),
+            outputs=tuple(outputs),
+            layers=tuple(network.layers),
+            parameters=sum(int(tf.size(variable)) for variable in network.variables),
+            framework=network.framework,
+        ),
+        identity_sha256=_identity(one, network),
+    )
+
+
+def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.TensorSpec:
+    inner = list(spec.shape[1:])
+    if asked and count == 1:
+        fits = len(asked) == len(inner) and all(own in (None, want) for own, want in zip(inner, asked, strict=True))
+        if not fits:
+            raise StepError(f"input_shape {list(asked)} does not fit the network's input {inner}")
+        inner = list(asked)
+    if None in inner:
+        raise StepError(
+            f"the network's input {spec.name} leaves dimensions open: {[None, *inner]}",
+            "An artifact needs static shapes.",
+            'Fix them in edgebuild.toml, without the batch: [model] input_shape = [224, 224, 3].',
+        )
+    return tf.TensorSpec([1, *inner], spec.dtype, spec.name)
+
+
+def _function(network: Network) -> Any:
+    def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        results = network.call(*tensors)
+        names = network.outputs if len(network.outputs) == len(results) else [f"output_{i}" for i in range(len(results))]
+        return dict(zip(names, results, strict=True))
+
+    return tf.function(call, autograph=False)
+
+
+def _trace_batched(function: Any, open_inputs: list[tf.TensorSpec], inputs: list[tf.TensorSpec]) -> None:
+    """Add a trace with an open batch, with which the float network is scored many samples at a time."""
+    if all(spec.shape[0] is None for spec in open_inputs):
+        specs = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name) for spec in inputs]
+        function.get_concrete_function(*specs)
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(-1 if size is None else int(size) for size in tensor.shape)
+
+
+def _identity(one: Any, network: Network) -> str:
+    """A hash over the traced graph and the weights: what the network computes, however it was saved."""
+    graph = one.graph.as_graph_def().SerializeToString(deterministic=True)
+    weights = [hashing.of_bytes(variable.numpy().tobytes()) for variable in network.variables]
+    return hashing.of_data([hashing.of_bytes(graph), weights])

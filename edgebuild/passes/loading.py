@@ -1,0 +1,244 @@
+"""Networks of every kind that TensorFlow knows, loaded into one shape: a function of tensors with named ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from edgebuild.errors import EdgebuildError, StepError, UsageError
+from edgebuild.metrics import load_callable
+
+_KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
+_SIGNATURES = ("serving_default", "serve")
+_ALLOW = "If you trust its author, allow the code with --allow-code."
+
+
+class Network(NamedTuple):
+    """A loaded network.
+
+    Attributes:
+        call: takes the inputs as positional tensors and returns the outputs as a list.
+        inputs: name, shape (with batch, None where open) and dtype of each input.
+        outputs: the names of the outputs.
+        layers: the names of its layers, nested ones too; empty where the format does not keep them.
+        owner: what holds the variables, to be tracked when it is saved.
+        variables: all of them, as TensorFlow variables.
+        framework: what it was saved by, for people.
+    """
+
+    call: Callable[..., list[tf.Tensor]]
+    inputs: list[tf.TensorSpec]
+    outputs: list[str]
+    layers: list[str]
+    owner: Any
+    variables: list[tf.Variable]
+    framework: str
+
+
+def load(kind: str, path: str, *, allow_code: bool) -> Network:
+    """Load a .keras or .h5 file, a SavedModel folder, or what a module:callable returns.
+
+    Args:
+        kind: "file", "folder" or "callable".
+        path: the file, folder or module:callable.
+        allow_code: whether Python code that is stored in a file may run.
+
+    Raises:
+        UsageError: the path is of no kind that can be loaded.
+        StepError: the network is damaged, holds code that is not allowed, or cannot be rebuilt.
+    """
+    if kind == "callable":
+        return _from_callable(path)
+    file = Path(path)
+    try:
+        if kind == "folder":
+            return _from_saved_model(file, allow_code)
+        if file.suffix == ".keras":
+            return _from_keras(file, allow_code)
+        return _from_h5(file, allow_code)
+    except EdgebuildError:
+        raise
+    except Exception as error:
+        raise StepError(
+            f"{path} cannot be loaded",
+            _first_line(error),
+            "A network with classes of your own is best given as module:callable, or exported with model.export(FOLDER).",
+        ) from None
+
+
+def _from_callable(path: str) -> Network:
+    function = load_callable(path)
+    try:
+        model = function()
+    except Exception as error:
+        raise StepError(f"{path} failed", f"{type(error).__name__}: {error}") from None
+    if not hasattr(model, "layers") or not hasattr(model, "variables"):
+        raise StepError(f"{path} returned {type(model).__name__}", "It must return a Keras model.")
+    return from_keras_model(model)
+
+
+def _from_keras(file: Path, allow_code: bool) -> Network:
+    if not zipfile.is_zipfile(file):
+        raise StepError(f"{file} is not a Keras file", "It is no zip archive.", "Save it again with model.save().")
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))
+        metadata = json.loads(archive.read("metadata.json"))
+    _refuse_code(config, file, allow_code)
+    if str(metadata.get("keras_version", "")).startswith("2"):
+        import tf_keras
+
+        return from_keras_model(tf_keras.models.load_model(file, compile=False, safe_mode=not allow_code))
+    import keras
+
+    return from_keras_model(keras.models.load_model(file, compile=False, safe_mode=not allow_code))
+
+
+def _from_h5(file: Path, allow_code: bool) -> Network:
+    import h5py
+
+    if not h5py.is_hdf5(file):
+        raise StepError(f"{file} is not an HDF5 file", "Its contents are something else.", "Save it again from Keras.")
+    with h5py.File(file) as archive:
+        config = archive.attrs.get("model_config")
+        version = archive.attrs.get("keras_version", "")
+    if config is None:
+        raise StepError(f"{file} holds weights only", "There is no network in it.", "Save the whole model.")
+    _refuse_code(json.loads(config), file, allow_code)
+    version = version.decode() if isinstance(version, bytes) else str(version)
+    if version.startswith("3"):
+        import keras
+
+        return from_keras_model(keras.models.load_model(file, compile=False, safe_mode=not allow_code))
+    import tf_keras
+
+    return from_keras_model(tf_keras.models.load_model(file, compile=False))
+
+
+def _from_saved_model(folder: Path, allow_code: bool) -> Network:
+    if not (folder / "saved_model.pb").is_file():
+        raise UsageError(f"{folder} is no SavedModel", "There is no saved_model.pb in it.")
+    text = b"".join(file.read_bytes() for file in sorted(folder.glob("*.pb")))
+    # Without Keras its traced graph is used, which runs no Python: what a Lambda layer stores stays where it is.
+    if any(mark in text for mark in _KERAS_MARKS) and (allow_code or b'"class_name": "Lambda"' not in text):
+        import tf_keras
+
+        try:
+            return from_keras_model(tf_keras.models.load_model(folder, compile=False))
+        except (ValueError, TypeError, NotImplementedError, AttributeError):
+            pass  # classes of the user's own: the traced graph does without them
+    return _from_signature(folder)
+
+
+def _from_signature(folder: Path) -> Network:
+    loaded = tf.saved_model.load(str(folder))
+    signatures = dict(loaded.signatures)
+    names = [name for name in _SIGNATURES if name in signatures] or list(signatures)
+    if not names:
+        raise StepError(f"{folder} has no signature to call", remedy="Export it with model.export(FOLDER).")
+    function = signatures[names[0]]
+    inputs = [
+        tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in function.structured_input_signature[1].items()
+    ]
+    outputs = list(function.structured_outputs)
+
+    def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        result = function(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)})
+        return [result[name] for name in outputs]
+
+    variables = list(function.variables) or list(getattr(loaded, "variables", []))
+    return Network(call, inputs, outputs, [], loaded, variables, "SavedModel")
+
+
+def from_keras_model(model: Any) -> Network:
+    """Wrap a model of Keras 3 or tf_keras.
+
+    Raises:
+        StepError: its inputs are not known (a subclassed model that was never called).
+    """
+    is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
+    inputs = _keras_inputs(model)
+    names = _distinct([re.sub(r"\W", "_", spec.name) for spec in inputs])
+    inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
+    structure = getattr(model, "input", None)
+
+    def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        packed: Any = list(tensors) if len(tensors) > 1 else tensors[0]
+        if isinstance(structure, dict | list | tuple):
+            packed = tf.nest.pack_sequence_as(structure, list(tensors))
+        return list(tf.nest.flatten(model(packed, training=False)))
+
+    outputs = [re.sub(r"\W", "_", name) for name in (getattr(model, "output_names", None) or [])]
+    layers = [layer.name for layer in _all_layers(model)]
+    variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
+    framework = f"Keras {_keras_version(model)}"
+    return Network(call, inputs, _distinct(outputs), layers, None, variables, framework)
+
+
+def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
+    tensors = getattr(model, "inputs", None)
+    if tensors:
+        return [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name.split(":")[0]) for tensor in tensors]
+    shape = (model.get_build_config() or {}).get("input_shape") if hasattr(model, "get_build_config") else None
+    if not isinstance(shape, list | tuple) or not shape or isinstance(shape[0], list | tuple | dict):
+        raise StepError(
+            f"the inputs of the model {model.name} are not known",
+            "It is a subclassed model, which does not keep them.",
+            "Call it on data once before saving, or export it with model.export(FOLDER).",
+        )
+    return [tf.TensorSpec(shape, getattr(model, "compute_dtype", "float32"), "input")]
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _all_layers(layer)
+
+
+def _keras_version(model: Any) -> str:
+    import keras
+    import tf_keras
+
+    return str(tf_keras.__version__ if isinstance(model, tf_keras.Model) else keras.__version__)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        count = seen[name] = seen.get(name, -1) + 1
+        result.append(f"{name}_{count}" if count else name)
+    return result
+
+
+def _refuse_code(config: object, file: Path, allow_code: bool) -> None:
+    lambdas = sorted(set(_lambda_layers(config)))
+    if lambdas and not allow_code:
+        raise StepError(
+            f"{file} holds Python code: Lambda layer {', '.join(lambdas)}",
+            "Loading it would run that code on this machine.",
+            _ALLOW,
+        )
+
+
+def _lambda_layers(config: object) -> Iterator[str]:
+    if isinstance(config, dict):
+        if config.get("class_name") == "Lambda":
+            inner = config.get("config")
+            yield str(inner.get("name", "?") if isinstance(inner, dict) else "?")
+        for value in config.values():
+            yield from _lambda_layers(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _lambda_layers(value)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,96 @@
+"""Post-training quantization by the TFLite converter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgebuild.child import Say
+from edgebuild.core.passes import DType, Quantize, Scheme
+from edgebuild.data.samples import Samples
+from edgebuild.errors import StepError, UsageError
+from edgebuild.flatbuffer import reader
+from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
+from edgebuild.readback import layers_of
+
+_DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}
+_INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+# "error: 'tf.Erf' op is neither a custom op nor a flex op", after a location that names the layer.
+_REFUSED = re.compile(r"'(tf\.\w+)' op is neither")
+_LOCATION = re.compile(r'"([^"]+)"')
+_DETAIL_LINES = 4
+
+
+def run(job: QuantizeJob, say: Say) -> Converted:
+    """Convert the frozen network.
+
+    Raises:
+        UsageError: the scheme needs calibration samples and there are none.
+        StepError: the converter refused the network.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(job.saved_model, signature_keys=["serving_default"])
+    fed = 0
+    if job.quantize.scheme.needs_calibration:
+        if not job.calibration:
+            raise UsageError(
+                f"{job.quantize.scheme} needs calibration samples, and there are none",
+                "Activation ranges are chosen from representative samples.",
+                "Give x_train or x_calibration, or choose --quantize dynamic or float16.",
+            )
+        samples = Samples(Path(job.calibration), job.preprocess)
+        fed = len(samples)
+        converter.representative_dataset = lambda: _representative(samples, job.saved_model)
+        say(f"calibrating with {fed} samples")
+    _configure(converter, job.quantize)
+    try:
+        artifact: bytes = converter.convert()
+    except Exception as error:  # the converter raises whatever its parts raise
+        raise _refusal(str(error), job) from None
+    path = Path(job.out) / ARTIFACT
+    path.write_bytes(artifact)
+    return Converted(artifact=reader.read(path), calibration_samples=fed)
+
+
+def _configure(converter: Any, quantize: Quantize) -> None:
+    scheme = quantize.scheme
+    if scheme == Scheme.FLOAT32:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if scheme == Scheme.FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    if scheme.needs_calibration:
+        integer = _INT16X8 if scheme == Scheme.INT16X8 else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if quantize.float_fallback else []
+        converter.target_spec.supported_ops = [integer, *fallback]
+        converter.inference_input_type = _DTYPES[quantize.input]
+        converter.inference_output_type = _DTYPES[quantize.output]
+
+
+def _representative(samples: Samples, saved_model: str) -> Iterator[dict[str, Any]]:
+    signature = tf.saved_model.load(saved_model).signatures["serving_default"]
+    specs = signature.structured_input_signature[1]
+    dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs.values()]
+    for arrays in samples.batches(1, dtypes):
+        yield dict(zip(specs, arrays, strict=True))
+
+
+def _refusal(text: str, job: QuantizeJob) -> StepError:
+    """The converter's error in one sentence: the operators it refused and the layers they came from."""
+    refused: dict[str, dict[str, None]] = {}
+    for line in text.splitlines():
+        if match := _REFUSED.search(line):
+            places = [layer for place in _LOCATION.findall(line) for layer in layers_of(place, job.layers)]
+            refused.setdefault(match[1], {}).update(dict.fromkeys(places))
+    if refused:
+        names = [f"{op} (from {', '.join(layers)})" if layers else op for op, layers in refused.items()]
+        return StepError(
+            f"the network has operations that TensorFlow Lite does not know: {'; '.join(names)}",
+            remedy="Replace the layers named by ones made of builtin operators.",
+        )
+    detail = [line.strip() for line in text.splitlines() if line.strip()][:_DETAIL_LINES]
+    return StepError("the converter refused the network", "\n".join(detail))

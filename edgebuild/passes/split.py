@@ -1,0 +1,59 @@
+"""The job that reads data, holds them against the network and writes the splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild.child import Say
+from edgebuild.core.model import TensorSpec
+from edgebuild.data import reading, samples
+from edgebuild.data.given import Examples, Given, fit
+from edgebuild.data.splitting import divide
+from edgebuild.errors import EdgebuildError, StepError
+from edgebuild.metrics import load_callable
+from edgebuild.passes.jobs import CALIBRATION, EVALUATION, SplitJob, Splits
+
+
+def run(job: SplitJob, say: Say) -> Splits:
+    """Read, check, divide and write.
+
+    Raises:
+        UsageError: the data cannot be read or do not fit the network.
+        StepError: the user's function failed.
+    """
+    given, notes = fit(_read(job, say), job.inputs, job.path)
+    divided = divide(given, job.split)
+    out = Path(job.out)
+    evaluation = divided.evaluation
+    return Splits(
+        train_samples=len(divided.train) if divided.train else 0,
+        calibration_samples=len(divided.calibration) if divided.calibration else 0,
+        evaluation_samples=len(evaluation) if evaluation else 0,
+        calibration_sha256=_save(divided.calibration, out / CALIBRATION),
+        evaluation_sha256=_save(evaluation, out / EVALUATION),
+        has_answers=evaluation is not None and evaluation.y is not None,
+        labels=given.labels,
+        notes=(*notes, *divided.notes),
+    )
+
+
+def _read(job: SplitJob, say: Say) -> Given:
+    if job.kind == "folder":
+        return reading.from_folder(Path(job.path), job.inputs, say)
+    if job.kind == "callable":
+        return _call(job.path, job.inputs)
+    return reading.from_npz(Path(job.path), job.inputs)
+
+
+def _call(path: str, inputs: tuple[TensorSpec, ...]) -> Given:
+    function = load_callable(path)
+    try:
+        return reading.from_result(function(), inputs, path)
+    except EdgebuildError:
+        raise
+    except Exception as error:
+        raise StepError(f"{path} failed", f"{type(error).__name__}: {error}") from None
+
+
+def _save(examples: Examples | None, folder: Path) -> str:
+    return samples.save(examples, folder) if examples is not None else ""

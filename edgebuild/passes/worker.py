@@ -1,0 +1,29 @@
+"""The table of jobs of the TensorFlow child. TensorFlow is imported by the first job that needs it, once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from edgebuild.child import Job, Say
+from edgebuild.passes import jobs
+
+
+def _lazily(module: str, settings: type[msgspec.Struct]) -> Job:
+    def run(job: Any, say: Say) -> msgspec.Struct:
+        result: msgspec.Struct = import_module(f"edgebuild.passes.{module}").run(job, say)
+        return result
+
+    return Job(settings, run)
+
+
+# A new pass is a module here with a function `run(job, say)`, and a line in this table.
+JOBS = {
+    "example": _lazily("example", jobs.ExampleJob),
+    "freeze": _lazily("freeze", jobs.FreezeJob),
+    "split": _lazily("split", jobs.SplitJob),
+    "baseline": _lazily("baseline", jobs.BaselineJob),
+    "quantize": _lazily("quantize", jobs.QuantizeJob),
+}

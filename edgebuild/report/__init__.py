@@ -1,0 +1,1 @@
+"""What people read: functions that take nouns and return text."""

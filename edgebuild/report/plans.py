@@ -1,0 +1,90 @@
+"""Plans, profiles and the origins of settings, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from edgebuild.core.plan import Plan, Source
+from edgebuild.core.target import Target
+from edgebuild.layering import Layered, flatten
+from edgebuild.report import wording
+
+_WIDEST_VALUE = 60
+
+
+class Resolved(Protocol):
+    """A target with its merged values, as `edgebuild.targets` gives it."""
+
+    @property
+    def target(self) -> Target:
+        """The profile as it was read."""
+
+    @property
+    def layered(self) -> Layered:
+        """Its values and where each came from."""
+
+
+class _Row(NamedTuple):
+    path: str
+    value: str
+    origin: str
+
+
+def of_plan(plan: Plan) -> str:
+    """What would be done for one target, a line a step."""
+    lines = [f"{plan.target}: {plan.name}.tflite"]
+    lines.append(f"  network    {_source(plan.model)}")
+    lines.append(f"  data       {_source(plan.data) if plan.data else 'none'}")
+    lines += [f"  pass       {wording.step(step)}" for step in plan.passes]
+    lines += [f"  not yet    {wording.step(step)} (named by the profile, not applied)" for step in plan.deferred]
+    lines.append(f"  measure    {plan.metric.label}, latency and memory on this host, {plan.kernels} kernels")
+    for budget in plan.budgets:
+        limit = wording.limit(budget, lower_is_better=plan.metric.less_is_more)
+        lines.append(f"  budget     {wording.name(budget)} {limit} ({budget.level}; {budget.origin})")
+    return "\n".join(lines)
+
+
+def explain(settings: Layered, targets: Sequence[Resolved]) -> str:
+    """Every setting with its value and where it came from; then the same of each target."""
+    parts = [_table(_rows(settings, skip=("targets", "budgets", "sources")))]
+    parts += [f"target {item.target.name}\n{_table(_rows(item.layered, skip=('sources',)))}" for item in targets]
+    return "\n\n".join(parts)
+
+
+def of_profiles(targets: Sequence[Target]) -> str:
+    """A line a profile."""
+    width = max(len(target.name) for target in targets)
+    return "\n".join(f"{target.name:<{width}}  {target.description}" for target in targets)
+
+
+def of_profile(resolved: Resolved) -> str:
+    """All of one profile: values, the file each came from, and the sources of its figures."""
+    target = resolved.target
+    parts = [f"{target.name}: {target.description}", _table(_rows(resolved.layered, skip=("sources", "description")))]
+    if target.sources:
+        sources = "\n".join(f"  {path}: {' '.join(text.split())}" for path, text in target.sources.items())
+        parts.append(f"sources\n{sources}")
+    return "\n\n".join(parts)
+
+
+def _rows(layered: Layered, skip: tuple[str, ...]) -> list[_Row]:
+    leaves = flatten({key: value for key, value in layered.values.items() if key not in skip})
+    return [_Row(path, _value(value), layered.origin_of(path)) for path, value in leaves.items()]
+
+
+def _value(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if len(text) > _WIDEST_VALUE and isinstance(value, list | tuple):
+        return f"{len(value)} entries: {text[: _WIDEST_VALUE - 15]}..."
+    return text or "-"
+
+
+def _table(rows: Sequence[_Row]) -> str:
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    return "\n".join(f"  {row.path:<{widths[0]}}  {row.value:<{widths[1]}}  {row.origin}" for row in rows)
+
+
+def _source(source: Source) -> str:
+    digest = f", sha256 {source.sha256[:12]}..." if source.sha256 else ""
+    return f"{source.path} ({source.kind}{digest})"

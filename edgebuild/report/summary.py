@@ -1,0 +1,127 @@
+"""The terminal summary of builds and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from edgebuild.core.budget import Subject
+from edgebuild.core.manifest import Manifest
+from edgebuild.core.measurement import Measurement
+from edgebuild.core.passes import Quantize
+from edgebuild.core.verdict import Check, Status, Verdict
+from edgebuild.report import wording
+from edgebuild.units import format_bytes, format_seconds
+
+# Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
+Paint = Callable[[str, str], str]
+
+_LABEL = 10
+
+
+def plain(text: str, style: str) -> str:
+    """The paint of a place without colours."""
+    return text
+
+
+def of_build(manifest: Manifest, folder: str, paint: Paint = plain) -> str:
+    """What was built for one target: artifact, score, latency, memory, and every budget."""
+    lines = [_headline(manifest.target, manifest.verdict.status, paint)]
+    lines += [_row(label, text) for label, text in _facts(manifest, folder)]
+    lines += _checks(manifest.verdict, manifest, paint)
+    lines += [_row("note", paint(note, "dim")) for note in manifest.notes]
+    return "\n".join(lines)
+
+
+def of_check(manifest: Manifest, verdict: Verdict, paint: Paint = plain) -> str:
+    """What the gate says of artifacts that were built before."""
+    artifact = manifest.artifact
+    lines = [
+        _headline(manifest.target, verdict.status, paint),
+        _row("artifact", f"{artifact.path}  {format_bytes(artifact.size_bytes)}"),
+        *_checks(verdict, manifest, paint),
+    ]
+    return "\n".join(lines)
+
+
+def closing(statuses: Sequence[Status], failed: Sequence[str], paint: Paint = plain) -> str:
+    """The last line: the verdict over all targets."""
+    if failed:
+        return f"verdict: {paint('failed', 'fail')}, no artifact for {', '.join(failed)}"
+    order = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
+    worst = next(status for status in order if status in statuses)
+    return f"verdict: {paint(worst, worst)}"
+
+
+def _headline(target: str, status: Status, paint: Paint) -> str:
+    return f"{paint(target, 'title')}: {paint(status, status)}"
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}} {text}"
+
+
+def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
+    quantize = next(step for step in manifest.plan.passes if isinstance(step, Quantize))
+    artifact = manifest.artifact
+    yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(quantize)})"
+    yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
+    figures = {measurement.subject: measurement for measurement in manifest.measurements}
+    if manifest.accuracy is not None:
+        yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])
+    if Subject.LATENCY in figures:
+        yield "latency", _latency(figures[Subject.LATENCY])
+    if Subject.PEAK_MEMORY in figures:
+        peak = format_bytes(figures[Subject.PEAK_MEMORY].value)
+        alive = format_bytes(figures[Subject.ACTIVATIONS].value)
+        yield "memory", f"{peak} peak on this host (measured), {alive} of activations (estimated)"
+
+
+def _accuracy(manifest: Manifest, measurement: Measurement) -> str:
+    accuracy = manifest.accuracy
+    assert accuracy is not None
+    name = "" if accuracy.metric == "accuracy" else f"{accuracy.metric} "
+    score = wording.figure(accuracy.artifact, accuracy.unit)
+    baseline = wording.figure(accuracy.baseline, accuracy.unit)
+    return (
+        f"{name}{score}, float network {baseline} "
+        f"({accuracy.samples:,} evaluation samples, {measurement.kernels} kernels, measured)"
+    )
+
+
+def _latency(measurement: Measurement) -> str:
+    statistics = measurement.statistics
+    threads = measurement.settings.get("threads", 1)
+    return (
+        f"{format_seconds(statistics['median'])} median, {format_seconds(statistics['p90'])} p90 on this host "
+        f"({measurement.machine.split(',')[0]}, {measurement.kernels} kernels, {threads} thread"
+        f"{'s' if threads > 1 else ''}, {len(measurement.samples)} runs, measured)"
+    )
+
+
+def _checks(verdict: Verdict, manifest: Manifest, paint: Paint) -> list[str]:
+    if not verdict.checks:
+        return [_row("budgets", "none: nothing gates this build")]
+    lower_is_better = manifest.plan.metric.less_is_more
+    rows = [_check(check, lower_is_better) for check in verdict.checks]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for check, row in zip(verdict.checks, rows, strict=True):
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        text = f"{paint(f'{check.status:<12}', check.status)} {'  '.join(cells).rstrip()}"
+        lines.append(_row("budgets" if not lines else "", text))
+    return lines
+
+
+def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
+    budget = check.budget
+    found = "no figure" if check.value is None else wording.figure(check.value, budget.unit, budget.subject)
+    if check.headroom is None:
+        left = check.reason
+    elif check.status in (Status.FAIL, Status.WARN) and check.headroom < 0:
+        left = f"broken by {wording.figure(-check.headroom, budget.unit, Subject.ACCURACY_DROP)}"
+    else:
+        left = f"{wording.figure(check.headroom, budget.unit, Subject.ACCURACY_DROP)} left"
+        left += f" ({check.reason})" if check.status == Status.WARN else ""
+    return wording.name(budget), found, wording.limit(budget, lower_is_better=lower_is_better), left
+
+

@@ -1,0 +1,1 @@
+"""Places where an artifact can run, each reached through a child process."""

@@ -1,0 +1,154 @@
+"""LiteRT on this machine: the child that loads an artifact into the TFLite interpreter, times it and scores it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgebuild.child import Job, Say
+from edgebuild.core.model import TensorSpec
+from edgebuild.core.target import Kernels
+from edgebuild.data.given import Array
+from edgebuild.data.samples import Samples
+from edgebuild.errors import StepError
+from edgebuild.metrics import score
+from edgebuild.runtimes.jobs import Bench, BenchJob, Score, ScoreJob
+
+_RESOLVERS = {
+    Kernels.XNNPACK: OpResolverType.AUTO,
+    Kernels.BUILTIN: OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    Kernels.REFERENCE: OpResolverType.BUILTIN_REF,
+}
+_FEWEST_RUNS = 10
+_BATCH = 256
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = Path("/proc/self/clear_refs")
+
+
+def bench(job: BenchJob, say: Say) -> Bench:
+    """Load the artifact, warm it up and time it, one inference a sample, on random inputs with a fixed seed.
+
+    Raises:
+        StepError: the interpreter refused the artifact.
+    """
+    before = _reset_peak_bytes()
+    interpreter = _load(job.artifact, job.kernels, job.bench.threads)
+    _fill_randomly(interpreter)
+    started = time.perf_counter()
+
+    def has_time(runs: int) -> bool:
+        return runs < _FEWEST_RUNS or time.perf_counter() - started < job.bench.time
+
+    for done in range(job.bench.warmup_runs):
+        if not has_time(done):
+            break
+        interpreter.invoke()
+    samples: list[float] = []
+    while len(samples) < max(_FEWEST_RUNS, job.bench.runs) and has_time(len(samples)):
+        start = time.perf_counter_ns()
+        interpreter.invoke()
+        samples.append((time.perf_counter_ns() - start) * 1e-9)
+    return Bench(samples_s=tuple(samples), peak_memory_bytes=max(0, _peak_bytes() - before))
+
+
+def evaluate(job: ScoreJob, say: Say) -> Score:
+    """Feed every evaluation sample, one at a time as the device would, and score the dequantized outputs.
+
+    Raises:
+        StepError: the interpreter refused the artifact, or its metric's function failed.
+        UsageError: the answers do not fit the outputs.
+    """
+    interpreter = _load(job.artifact, job.kernels, threads=1)
+    samples = Samples(Path(job.evaluation), job.preprocess)
+    assert samples.y is not None, "the engine asks only where there are answers"
+    inputs, output = job.spec.inputs, _output(job)
+    fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
+    rows: list[Array] = []
+    told = time.monotonic()
+    for arrays in samples.batches(_BATCH, fed):
+        stored = [_quantized(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
+        for row in range(len(stored[0])):
+            for array, spec in zip(stored, inputs, strict=True):
+                interpreter.set_tensor(spec.index, array[row : row + 1])
+            interpreter.invoke()
+            rows.append(interpreter.get_tensor(output.index)[0])
+        if time.monotonic() - told > 1:
+            say(f"{len(rows)} of {len(samples)} samples")
+            told = time.monotonic()
+    outputs = _real(np.stack(rows), output)
+    np.save(Path(job.out) / "outputs.npy", outputs)
+    return Score(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(rows))
+
+
+JOBS = {"bench": Job(BenchJob, bench), "score": Job(ScoreJob, evaluate)}
+
+
+def _load(artifact: str, kernels: Kernels, threads: int) -> Any:
+    try:
+        interpreter = Interpreter(
+            model_path=artifact, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise StepError(f"LiteRT does not load {Path(artifact).name} with {kernels} kernels", str(error)) from None
+    return interpreter
+
+
+def _fill_randomly(interpreter: Any) -> None:
+    rng = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        dtype = np.dtype(details["dtype"])
+        values = rng.random(details["shape"]) if dtype.kind == "f" else rng.integers(0, 2, details["shape"])
+        interpreter.set_tensor(details["index"], values.astype(dtype))
+
+
+def _output(job: ScoreJob) -> TensorSpec:
+    if job.metric.output >= len(job.spec.outputs):
+        raise StepError(
+            f"the metric asks for output {job.metric.output}, and the network has {len(job.spec.outputs)}",
+            remedy="Outputs are numbered from 0: set [metric] output.",
+        )
+    return job.spec.outputs[job.metric.output]
+
+
+def _quantized(array: Array, spec: TensorSpec) -> Array:
+    """Real values as an input stores them; TFLite's own rounding, half away from zero, then saturation."""
+    if not spec.scale:
+        return array
+    limits = np.iinfo(spec.dtype)
+    scaled = array / np.float32(spec.scale)
+    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + spec.zero_point
+    return np.clip(rounded, limits.min, limits.max).astype(spec.dtype)
+
+
+def _real(stored: Array, spec: TensorSpec) -> Array:
+    if not spec.scale:
+        return stored
+    return (stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+
+
+def _reset_peak_bytes() -> int:
+    """Start the peak anew where Linux allows it; the resident bytes now."""
+    with contextlib.suppress(OSError):
+        _RESET_PEAK.write_text("5")
+    return _status_bytes("VmRSS") or _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _status_bytes("VmHWM") or peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status_bytes(key: str) -> int:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
