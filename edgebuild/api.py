@@ -16,8 +16,11 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener, Silence
+from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
-from edgebuild.engine import sources
+from edgebuild.engine import publish, sources
+from edgebuild.engine.session import Session
+from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, overlay
 from edgebuild.plan import plan
@@ -71,21 +74,16 @@ def build(
     return outcome.manifest
 
 
-def build_all(configuration: config.Configuration, listener: Listener) -> list[Any]:
+def build_all(configuration: config.Configuration, listener: Listener) -> list[building.Outcome]:
     """Build everything a configuration asks for.
 
     Returns:
-        A list of `edgebuild.engine.build.Outcome`, one for each target in order.
+        An outcome for each target, in order.
 
     Raises:
         UsageError: the request is wrong.
         StepError: a step that all targets share failed.
     """
-    from edgebuild.engine import build as building  # with it come the children's vocabularies; a plan does without
-    from edgebuild.engine import publish
-    from edgebuild.engine.session import Session
-    from edgebuild.engine.store import Store
-
     settings = configuration.settings
     out = Path(settings.build.out)
     planned = plans(configuration)
@@ -159,7 +157,7 @@ def _short(name: str) -> str:
 def _code_folders(configuration: config.Configuration) -> tuple[str, ...]:
     """Where a module:callable is looked up: beside edgebuild.toml, and in the working folder."""
     beside = [str(configuration.file.absolute().parent)] if configuration.file else []
-    return tuple(dict.fromkeys([*beside, os.getcwd()]))
+    return tuple(dict.fromkeys([*beside, str(Path.cwd())]))
 
 
 def _model_path(model: Any, folder: Path) -> str:

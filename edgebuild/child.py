@@ -17,6 +17,8 @@ from edgebuild.process import Answer
 
 _PR_SET_PDEATHSIG = 1
 
+_ROOM = "Check space and rights there; what is made is kept in the user's cache, or where EDGEBUILD_STORE says."
+
 Say = Callable[[str], None]
 
 
@@ -59,7 +61,7 @@ def _answer(jobs: Mapping[str, Job], line: bytes, say: Say) -> Answer:
     except MemoryError:
         return _failure(StepError("there is not enough memory for this step"))
     except OSError as error:
-        return _failure(StepError("a file could not be read or written", str(error), "Check space and rights there."))
+        return _failure(StepError("a file could not be read or written", str(error), _ROOM))
     except Exception:
         return Answer(bug=traceback.format_exc())
 

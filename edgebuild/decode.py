@@ -89,7 +89,7 @@ def _is_struct(option: object) -> bool:
 
 def _in_words(error: Exception, hint: object) -> str:
     text = str(error).removesuffix(" - at `$`")
-    choices = [str(member) for option in _options(hint) if hasattr(option, "__members__") for member in option]  # type: ignore[attr-defined]
+    choices = [str(member) for option in _options(hint) if hasattr(option, "__members__") for member in option]
     return f"{text}; one of {', '.join(choices)}" if choices else text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from edgebuild.core.budget import Budget, Level, Subject
@@ -40,7 +41,7 @@ def _check(budget: Budget, measurements: Sequence[Measurement], lower_is_better:
         status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
         return Check(budget=budget, status=status, value=None, headroom=None, reason=reason)
     value = found[0].value
-    if value != value:  # NaN compares with nothing
+    if math.isnan(value):
         status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
         return Check(budget=budget, status=status, value=None, headroom=None, reason="the figure is not a number")
     is_minimum = budget.subject == Subject.ACCURACY and not lower_is_better

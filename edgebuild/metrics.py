@@ -47,7 +47,9 @@ def load_callable(path: str) -> Callable[..., Any]:
         function = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(
-            f"{path} cannot be loaded", str(error), "Modules are looked up in the working folder and in the environment."
+            f"{path} cannot be loaded",
+            str(error),
+            "Modules are looked up in the working folder and in the environment.",
         ) from None
     except Exception as error:
         raise StepError(f"importing {module} failed", f"{type(error).__name__}: {error}") from None
@@ -56,7 +58,7 @@ def load_callable(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _accuracy(outputs: Array, y: Array, metric: Metric) -> float:
+def _accuracy(outputs: Array, y: Array, _: Metric) -> float:
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         return float(np.mean((outputs[:, 0] > 0.5) == (y.reshape(len(y)) > 0.5)))
     return float(np.mean(outputs.argmax(axis=-1) == _classes(outputs, y)))
@@ -67,7 +69,7 @@ def _top_k(outputs: Array, y: Array, metric: Metric) -> float:
     return float(np.mean((best == _classes(outputs, y)[..., np.newaxis]).any(axis=-1)))
 
 
-def _auc(outputs: Array, y: Array, metric: Metric) -> float:
+def _auc(outputs: Array, y: Array, _: Metric) -> float:
     from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
 
     if outputs.ndim == 2 and outputs.shape[1] == 1:
@@ -80,11 +82,11 @@ def _auc(outputs: Array, y: Array, metric: Metric) -> float:
     return float(np.mean([roc_auc_score(classes == k, outputs[:, k]) for k in columns]))
 
 
-def _mse(outputs: Array, y: Array, metric: Metric) -> float:
+def _mse(outputs: Array, y: Array, _: Metric) -> float:
     return float(np.mean(np.square(_residuals(outputs, y))))
 
 
-def _mae(outputs: Array, y: Array, metric: Metric) -> float:
+def _mae(outputs: Array, y: Array, _: Metric) -> float:
     return float(np.mean(np.abs(_residuals(outputs, y))))
 
 
@@ -101,7 +103,7 @@ def _classes(outputs: Array, y: Array) -> Array:
     """The class numbers of the answers, which may be one-hot or have a trailing axis of 1; [..] like outputs[.., c]."""
     wanted = outputs.shape[:-1]
     if y.shape == outputs.shape and outputs.shape[-1] > 1:
-        return y.argmax(axis=-1)
+        return np.asarray(y.argmax(axis=-1))
     if y.size != np.prod(wanted):
         raise UsageError(
             f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
@@ -122,4 +124,4 @@ def _residuals(outputs: Array, y: Array) -> Array:
             f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
             remedy="Give as many answers as the network has outputs.",
         )
-    return outputs.astype(np.float64) - y.reshape(outputs.shape).astype(np.float64)
+    return np.subtract(outputs, y.reshape(outputs.shape), dtype=np.float64)

@@ -78,4 +78,3 @@ def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:
             "Activation ranges are chosen from representative samples.",
             "Name data (--data FILE.npz), or choose a quantization that needs none (--quantize dynamic or float16).",
         )
-

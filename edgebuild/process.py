@@ -1,13 +1,14 @@
 """Child processes with limits: where interpreters run, TensorFlow lives and untrusted files are opened.
 
-A child answers jobs one after another over two pipes, a JSON line each way, so that TensorFlow is imported once for
-all that a build asks of it. Whatever the child or its libraries print goes to a log. `edgebuild.child` is the other end.
+A child answers jobs one after another over two pipes, a JSON line each way, so that TensorFlow is imported once for all
+that a build asks of it. Whatever the child or its libraries print goes to a log. The other end is `edgebuild.child`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from edgebuild.units import format_bytes, format_seconds
 # How often memory and time are looked at while a job runs.
 _POLL_S = 0.05
 _LOG_LINES = 6
+# What TensorFlow writes at every start, and informs of on the way.
+_NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|WARNING:absl")
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from importlib import import_module;"
     "from edgebuild.child import serve; serve(import_module(sys.argv[2]).JOBS, *map(int, sys.argv[3:5]), sys.argv[5:])"
@@ -50,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bug: str | None = None
 
 
-class ChildBug(Exception):
+class ChildBugError(Exception):
     """A child raised what no step expects; the text is its traceback."""
 
 
@@ -81,7 +84,9 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def call(self, name: str, job: msgspec.Struct, limits: Limits, progress: Callable[[str], None]) -> bytes:
@@ -90,7 +95,7 @@ class Child:
         Raises:
             EdgebuildError: the job failed as the child foresaw it.
             ChildDiedError: the process crashed, or was ended for breaking its limits.
-            ChildBug: the job raised something unforeseen.
+            ChildBugError: the job raised something unforeseen.
         """
         if self._process is None:
             self._start()
@@ -106,7 +111,7 @@ class Child:
                 code, what, why, remedy = answer.failure
                 raise BY_EXIT_CODE.get(code, StepError)(what, why, remedy)
             elif answer.bug is not None:
-                raise ChildBug(answer.bug)
+                raise ChildBugError(answer.bug)
             else:
                 return bytes(answer.result)
         raise AssertionError("a child's answers end with a result or an error")
@@ -184,7 +189,8 @@ class Child:
             text = self._log.read_text(errors="replace")
         except OSError:
             return ""
-        return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-_LOG_LINES:])
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
+        return "\n".join(lines[-_LOG_LINES:])
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

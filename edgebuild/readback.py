@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
 
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _INTEGER_INPUTS = frozenset({"int32", "int64", "bool", "string"})
 
 
@@ -36,12 +38,12 @@ def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterat
     yield from _tensors("input", artifact.inputs, network.inputs, quantize.input)
     yield from _tensors("output", artifact.outputs, network.outputs, quantize.output)
     operators = artifact.operators
-    if not plan.operators.float:
-        yield from _named("computes in float", (op for op in operators if _FLOATS & set(op.dtypes)), network)
+    in_float = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
+    yield from _named("computes in float", _culprits(in_float), network)
     if plan.operators.allowed is not None:
         allowed = frozenset(plan.operators.allowed)
-        reason = f"is not among the operators of {plan.target}"
-        yield from _named(reason, (op for op in operators if op.name not in allowed), network)
+        unknown = [op for op in operators if op.name not in allowed and op not in in_float]
+        yield from _named(f"is not among the operators of {plan.target}", unknown, network)
     yield from _named("has a shape that is known only as it runs", (op for op in operators if op.dynamic), network)
     if plan.runtime.version:
         yield from _too_new(operators, plan.runtime.version, network)
@@ -59,20 +61,25 @@ def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
 def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
     """The layers named in a tensor's name, in the order they are named.
 
-    The converter joins the paths of all fused operations with semicolons: "net/conv2d/Conv2D;net/bn/FusedBatchNormV3".
+    The converter joins the paths of all fused operations with semicolons: "net/conv2d/Conv2D;net/bn/FusedBatchNormV3",
+    and TensorFlow appends a number to a name that it has met before: "net/conv2d_1/Conv2D" for the layer conv2d.
     """
     known = frozenset(layers)
     found: dict[str, None] = {}
     for path in tensor.split(";"):
-        segments = path.split("/")
-        # A layer's own name may hold slashes: try the longest run of segments first.
-        for length in range(len(segments), 0, -1):
-            starts = range(len(segments) - length + 1)
-            run = next((r for r in ("/".join(segments[s : s + length]) for s in starts) if r in known), None)
-            if run is not None:
-                found[run] = None
-                break
+        layer = next((name for name in _candidates(path) if name in known), None)
+        if layer is not None:
+            found[layer] = None
     return tuple(found)
+
+
+def _candidates(path: str) -> Iterator[str]:
+    """The layer names that a path may hold, most likely first: a layer's own name may have slashes in it."""
+    segments = path.split("/")
+    for length in range(len(segments), 0, -1):
+        runs = ["/".join(segments[start : start + length]) for start in range(len(segments) - length + 1)]
+        yield from runs
+        yield from (re.sub(r"_\d+$", "", run) for run in runs)
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -80,9 +87,7 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
-def _tensors(
-    kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], dtype: DType
-) -> Iterator[str]:
+def _tensors(kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], dtype: DType) -> Iterator[str]:
     if len(found) != len(wanted):
         yield f"the artifact has {len(found)} {kind}s, the network {len(wanted)}"
         return
@@ -102,6 +107,11 @@ def _like(found: tuple[TensorSpec, ...], wanted: Sequence[TensorSpec]) -> tuple[
     by_name = {tensor.name: tensor for tensor in found}
     names = [tensor.name for tensor in wanted]
     return tuple(by_name[name] for name in names) if sorted(by_name) == sorted(names) else found
+
+
+def _culprits(in_float: Sequence[Operator]) -> Sequence[Operator]:
+    """Without the conversions around the operators that are at fault; all of them where there is no other."""
+    return [operator for operator in in_float if operator.name not in _CONVERSIONS] or in_float
 
 
 def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Target profiles: TOML files, found by name or by path, with `extends` and the user's overrides laid over each other."""
+"""Target profiles: TOML files, found by name or by path, with `extends` and the user's overrides laid over them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def _find(name: str, beside: Path | None) -> Path:
     if name.endswith(".toml"):
         path = Path(name) if beside is None else beside / name
         if not path.is_file():
-            raise UsageError(f"no target profile {name}", "There is no such file.", "edgebuild targets lists the names.")
+            raise UsageError(
+                f"no target profile {name}", "There is no such file.", "edgebuild targets lists the names."
+            )
         return path
     candidates = ([beside] if beside else []) + [folder()]
     for place in candidates:

@@ -80,20 +80,18 @@ def format_bytes(size_bytes: float) -> str:
     """Exact below 10,000 bytes, else with a decimal prefix and three figures: "48.5 KB"."""
     if size_bytes < 10_000:
         return f"{size_bytes:,.0f} B"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= factor:
-            break
-    value = size_bytes / factor
+    unit = next((unit for unit in ("GB", "MB") if size_bytes >= BYTES[unit]), "KB")
+    value = size_bytes / BYTES[unit]
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
 
 
 def format_seconds(time_s: float) -> str:
-    """Three significant figures in the unit that fits: "0.215 ms", "1.2 s"."""
+    """Three significant figures in the unit that fits: "7.17 us", "0.215 ms", "1.2 s"."""
     if time_s >= 60:
         return f"{time_s // 60:.0f} min {time_s % 60:.0f} s"
     if time_s >= 1:
         return f"{time_s:.1f} s"
-    return f"{time_s * 1e3:.3g} ms"
+    return f"{time_s * 1e3:.3g} ms" if time_s >= 1e-4 else f"{time_s * 1e6:.3g} us"
 
 
 def format_share(share: float) -> str:

@@ -14,7 +14,7 @@ import click
 
 from edgebuild.cli import output
 from edgebuild.decode import closest
-from edgebuild.errors import EdgebuildError, ExitCode, UsageError
+from edgebuild.errors import EdgebuildError, ExitCode, StepError, UsageError
 
 # A new verb is a module here with a click command `command`, and a line in this table.
 VERBS = {"build": "edgebuild.cli.build", "check": "edgebuild.cli.check", "targets": "edgebuild.cli.targets"}
@@ -67,10 +67,10 @@ def _dispatch(arguments: list[str]) -> tuple[str, list[str]]:
 
 def _from_system(error: OSError) -> EdgebuildError:
     place = f": {error.filename}" if error.filename else ""
-    return UsageError(
+    return StepError(
         f"a file could not be read or written{place}", error.strerror or str(error), "Check space and rights there."
     )
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

@@ -43,7 +43,12 @@ Exit codes:
 @click.option("--out", "-o", metavar="DIR", help="Where TARGET/NAME.tflite is left.  [default: dist]")
 @click.option("--name", metavar="NAME", help="Of the artifact.  [default: the model's]")
 @options.budget_option
-@click.option("--quantize", "-q", type=click.Choice(list(Scheme)), help="Instead of the profile's quantization.")
+@click.option(
+    "--quantize",
+    "-q",
+    type=click.Choice([str(scheme) for scheme in Scheme]),
+    help="Instead of the profile's quantization.",
+)
 @click.option("--metric", "-m", metavar="NAME", help="accuracy, top-k, auc, mse, mae, or module:callable.")
 @click.option("--calibration-samples", type=int, help="How many to draw from train.  [default: 200]")
 @click.option("--seed", type=int, help="Of every drawing and of training.  [default: 0]")

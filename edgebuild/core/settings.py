@@ -24,7 +24,7 @@ class MetricKind(StrEnum):
     MAE = "mae"
 
 
-class Metric(_Table, kw_only=True):
+class Metric(_Table, frozen=True, kw_only=True):
     """How an artifact is scored on the evaluation split.
 
     Attributes:
@@ -55,7 +55,7 @@ class Metric(_Table, kw_only=True):
         return f"top-{self.k}" if self.name == MetricKind.TOP_K else self.name
 
 
-class ModelSettings(_Table, kw_only=True):
+class ModelSettings(_Table, frozen=True, kw_only=True):
     """`[model]`: `path` is a file, a folder or a module:callable; empty for the embedded example.
 
     Attributes:
@@ -70,7 +70,7 @@ class ModelSettings(_Table, kw_only=True):
     allow_code: bool
 
 
-class DataSettings(_Table, kw_only=True):
+class DataSettings(_Table, frozen=True, kw_only=True):
     """`[data]`: `path` is a .npz, a folder of images by class or a module:callable; empty for none.
 
     Attributes:
@@ -85,7 +85,7 @@ class DataSettings(_Table, kw_only=True):
     seed: int
 
 
-class Preprocess(_Table, kw_only=True):
+class Preprocess(_Table, frozen=True, kw_only=True):
     """`[preprocess]`: the network is fed (x - mean) * scale; a list has one entry for each channel (last axis)."""
 
     scale: Annotated[float, parse_number] | tuple[float, ...]
@@ -97,7 +97,7 @@ class Preprocess(_Table, kw_only=True):
         return self.scale == 1.0 and self.mean == 0.0
 
 
-class BuildSettings(_Table, kw_only=True):
+class BuildSettings(_Table, frozen=True, kw_only=True):
     """`[build]`: the targets by name or by path of a TOML file, and the folder that artifacts are left in."""
 
     targets: tuple[str, ...]
@@ -105,7 +105,7 @@ class BuildSettings(_Table, kw_only=True):
     measure_again: bool
 
 
-class BenchSettings(_Table, kw_only=True):
+class BenchSettings(_Table, frozen=True, kw_only=True):
     """`[bench]`: how latency is measured: at most `runs` runs, fewer (but ten) where `time` seconds are over."""
 
     warmup_runs: int
@@ -114,7 +114,7 @@ class BenchSettings(_Table, kw_only=True):
     threads: int
 
 
-class LimitSettings(_Table, kw_only=True):
+class LimitSettings(_Table, frozen=True, kw_only=True):
     """`[limits]`: what one step may take; `run_*` are for a child that interprets an artifact. Bytes and seconds."""
 
     step_time: Annotated[float, parse_seconds]
@@ -123,7 +123,7 @@ class LimitSettings(_Table, kw_only=True):
     run_memory: Annotated[int, parse_bytes]
 
 
-class Settings(_Table, kw_only=True):
+class Settings(_Table, frozen=True, kw_only=True):
     """Everything a build is asked for. `budgets` and `targets` are kept as written, to be laid over the profiles."""
 
     model: ModelSettings

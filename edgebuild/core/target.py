@@ -24,7 +24,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A table of a profile."""
 
 
-class Device(_Table, kw_only=True):
+class Device(_Table, frozen=True, kw_only=True):
     """The board behind a profile: facts for its reader."""
 
     board: str
@@ -34,7 +34,7 @@ class Device(_Table, kw_only=True):
     accelerator: str = ""
 
 
-class Runtime(_Table, kw_only=True):
+class Runtime(_Table, frozen=True, kw_only=True):
     """What will run the artifact.
 
     Attributes:
@@ -48,40 +48,40 @@ class Runtime(_Table, kw_only=True):
     kernels: Kernels
 
 
-class InputOutput(_Table, kw_only=True):
+class InputOutput(_Table, frozen=True, kw_only=True):
     """Element types of the artifact's inputs and outputs."""
 
     input: DType
     output: DType
 
 
-class Operators(_Table, kw_only=True):
+class Operators(_Table, frozen=True, kw_only=True):
     """Which operators the target runs: `allowed` are names of TFLite's BuiltinOperator, None for every one of them."""
 
     float: bool
     allowed: tuple[str, ...] | None = None
 
 
-class Memory(_Table, kw_only=True):
+class Memory(_Table, frozen=True, kw_only=True):
     """Sizes of the device's memories in bytes; None where the profile does not limit them."""
 
     flash: Annotated[int, parse_bytes] | None = None
     ram: Annotated[int, parse_bytes] | None = None
 
 
-class PruneSettings(_Table, kw_only=True):
+class PruneSettings(_Table, frozen=True, kw_only=True):
     """`[passes.prune]` of a profile."""
 
     sparsity: Annotated[float, parse_share]
 
 
-class QuantizeSettings(_Table, kw_only=True):
+class QuantizeSettings(_Table, frozen=True, kw_only=True):
     """`[passes.quantize]` of a profile."""
 
     scheme: Scheme
 
 
-class PassTables(_Table, kw_only=True):
+class PassTables(_Table, frozen=True, kw_only=True):
     """The passes a profile asks for, each under its kind."""
 
     quantize: QuantizeSettings

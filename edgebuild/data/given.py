@@ -37,6 +37,11 @@ class Given(NamedTuple):
     evaluation: Examples | None = None
     labels: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, splits: Mapping[str, Examples | None], labels: tuple[str, ...] = ()) -> Given:
+        """From splits by their names."""
+        return cls(splits.get("train"), splits.get("calibration"), splits.get("evaluation"), labels)
+
 
 SPLITS = ("train", "calibration", "evaluation")
 # The suffixes of arrays in a .npz; Keras's own data sets say "test".
@@ -68,7 +73,7 @@ def from_arrays(arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where
             remedy="Name them x_train, y_train, x_calibration, x_eval, y_eval or labels.",
         )
     names = () if labels is None else tuple(str(label) for label in np.asarray(labels).tolist())
-    return Given(labels=names, **splits)
+    return Given.of(splits, names)
 
 
 def fit(given: Given, inputs: tuple[TensorSpec, ...], where: str) -> tuple[Given, tuple[str, ...]]:
@@ -91,16 +96,18 @@ def fit(given: Given, inputs: tuple[TensorSpec, ...], where: str) -> tuple[Given
             x = tuple(_fit_one(array, spec, f"{where}: {split}", notes) for array, spec in pairs)
             examples = Examples(x, examples.y)
         fitted[split] = examples
-    return Given(labels=given.labels, **fitted), tuple(notes)
+    return Given.of(fitted, given.labels), tuple(notes)
 
 
 def _split(
     arrays: dict[str, Any], suffixes: Iterable[str], inputs: tuple[TensorSpec, ...], where: str
 ) -> Examples | None:
     for suffix in suffixes:
-        names = [f"x_{suffix}"] if len(inputs) == 1 and f"x_{suffix}" in arrays else [
-            f"x_{suffix}/{spec.name}" for spec in inputs
-        ]
+        names = (
+            [f"x_{suffix}"]
+            if len(inputs) == 1 and f"x_{suffix}" in arrays
+            else [f"x_{suffix}/{spec.name}" for spec in inputs]
+        )
         found = [name for name in names if name in arrays]
         y = arrays.pop(f"y_{suffix}", None)
         if not found:
@@ -152,9 +159,7 @@ def _fit_one(array: Array, spec: TensorSpec, where: str, notes: dict[str, None])
 
 
 def _matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        want in (-1, size) for size, want in zip(shape, wanted, strict=True)
-    )
+    return len(shape) == len(wanted) and all(want in (-1, size) for size, want in zip(shape, wanted, strict=True))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

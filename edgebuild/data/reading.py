@@ -33,10 +33,10 @@ def from_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> Given:
     Raises:
         UsageError: it is no .npz file, is damaged, or its arrays do not fit together.
     """
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path} is not a .npz file", "It is no zip archive.", "Save named arrays with numpy.savez.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UsageError(f"{path} is not a .npz file", remedy="Save named arrays with numpy.savez.")
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(
@@ -69,7 +69,7 @@ def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str],
         split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
         for split, folder in splits.items()
     }
-    return Given(labels=tuple(labels), **examples)
+    return Given.of(examples, tuple(labels))
 
 
 def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Given:
@@ -87,7 +87,7 @@ def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Give
         unknown = sorted(set(result) - set(names))
         if unknown:
             raise UsageError(f"{where}: unknown splits {', '.join(unknown)}", f"Known: {', '.join(SPLITS)}.")
-        return Given(**{names[name]: _dataset(data, inputs, f"{where} {name}") for name, data in result.items()})
+        return Given.of({names[k]: _dataset(v, inputs, f"{where} {k}") for k, v in result.items()})
     if isinstance(result, Mapping):
         return from_arrays({str(name): np.asarray(array) for name, array in result.items()}, inputs, where)
     raise UsageError(

@@ -33,7 +33,7 @@ def divide(given: Given, how: Split) -> Divided:
         evaluation, train = _draw(train, count, rng)
         notes.append(f"no evaluation split was given: {count} samples were drawn from train (seed {how.seed})")
     if calibration is None and train is not None:
-        count = min(how.calibration_samples, len(train))
+        count = min(how.calibration_samples, max(1, len(train) // 2))
         calibration, train = _draw(train, count, rng)
         notes.append(f"no calibration split was given: {count} samples were drawn from train (seed {how.seed})")
     if calibration is None and evaluation is not None and len(evaluation) > 1:

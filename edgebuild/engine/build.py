@@ -18,6 +18,7 @@ from edgebuild.engine import figures, publish, toolchain
 from edgebuild.engine.session import Made, Session, Step
 from edgebuild.errors import EdgebuildError
 from edgebuild.passes import jobs
+from edgebuild.report import wording
 from edgebuild.runtimes.jobs import Bench, BenchJob, Score, ScoreJob
 
 
@@ -107,7 +108,12 @@ def _prepare(plan: Plan, session: Session) -> _Prepared:
 
 def _example(plan: Plan, session: Session) -> tuple[Source, Source]:
     made = session.transform(
-        Step("example", "train the example", plan.split.seed, lambda out: jobs.ExampleJob(out=str(out), seed=plan.split.seed))
+        Step(
+            "example",
+            "train the example",
+            plan.split.seed,
+            lambda out: jobs.ExampleJob(out=str(out), seed=plan.split.seed),
+        )
     )
     model, data = made.path / jobs.EXAMPLE_MODEL, made.path / jobs.EXAMPLE_DATA
     return (
@@ -155,7 +161,7 @@ def _convert(plan: Plan, prepared: _Prepared, session: Session) -> _Built:
     made = session.transform(
         Step(
             "quantize",
-            f"convert to {quantize.scheme}, {quantize.input} in and {quantize.output} out",
+            f"convert to {wording.ends(quantize)}",
             [
                 prepared.frozen.identity_sha256,
                 quantize,
@@ -252,9 +258,7 @@ def _inputs(prepared: _Prepared) -> Inputs:
     return Inputs(
         model=prepared.model,
         network=prepared.frozen.network,
-        data=None
-        if prepared.data is None or splits is None
-        else figures.data_record(prepared.data, splits),
+        data=None if prepared.data is None or splits is None else figures.data_record(prepared.data, splits),
     )
 
 

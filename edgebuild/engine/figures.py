@@ -127,7 +127,9 @@ def _metric_unit(plan: Plan) -> Unit:
     return written[0] if written else Unit.NUMBER
 
 
-def _of_scores(plan: Plan, accuracy: Accuracy | None, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
+def _of_scores(
+    plan: Plan, accuracy: Accuracy | None, machine: str, versions: dict[str, str]
+) -> tuple[Measurement, ...]:
     if accuracy is None:
         return ()
     drop = accuracy.baseline - accuracy.artifact

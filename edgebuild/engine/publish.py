@@ -30,7 +30,7 @@ def publish(manifest: Manifest, artifact: Path, folder: Path) -> None:
         for name, data in files.items():
             waiting[name] = _write_beside(folder, name, data)
         for name, temporary in waiting.items():
-            os.replace(temporary, folder / name)
+            Path(temporary).replace(folder / name)
     except OSError as error:
         raise StepError(f"{folder} cannot be written", str(error), _REMEDY) from None
     finally:

@@ -69,7 +69,9 @@ class Session:
         self._logs = self._resources.enter_context(self._store.workspace())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._resources.close()
 
     def transform(self, step: Step) -> Made:

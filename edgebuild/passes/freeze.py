@@ -39,9 +39,7 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         _trace_batched(function, network.inputs, inputs)
         tf.saved_model.save(module, str(Path(job.out) / SAVED_MODEL), signatures={"serving_default": one})
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise StepError(
-            f"{job.path} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]
-        ) from None
+        raise StepError(f"{job.path} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
     return Frozen(
         network=ModelSpec(
             inputs=tuple(
@@ -68,7 +66,7 @@ def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.Tenso
         raise StepError(
             f"the network's input {spec.name} leaves dimensions open: {[None, *inner]}",
             "An artifact needs static shapes.",
-            'Fix them in edgebuild.toml, without the batch: [model] input_shape = [224, 224, 3].',
+            "Fix them in edgebuild.toml, without the batch: [model] input_shape = [224, 224, 3].",
         )
     return tf.TensorSpec([1, *inner], spec.dtype, spec.name)
 
@@ -76,7 +74,9 @@ def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.Tenso
 def _function(network: Network) -> Any:
     def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         results = network.call(*tensors)
-        names = network.outputs if len(network.outputs) == len(results) else [f"output_{i}" for i in range(len(results))]
+        names = (
+            network.outputs if len(network.outputs) == len(results) else [f"output_{i}" for i in range(len(results))]
+        )
         return dict(zip(names, results, strict=True))
 
     return tf.function(call, autograph=False)

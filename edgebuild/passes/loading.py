@@ -16,6 +16,7 @@ from edgebuild.metrics import load_callable
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
+_KERAS_CAUSE = "Exception encountered: "
 _ALLOW = "If you trust its author, allow the code with --allow-code."
 
 
@@ -68,7 +69,7 @@ def load(kind: str, path: str, *, allow_code: bool) -> Network:
         raise StepError(
             f"{path} cannot be loaded",
             _first_line(error),
-            "A network with classes of your own is best given as module:callable, or exported with model.export(FOLDER).",
+            "Give a network with classes of your own as module:callable, or export it with model.export(FOLDER).",
         ) from None
 
 
@@ -240,5 +241,7 @@ def _lambda_layers(config: object) -> Iterator[str]:
 
 
 def _first_line(error: Exception) -> str:
+    """What went wrong; Keras buries the cause under the configuration of the object that met it."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    causes = [line.removeprefix(_KERAS_CAUSE) for line in lines if line.startswith(_KERAS_CAUSE)]
+    return f"{type(error).__name__}: {(causes or lines or [''])[-1 if causes else 0]}"

@@ -18,7 +18,7 @@ Paint = Callable[[str, str], str]
 _LABEL = 10
 
 
-def plain(text: str, style: str) -> str:
+def plain(text: str, _style: str) -> str:
     """The paint of a place without colours."""
     return text
 
@@ -104,7 +104,7 @@ def _checks(verdict: Verdict, manifest: Manifest, paint: Paint) -> list[str]:
     lower_is_better = manifest.plan.metric.less_is_more
     rows = [_check(check, lower_is_better) for check in verdict.checks]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
+    lines: list[str] = []
     for check, row in zip(verdict.checks, rows, strict=True):
         cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
         text = f"{paint(f'{check.status:<12}', check.status)} {'  '.join(cells).rstrip()}"
@@ -123,5 +123,3 @@ def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
         left = f"{wording.figure(check.headroom, budget.unit, Subject.ACCURACY_DROP)} left"
         left += f" ({check.reason})" if check.status == Status.WARN else ""
     return wording.name(budget), found, wording.limit(budget, lower_is_better=lower_is_better), left
-
-

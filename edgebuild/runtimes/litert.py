@@ -32,7 +32,7 @@ _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 
 
-def bench(job: BenchJob, say: Say) -> Bench:
+def bench(job: BenchJob, _say: Say) -> Bench:
     """Load the artifact, warm it up and time it, one inference a sample, on random inputs with a fixed seed.
 
     Raises:
@@ -125,13 +125,14 @@ def _quantized(array: Array, spec: TensorSpec) -> Array:
     limits = np.iinfo(spec.dtype)
     scaled = array / np.float32(spec.scale)
     rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + spec.zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(spec.dtype)
+    stored: Array = np.clip(rounded, limits.min, limits.max).astype(spec.dtype)
+    return stored
 
 
 def _real(stored: Array, spec: TensorSpec) -> Array:
     if not spec.scale:
         return stored
-    return (stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+    return np.asarray((stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale))
 
 
 def _reset_peak_bytes() -> int:
