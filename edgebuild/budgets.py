@@ -18,6 +18,7 @@ _PARSERS = {
     Unit.BYTES: parse_bytes,
     Unit.SECONDS: parse_seconds,
     Unit.SHARE: parse_share,
+    Unit.RELATIVE: parse_share,
     Unit.NUMBER: parse_number,
 }
 _METRIC_SUBJECTS = (Subject.ACCURACY, Subject.ACCURACY_DROP)
@@ -88,12 +89,18 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
 
 
 def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
-    """A score's unit depends on the metric: a callable's may be written with % or as a plain number."""
+    """A score's unit depends on the metric.
+
+    Where the score is no share of one, a drop in % is relative to the float network's score; a callable's score may be
+    limited in % all the same, since it may return a share.
+    """
     if subject not in _METRIC_SUBJECTS or metric.is_share:
         return subject.unit
-    if ":" in metric.name and str(limit).rstrip().endswith("%"):
-        return Unit.SHARE
-    return Unit.NUMBER
+    if not str(limit).rstrip().endswith("%"):
+        return Unit.NUMBER
+    if subject == Subject.ACCURACY_DROP:
+        return Unit.RELATIVE
+    return Unit.SHARE if ":" in metric.name else Unit.NUMBER
 
 
 def _level(text: object) -> Level:

@@ -34,7 +34,8 @@ def _check(budget: Budget, measurements: Sequence[Measurement], lower_is_better:
     found = [
         measurement
         for measurement in measurements
-        if measurement.subject == budget.subject and budget.on in (None, measurement.where)
+        if (measurement.subject, measurement.unit) == (budget.subject, budget.unit)
+        and budget.on in (None, measurement.where)
     ]
     if not found:
         reason = f"no figure for {budget.subject}" + (f" on {budget.on}" if budget.on else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from edgebuild.core.passes import Pass, Prune, Quantize, Scheme
+from edgebuild.core.passes import DType, Pass, Prune, Quantize, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
@@ -19,15 +19,18 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
     """What will be done for one target.
 
     Raises:
-        UsageError: the request cannot work, whatever the network is: calibration without data.
+        UsageError: the request cannot work, whatever the network is: a scheme that the target does not run, or one
+            that needs calibration, without data.
     """
+    scheme = target.passes.quantize.scheme
+    _require_integers(target, scheme)
+    _require_data(target, scheme, data)
     quantize = Quantize(
-        scheme=target.passes.quantize.scheme,
-        input=target.io.input,
-        output=target.io.output,
+        scheme=scheme,
+        input=_end(target.io.input, scheme),
+        output=_end(target.io.output, scheme),
         float_fallback=target.operators.float,
     )
-    _require_data(target, quantize.scheme, data)
     return Plan(
         target=target.name,
         name=settings.model.name or default_name(model),
@@ -67,6 +70,23 @@ def default_name(model: Source) -> str:
 def _deferred(target: Target) -> tuple[Pass, ...]:
     prune = target.passes.prune
     return (Prune(sparsity=prune.sparsity),) if prune is not None and prune.sparsity > 0 else ()
+
+
+def _end(profile: DType, scheme: Scheme) -> DType:
+    """The type of an artifact's ends: the profile's, as far as the scheme has it."""
+    if not scheme.needs_calibration:
+        return DType.FLOAT32
+    if scheme == Scheme.INT16X8 and profile != DType.FLOAT32:
+        return DType.INT16
+    return profile
+
+
+def _require_integers(target: Target, scheme: Scheme) -> None:
+    if not target.operators.float and not scheme.needs_calibration:
+        raise UsageError(
+            f"{target.name} runs no operators in float, and {scheme} leaves them so",
+            remedy=f"Choose --quantize {Scheme.INT8} or {Scheme.INT16X8}, or another target.",
+        )
 
 
 def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from edgebuild import api
-from edgebuild.cli import options, output, progress
+from edgebuild.cli import options, output
+from edgebuild.cli.outcome import exit_code
 from edgebuild.core.passes import Scheme
-from edgebuild.core.plan import Plan
-from edgebuild.core.verdict import Status
 from edgebuild.errors import ExitCode
-from edgebuild.report import plans as plan_report
-from edgebuild.report import summary
 
-_CODES = {
-    Status.PASS: ExitCode.OK,
-    Status.WARN: ExitCode.OK,
-    Status.FAIL: ExitCode.BUDGET_FAILED,
-    Status.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
-}
+if TYPE_CHECKING:
+    from edgebuild.core.plan import Plan
+    from edgebuild.engine.build import Outcome
+
 _EPILOG = """\b
 Other commands (each has --help):
   edgebuild check [DIST]     gate again what is built; no TensorFlow
@@ -76,6 +69,10 @@ def command(
     MODEL is a .keras or .h5 file, a SavedModel folder, or module:callable. Without one, what edgebuild.toml names is
     built; without that, the example: scikit-learn's handwritten digits and a small network trained on the spot.
     """
+    from edgebuild import api  # --help should not wait for what it does not need
+    from edgebuild.cli import progress
+    from edgebuild.report import plans as plan_report
+
     tree: dict[str, object] = dict(
         options.given(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
@@ -101,37 +98,28 @@ def command(
 
 
 def _show(plans: Sequence[Plan], as_json: bool) -> None:
+    from edgebuild.report import plans as plan_report
+
     if as_json:
-        output.result(_json(plans))
+        output.result(output.as_json(plans))
     else:
         output.result("\n\n".join(plan_report.of_plan(plan) for plan in plans))
 
 
-def _report(outcomes: Sequence[Any], out: str, as_json: bool) -> int:
+def _report(outcomes: Sequence[Outcome], out: str, as_json: bool) -> int:
+    from edgebuild.report import summary
+
     manifests = [outcome.manifest for outcome in outcomes if outcome.manifest is not None]
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    failed = {outcome.target: outcome.error for outcome in outcomes if outcome.error is not None}
     if as_json:
-        output.result(_json(manifests))
+        output.result(output.as_json(manifests))
     else:
         for manifest in manifests:
             output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint))
-    for outcome in failed:
-        output.say(f"\n{outcome.target}:")
-        output.error(outcome.error)
+    for target, error in failed.items():
+        output.say(f"\n{target}:")
+        output.error(error)
     statuses = [manifest.verdict.status for manifest in manifests]
     if not as_json:
-        output.result("\n" + summary.closing(statuses, [outcome.target for outcome in failed], output.paint))
-    return exit_code(statuses, [outcome.error.exit_code for outcome in failed])
-
-
-def exit_code(statuses: Iterable[Status], errors: Sequence[ExitCode]) -> ExitCode:
-    """A failed step before a failed budget before a figure that could not be had before success."""
-    if errors:
-        return max(errors, key=[ExitCode.INCONCLUSIVE, ExitCode.USAGE, ExitCode.STEP_FAILED].index)
-    codes = {_CODES[status] for status in statuses}
-    order = (ExitCode.BUDGET_FAILED, ExitCode.INCONCLUSIVE, ExitCode.OK)
-    return next(code for code in order if code in codes)
-
-
-def _json(items: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(items), indent=2).decode()
+        output.result("\n" + summary.closing(statuses, list(failed), output.paint))
+    return exit_code(statuses, [error.exit_code for error in failed.values()])

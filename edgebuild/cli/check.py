@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from edgebuild import api
 from edgebuild.cli import options, output
-from edgebuild.cli.build import exit_code
+from edgebuild.cli.outcome import exit_code
 from edgebuild.report import summary
 
 
@@ -30,7 +29,7 @@ def command(dist: Path, budget: tuple[str, ...], config: Path | None, as_json: b
     failed = [item for item in checked if item.error is not None]
     if as_json:
         verdicts = [{"target": manifest.target, "name": manifest.name, "verdict": v} for manifest, v in judged]
-        output.result(msgspec.json.format(msgspec.json.encode(verdicts), indent=2).decode())
+        output.result(output.as_json(verdicts))
     else:
         for manifest, verdict in judged:
             output.result(summary.of_check(manifest, verdict, output.paint))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgebuild import budgets, config
-from edgebuild.config import Configuration
-from edgebuild.layering import Layer, Tree, overlay
+if TYPE_CHECKING:
+    from edgebuild.config import Configuration
+    from edgebuild.layering import Tree
 
 config_option = click.option(
     "--config", "-c", type=click.Path(path_type=Path), help="The configuration  [default: ./edgebuild.toml if there]"
@@ -27,11 +28,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON o
 
 def configuration(file: Path | None, options: Tree) -> Configuration:
     """The merged settings; raises UsageError."""
+    from edgebuild import config  # here and below: --help should not wait for what it does not need
+
     return config.load(options, os.environ, file=file)
 
 
 def budget_table(texts: Sequence[str]) -> Tree:
     """The [budgets] table that repeated --budget options stand for; raises UsageError."""
+    from edgebuild import budgets, config
+    from edgebuild.layering import Layer, overlay
+
     return overlay(Layer(config.OPTIONS, budgets.from_option(text)) for text in texts).values
 
 

@@ -54,6 +54,13 @@ def bug(arguments: Sequence[str]) -> None:
     say(f"  What it was doing is in {log.name}: please report it with that file.")
 
 
+def as_json(items: object) -> str:
+    """Nouns as indented JSON."""
+    import msgspec  # errors do without
+
+    return msgspec.json.format(msgspec.json.encode(items), indent=2).decode()
+
+
 def _colour() -> bool | None:
     """False where NO_COLOR asks for it (https://no-color.org), else as the stream decides."""
     return False if os.environ.get("NO_COLOR") else None

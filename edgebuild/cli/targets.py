@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgebuild import config, targets
 from edgebuild.cli import options, output
@@ -18,11 +17,7 @@ def command(name: str | None, as_json: bool) -> None:
     metric = config.load({}, {}, use_file=False).settings.metric
     if name is not None:
         resolved = targets.load(name, metric)
-        output.result(_json(resolved.target) if as_json else report.of_profile(resolved))
+        output.result(output.as_json(resolved.target) if as_json else report.of_profile(resolved))
         return
     found = [targets.load(each, metric).target for each in targets.names()]
-    output.result(_json(found) if as_json else report.of_profiles(found))
-
-
-def _json(items: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(items), indent=2).decode()
+    output.result(output.as_json(found) if as_json else report.of_profiles(found))

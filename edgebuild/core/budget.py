@@ -25,11 +25,15 @@ class Subject(StrEnum):
 
 
 class Unit(StrEnum):
-    """Units of recorded figures; `share` is a fraction of one, `number` is in the data's own unit."""
+    """Units of recorded figures.
+
+    `share` is a fraction of one, `relative` one of the float network's score, `number` is in the data's own unit.
+    """
 
     BYTES = "bytes"
     SECONDS = "s"
     SHARE = "share"
+    RELATIVE = "relative"
     NUMBER = "number"
 
 

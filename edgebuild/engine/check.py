@@ -11,6 +11,7 @@ import msgspec
 from edgebuild import gate
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
+from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Verdict
 from edgebuild.engine import figures
 from edgebuild.errors import EdgebuildError, StepError, UsageError
@@ -80,17 +81,21 @@ def _check(path: Path, budgets: Budgets) -> Checked:
     return Checked(path, manifest, verdict, None)
 
 
+def _holds(manifest: Manifest, found: tuple[Measurement, ...]) -> bool:
+    return all(measurement in manifest.measurements for measurement in found)
+
+
 def _require_unchanged(manifest: Manifest, path: Path) -> None:
-    """What was measured holds for the measured file alone, sizes included."""
+    """What was measured holds for the measured file alone, and its sizes are those that were recorded."""
     artifact = path.parent / Path(manifest.artifact.path).name
     try:
         data = artifact.read_bytes()
     except OSError as error:
         raise StepError(f"the artifact {artifact} cannot be read", str(error), "Build again.") from None
     found = figures.describe(manifest.artifact.path, data)
-    if found.sha256 != manifest.artifact.sha256:
+    if found != manifest.artifact or not _holds(manifest, figures.of_file(found)):
         raise StepError(
             f"{artifact} is not the file that {path} describes",
-            f"Its SHA-256 is {found.sha256}, not {manifest.artifact.sha256}: nothing measured holds for it.",
+            f"Its SHA-256 is {found.sha256}, its size {found.size_bytes:,} bytes: nothing recorded holds for it.",
             "Build again.",
         )

@@ -120,11 +120,10 @@ def _accuracy(plan: Plan, baseline: Baseline | None, score: Score | None) -> Acc
 
 
 def _metric_unit(plan: Plan) -> Unit:
-    """The unit of the score: the metric's own, or the one its budgets were written in."""
+    """The unit of the score: the metric's own, or the one its budget was written in."""
     if plan.metric.is_share:
         return Unit.SHARE
-    written = [b.unit for b in plan.budgets if b.subject in (Subject.ACCURACY, Subject.ACCURACY_DROP)]
-    return written[0] if written else Unit.NUMBER
+    return next((budget.unit for budget in plan.budgets if budget.subject == Subject.ACCURACY), Unit.NUMBER)
 
 
 def _of_scores(
@@ -132,16 +131,19 @@ def _of_scores(
 ) -> tuple[Measurement, ...]:
     if accuracy is None:
         return ()
-    drop = accuracy.baseline - accuracy.artifact
-    values = {
-        Subject.ACCURACY: accuracy.artifact,
-        Subject.ACCURACY_DROP: -drop if accuracy.lower_is_better else drop,
-    }
+    lost = accuracy.baseline - accuracy.artifact
+    drop = -lost if accuracy.lower_is_better else lost
+    figures = [
+        (Subject.ACCURACY, accuracy.artifact, accuracy.unit),
+        (Subject.ACCURACY_DROP, drop, Unit.SHARE if plan.metric.is_share else Unit.NUMBER),
+    ]
+    if not plan.metric.is_share and accuracy.baseline:
+        figures.append((Subject.ACCURACY_DROP, drop / abs(accuracy.baseline), Unit.RELATIVE))
     return tuple(
         Measurement(
             subject=subject,
             value=value,
-            unit=_metric_unit(plan),
+            unit=unit,
             mode=Mode.MEASURED,
             where=HOST,
             machine=machine,
@@ -149,7 +151,7 @@ def _of_scores(
             settings={"samples": accuracy.samples},
             versions={_LITERT: versions.get(_LITERT, "")},
         )
-        for subject, value in values.items()
+        for subject, value, unit in figures
     )
 
 

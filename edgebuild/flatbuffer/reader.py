@@ -18,6 +18,7 @@ from edgebuild.core.model import ArtifactSpec, Operator, TensorSpec
 from edgebuild.errors import StepError
 
 _IDENTIFIER = b"TFL3"
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _RUNTIMES = Path(__file__).parent / "runtime_versions.toml"
 # Types that numpy does not know are read as bytes of this size.
 _ITEM_BYTES = {"string": 1, "resource": 1, "variant": 1, "int4": 1, "uint4": 1, "int2": 1, "bfloat16": 2}
@@ -71,7 +72,7 @@ class _Model:
         return ArtifactSpec(
             inputs=tuple(self._tensor(i, names) for i in _indices(self._graph.InputsAsNumpy())),
             outputs=tuple(self._tensor(i, names) for i in _indices(self._graph.OutputsAsNumpy())),
-            operators=tuple(self._operators()),
+            operators=tuple(self._operators(self._through_conversions(names))),
             signatures=tuple(_text(signature.SignatureKey()) for signature in signatures),
             activations_bytes=self._activations_bytes(),
         )
@@ -81,23 +82,25 @@ class _Model:
             raise ValueError("it counts more parts than it has bytes")
         return count
 
-    def _operators(self) -> Iterator[Operator]:
-        for graph in (self._model.Subgraphs(i) for i in range(self._model.SubgraphsLength())):
+    def _operators(self, names: dict[int, str]) -> Iterator[Operator]:
+        for number in range(self._count(self._model.SubgraphsLength())):
+            graph = self._model.Subgraphs(number)
             for index in range(self._count(graph.OperatorsLength())):
-                yield self._operator(graph, graph.Operators(index))
+                yield self._operator(graph, graph.Operators(index), names if number == 0 else {})
 
-    def _operator(self, graph: Any, operator: Any) -> Operator:
+    def _operator(self, graph: Any, operator: Any, names: dict[int, str]) -> Operator:
         code = self._model.OperatorCodes(operator.OpcodeIndex())
         name = self._operator_name(code)
         version = code.Version()
         runtimes = runtime_versions().get(name, [])
         inputs = [graph.Tensors(i) for i in _indices(operator.InputsAsNumpy()) if i >= 0]
-        outputs = [graph.Tensors(i) for i in _indices(operator.OutputsAsNumpy()) if i >= 0]
+        written = [i for i in _indices(operator.OutputsAsNumpy()) if i >= 0]
+        outputs = [graph.Tensors(i) for i in written]
         data = [tensor for tensor in inputs if not self._is_constant(tensor)] + outputs
         return Operator(
             name=name,
             version=version,
-            tensor=_text(outputs[0].Name()) if outputs else "",
+            tensor=(names.get(written[0]) or _text(outputs[0].Name())) if outputs else "",
             dtypes=tuple(dict.fromkeys(_dtype(tensor) for tensor in data)),
             runtime=runtimes[version - 1] if 0 < version <= len(runtimes) else "",
             dynamic=any(-1 in _signature(tensor) for tensor in outputs),
@@ -120,6 +123,18 @@ class _Model:
         inputs = (signature.Inputs(i) for i in range(self._count(signature.InputsLength())))
         outputs = (signature.Outputs(i) for i in range(self._count(signature.OutputsLength())))
         return {entry.TensorIndex(): _text(entry.Name()) for entry in (*inputs, *outputs)}
+
+    def _through_conversions(self, names: dict[int, str]) -> dict[int, str]:
+        """The names of a graph's ends, carried over to the tensors behind the conversions that stand there."""
+        carried = dict(names)
+        for index in range(self._count(self._graph.OperatorsLength())):
+            operator = self._graph.Operators(index)
+            if self._operator_name(self._model.OperatorCodes(operator.OpcodeIndex())) in _CONVERSIONS:
+                before, after = operator.Inputs(0), operator.Outputs(0)
+                if before in names or after in names:
+                    carried.setdefault(before, names.get(after, ""))
+                    carried.setdefault(after, names.get(before, ""))
+        return carried
 
     def _tensor(self, index: int, names: dict[int, str]) -> TensorSpec:
         tensor = self._tensors[index]

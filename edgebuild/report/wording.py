@@ -16,6 +16,8 @@ def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
     if unit == Unit.SHARE:
         text = format_share(value)
         return text.replace("%", "points") if subject == Subject.ACCURACY_DROP else text
+    if unit == Unit.RELATIVE:
+        return f"{format_share(value)} of the float network's"
     return f"{value:.6g}"
 
 

@@ -1,0 +1,101 @@
+"""What the end-to-end tests share: the command as a process, one store, and small real networks of every kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ASSETS = Path(os.environ.get("EDGEBUILD_ASSETS") or ROOT.parent / "shared" / "assets")
+
+
+class Ran(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Edgebuild:
+    """The command in a folder of its own, with the session's store."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        self.folder = folder
+        self.store = store
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("EDGEBUILD_")}
+        return {**kept, "EDGEBUILD_STORE": str(self.store), **more}
+
+    def start(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgebuild", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: object, **environment: str) -> Ran:
+        with self.start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=300)
+        ran = Ran(process.returncode, out, err)
+        assert "Traceback" not in ran.out + ran.err
+        return ran
+
+    def manifest(self, target: str, out: str = "dist") -> Any:
+        return json.loads((self.folder / out / target / "manifest.json").read_text())
+
+    def config(self, text: str) -> None:
+        (self.folder / "edgebuild.toml").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture
+def edgebuild(tmp_path: Path, shared: Path) -> Edgebuild:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Edgebuild(folder, shared / "store")
+
+
+@pytest.fixture(scope="session")
+def networks(shared: Path) -> Path:
+    """A folder with the networks and data that networks.py makes, made once for all workers."""
+    import fcntl
+
+    folder = shared / "networks"
+    with (shared / "networks.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            subprocess.run([sys.executable, HERE / "networks.py", folder], check=True, capture_output=True, timeout=300)
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kws() -> Path:
+    folder = ASSETS / "kws"
+    if not (folder / "kws.npz").is_file():
+        pytest.skip(f"the keyword-spotting network is not at {folder} (EDGEBUILD_ASSETS names the assets)")
+    return folder

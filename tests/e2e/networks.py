@@ -1,0 +1,158 @@
+"""Makes small real networks of every kind that edgebuild reads, and data for them: python networks.py FOLDER."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+CLASSES = 3
+SIDE = 8
+
+
+class Wave(keras.layers.Layer):
+    """Computes what the converter cannot quantize."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.sin(x)
+
+
+class Inverse(keras.layers.Layer):
+    """Computes what TensorFlow Lite has no operator for."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.math.erfinv(x)
+
+
+def convolutional(kit: object) -> object:
+    """A small image classifier in either Keras."""
+    layers = kit.layers  # type: ignore[attr-defined]
+    inputs = layers.Input((SIDE, SIDE, 1), name="image")
+    x = layers.Conv2D(4, 3, name="stem")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Flatten(name="flat")(x)
+    outputs = layers.Dense(CLASSES, activation="softmax", name="answer")(x)
+    return kit.Model(inputs, outputs)  # type: ignore[attr-defined]
+
+
+def dense(*middle: keras.layers.Layer) -> keras.Model:
+    """A dense network with the given layers in its middle."""
+    inputs = keras.Input((4,), name="features")
+    x = keras.layers.Dense(4, activation="tanh", name="first")(inputs)
+    for layer in middle:
+        x = layer(x)
+    return keras.Model(inputs, keras.layers.Dense(CLASSES, name="last")(x))
+
+
+def two_ended() -> keras.Model:
+    """Two inputs and two outputs, whose names do not sort as they stand."""
+    left, right = keras.Input((4,), name="zebra"), keras.Input((2,), name="ape")
+    x = keras.layers.Concatenate(name="join")([left, right])
+    first = keras.layers.Dense(CLASSES, name="zoo")(x)
+    second = keras.layers.Dense(1, name="age")(x)
+    return keras.Model([left, right], [first, second])
+
+
+def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose class is the third of the image that is bright."""
+    y = rng.integers(0, CLASSES, count)
+    x = rng.random((count, SIDE, SIDE, 1)).astype(np.float32)
+    for row, answer in enumerate(y):
+        x[row, :, answer * 2 : answer * 2 + 3] += 2
+    return x, y
+
+
+def main(folder: Path) -> None:
+    """Write everything into the folder."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = draw(rng, 300)
+    model = convolutional(keras)
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(x[:200], y[:200], epochs=8, verbose=0)
+    np.savez(folder / "images.npz", x_train=x[:200], y_train=y[:200], x_eval=x[200:], y_eval=y[200:])
+    np.savez(folder / "flat_images.npz", x_train=x[:200, ..., 0], x_eval=x[200:, ..., 0], y_eval=y[200:])
+
+    model.save(folder / "keras3.keras")
+    model.save(folder / "keras3.h5")
+    model.export(folder / "exported", verbose=False)
+    old = convolutional(tf_keras)
+    old.set_weights(model.get_weights())
+    old.save(folder / "keras2.h5")
+    old.save(folder / "keras2_saved_model")
+    model.save_weights(folder / "only.weights.h5")
+    with h5py.File(folder / "bare.h5", "w") as file:
+        file["kernel"] = np.zeros(3)
+
+    dense(keras.layers.Lambda(lambda t: t * 2, name="twice")).save(folder / "code.keras")
+    dense(Wave(name="wave")).export(folder / "wave", verbose=False)
+    dense(Inverse(name="inverse")).export(folder / "inverse", verbose=False)
+    two_ended().save(folder / "two_ended.keras")
+    features = rng.random((200, 4)).astype(np.float32)
+    answers = rng.integers(0, CLASSES, 200)
+    np.savez(folder / "features.npz", x_train=features, y_train=answers, x_eval=features[:60], y_eval=answers[:60])
+    ends = {"x_train/zebra": features, "x_train/ape": features[:, :2], "x_eval/zebra": features[:60]}
+    np.savez(folder / "ends.npz", **ends, **{"x_eval/ape": features[:60, :2], "y_eval": answers[:60]})
+
+    spoilt = features.copy()
+    spoilt[7, 2] = np.nan
+    np.savez(folder / "nan.npz", x_train=spoilt)
+    np.savez(folder / "wide.npz", x_train=np.zeros((9, 5), np.float32))
+    np.savez(folder / "no_calibration.npz", x_calibration=features[:0], x_eval=features, y_eval=answers)
+    np.savez(folder / "objects.npz", x_train=np.array([{"a": 1}], dtype=object))
+    for name in ("text.keras", "text.h5", "text.tflite", "text.npz"):
+        (folder / name).write_text("this is a text\n")
+
+    for row in range(90):
+        place = folder / "pictures" / f"third{y[row]}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((x[row, ..., 0] * 80).clip(0, 255).astype(np.uint8)).save(place / f"{row}.png")
+    (folder / "mine.py").write_text(_MODULE.format(here=str(Path(__file__).parent)))
+
+
+_MODULE = """
+import sys
+sys.path.append({here!r})
+import networks, numpy as np, tensorflow as tf, keras
+
+def model():
+    keras.utils.set_random_seed(3)
+    return networks.dense()
+
+def wave():
+    return networks.dense(networks.Wave(name="wave"))
+
+def inverse():
+    return networks.dense(networks.Inverse(name="inverse"))
+
+def raises():
+    raise ValueError("not today")
+
+def arrays():
+    rng = np.random.default_rng(5)
+    return dict(x_train=rng.random((100, 4), np.float32), y_train=rng.integers(0, 3, 100))
+
+def datasets():
+    given = arrays()
+    whole = tf.data.Dataset.from_tensor_slices((given["x_train"], given["y_train"]))
+    return dict(train=whole.take(70).batch(16), eval=whole.skip(70))
+
+def endless():
+    return tf.data.Dataset.from_tensor_slices(arrays()["x_train"]).repeat()
+
+def share_of_zeros(outputs, y):
+    return float(np.mean(outputs.argmax(-1) == 0))
+"""
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

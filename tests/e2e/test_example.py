@@ -1,0 +1,122 @@
+"""The embedded default: what a newcomer's first command does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+from conftest import ROOT, Edgebuild
+
+
+def test_with_nothing_named_the_example_is_built_judged_and_left_in_dist(edgebuild: Edgebuild) -> None:
+    ran = edgebuild("--target", "arm64")
+
+    assert ran.code == 0, ran.err
+    assert "building the example" in ran.err
+    assert "arm64: pass" in ran.out
+    assert "verdict: pass" in ran.out
+    manifest = edgebuild.manifest("arm64")
+    artifact = (edgebuild.folder / "dist/arm64/digits.tflite").read_bytes()
+    assert manifest["artifact"]["sha256"] == hashlib.sha256(artifact).hexdigest()
+    assert manifest["artifact"]["size_bytes"] == len(artifact)
+    assert manifest["accuracy"]["artifact"] > 0.95
+    assert manifest["accuracy"]["samples"] == 360
+    wanted = {"schema_version", "name", "target", "artifact", "accuracy", "measurements", "verdict", "plan"}
+    assert wanted | {"toolchain", "inputs"} <= manifest.keys()
+    latency = next(m for m in manifest["measurements"] if m["subject"] == "latency")
+    assert (latency["mode"], latency["where"], latency["kernels"]) == ("measured", "host", "xnnpack")
+    assert len(latency["samples"]) == 200
+    assert latency["statistics"]["median"] <= latency["statistics"]["p90"]
+
+
+def test_an_unchanged_rebuild_keeps_everything_and_imports_no_tensorflow_or_numpy(edgebuild: Edgebuild) -> None:
+    edgebuild("--target", "arm64")
+    first = edgebuild.manifest("arm64")
+    script = (
+        "import json, sys; from edgebuild.cli import run; code = run(['--target', 'arm64']);"
+        "print(json.dumps([code, sorted(sys.modules)]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=edgebuild.folder,
+        env=edgebuild.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    code, modules = json.loads(ran.stdout.splitlines()[-1])
+    assert code == 0
+    steps = [line for line in ran.stderr.splitlines() if line.startswith("- ")]
+    assert steps
+    assert all(line.endswith(": kept from an earlier build") for line in steps)
+    assert {"tensorflow", "keras", "numpy", "rich", "sklearn", "psutil"}.isdisjoint(modules)
+    assert edgebuild.manifest("arm64") == first
+
+
+def test_measure_again_measures_anew_and_keeps_the_new_figures(edgebuild: Edgebuild) -> None:
+    edgebuild("--target", "arm64")
+    first = edgebuild.manifest("arm64")["measurements"]
+
+    again = edgebuild("--target", "arm64", "--measure-again")
+
+    assert "convert to int8, float32 in and out: kept" in again.err
+    assert "- arm64: time inferences on this machine\n" in again.err
+    second = edgebuild.manifest("arm64")["measurements"]
+    assert second != first
+    edgebuild("--target", "arm64")
+    assert edgebuild.manifest("arm64")["measurements"] == second
+
+
+def test_two_trainings_with_one_seed_give_the_same_bytes(edgebuild: Edgebuild) -> None:
+    edgebuild("--target", "mcu")
+    elsewhere = Edgebuild(edgebuild.folder, edgebuild.folder / "another-store")
+
+    elsewhere("--target", "mcu", "--out", "again")
+
+    first = edgebuild.folder / "dist/mcu/digits.tflite"
+    assert (edgebuild.folder / "again/mcu/digits.tflite").read_bytes() == first.read_bytes()
+
+
+def test_json_prints_the_manifests_alone(edgebuild: Edgebuild) -> None:
+    ran = edgebuild("--target", "arm64", "--target", "mcu", "--json")
+
+    assert [manifest["target"] for manifest in ran.json] == ["arm64", "mcu"]
+    assert ran.json[0] == edgebuild.manifest("arm64")
+
+
+def test_targets_with_equal_settings_share_one_conversion(edgebuild: Edgebuild) -> None:
+    ran = edgebuild("--target", "raspberry-pi-pico", "--target", "esp32-s3-devkitc", "--seed", "11")
+
+    lines = [line for line in ran.err.splitlines() if line.startswith("- convert")]
+    assert lines == [
+        "- convert to int8, int8 in and out",
+        "- convert to int8, int8 in and out: kept from an earlier build",
+    ]
+
+
+def test_the_library_face_returns_the_manifest(edgebuild: Edgebuild) -> None:
+    script = (
+        "import edgebuild; m = edgebuild.build(target='arm64', budgets={'size': '1 KB'});"
+        "print(m.name, m.verdict.status, m.artifact.size_bytes)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=edgebuild.folder,
+        env=edgebuild.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    size = edgebuild.manifest("arm64")["artifact"]["size_bytes"]
+    assert ran.stdout.split() == ["digits", "fail", str(size)]
+
+
+def test_the_readme_shows_both_commands_in_its_first_screen() -> None:
+    first_screen = (ROOT / "README.md").read_text().splitlines()[:30]
+
+    assert "./tools/run edgebuild --target arm64" in "\n".join(first_screen)
+    assert "./tools/run pytest" in "\n".join(first_screen)

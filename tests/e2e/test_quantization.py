@@ -1,0 +1,130 @@
+"""Each scheme of the converter, read back from the artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from conftest import Edgebuild
+
+
+def weights_of(path: Path) -> dict[str, tuple[str, int]]:
+    """The element type and the number of scales of each 4-d constant."""
+    interpreter = Interpreter(model_path=str(path))
+    found = {}
+    for details in interpreter.get_tensor_details():
+        if len(details["shape"]) == 4 and details["shape"][0] == 4:
+            found[details["name"]] = (
+                np.dtype(details["dtype"]).name,
+                len(details["quantization_parameters"]["scales"]),
+            )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scheme", "target", "weights", "activations"),
+    [
+        ("int8", "arm64", ("int8", 4), {"int8"}),
+        ("int16x8", "arm64", ("int8", 4), {"int16"}),
+        ("float16", "arm64", ("float16", 0), {"float32"}),
+        ("float32", "arm64", ("float32", 0), {"float32"}),
+        ("int8", "mcu", ("int8", 4), {"int8"}),
+        ("int16x8", "mcu", ("int8", 4), {"int16"}),
+    ],
+)
+def test_a_scheme_decides_how_the_artifact_stores_and_computes(
+    edgebuild: Edgebuild, networks: Path, scheme: str, target: str, weights: tuple[str, int], activations: set[str]
+) -> None:
+    network, data = networks / "keras3.keras", networks / "images.npz"
+
+    ran = edgebuild(network, "--data", data, "--target", target, "--quantize", scheme)
+
+    assert ran.code == 0, ran.err
+    manifest = edgebuild.manifest(target)
+    assert manifest["plan"]["passes"][0]["scheme"] == scheme
+    convolution = next(op for op in manifest["network"]["operators"] if op["name"] == "CONV_2D")
+    assert set(convolution["dtypes"]) == activations
+    assert weights in weights_of(edgebuild.folder / "dist" / target / "keras3.tflite").values()
+    ends = {"float32"} if target == "arm64" else activations
+    assert {tensor["dtype"] for tensor in manifest["network"]["inputs"] + manifest["network"]["outputs"]} == ends
+
+
+def test_dynamic_range_needs_no_data_and_its_accuracy_budget_is_inconclusive(
+    edgebuild: Edgebuild, networks: Path
+) -> None:
+    ran = edgebuild(networks / "keras3.keras", "--target", "arm64", "--quantize", "dynamic")
+
+    assert ran.code == 5, ran.err
+    assert "inconclusive" in ran.out
+    assert "no figure for accuracy_drop" in ran.out
+    assert (edgebuild.folder / "dist/arm64/keras3.tflite").is_file()
+
+
+def test_a_scheme_in_float_is_refused_for_a_target_without_float(edgebuild: Edgebuild, networks: Path) -> None:
+    ran = edgebuild(networks / "keras3.keras", "--target", "mcu", "--quantize", "float16")
+
+    assert ran.code == 2
+    assert "mcu" in ran.err
+    assert "float16" in ran.err
+
+
+@pytest.mark.parametrize("target", ["edgetpu", "mcu"])
+def test_an_operator_that_cannot_be_int8_is_named_with_its_layer(
+    edgebuild: Edgebuild, networks: Path, target: str
+) -> None:
+    (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
+
+    ran = edgebuild("mine:wave", "--data", networks / "features.npz", "--target", target)
+
+    assert ran.code == 4
+    assert "SIN computes in float (from wave)" in ran.err
+    assert "QUANTIZE" not in ran.err
+    assert not (edgebuild.folder / "dist").exists()
+
+
+def test_an_operation_that_tensorflow_lite_lacks_is_named_with_its_layer(edgebuild: Edgebuild, networks: Path) -> None:
+    (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
+
+    ran = edgebuild("mine:inverse", "--data", networks / "features.npz", "--target", "arm64")
+
+    assert ran.code == 4
+    assert "tf.Erfinv (from inverse)" in ran.err
+
+
+def test_a_target_that_fails_leaves_the_others_alone(edgebuild: Edgebuild, networks: Path) -> None:
+    (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
+
+    ran = edgebuild("mine:wave", "-d", networks / "features.npz", "-t", "mcu", "-t", "arm64", "-b", "accuracy_drop=20%")
+
+    assert ran.code == 4
+    assert "arm64: pass" in ran.out
+    assert "verdict: failed, no artifact for mcu" in ran.out
+    assert (edgebuild.folder / "dist/arm64/wave.tflite").is_file()
+
+
+def test_an_operator_newer_than_the_declared_runtime_is_refused(edgebuild: Edgebuild, networks: Path) -> None:
+    (edgebuild.folder / "ancient.toml").write_text(
+        'extends = "arm64"\ndescription = "a phone of 2018"\n[runtime]\nversion = "1.9.0"\n'
+    )
+
+    ran = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "ancient.toml")
+
+    assert ran.code == 4
+    assert "SOFTMAX version 2 needs the runtime 1.14.0, the target has 1.9.0 (from answer)" in ran.err
+    assert "CONV_2D version 3 needs the runtime 1.14.0, the target has 1.9.0 (from relu, norm, stem)" in ran.err, (
+        ran.err
+    )
+
+
+def test_an_operator_outside_the_profile_is_refused(edgebuild: Edgebuild, networks: Path) -> None:
+    (edgebuild.folder / "tiny.toml").write_text(
+        'extends = "mcu"\ndescription = "dense only"\n[operators]\n'
+        'allowed = ["FULLY_CONNECTED", "RESHAPE", "SOFTMAX"]\n'
+    )
+
+    ran = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "tiny.toml")
+
+    assert ran.code == 4
+    assert "CONV_2D is not among the operators of tiny (from" in ran.err
