@@ -147,7 +147,7 @@ def check(place: str | Path = "dist", configuration: config.Configuration | None
 def store_folder() -> Path:
     """Where what was made is kept: $EDGEBUILD_STORE, or a folder of the user's cache."""
     named = os.environ.get(STORE_VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("edgebuild", appauthor=False))
+    return Path(named).absolute() if named else Path(platformdirs.user_cache_dir("edgebuild", appauthor=False))
 
 
 def _short(name: str) -> str:

@@ -67,8 +67,9 @@ def _value(hint: object, value: object, path: str, layered: Layered, problems: l
         return _struct(nested, value, f"{path}.", layered, problems)
     try:
         for option in _options(hint):
-            if typing.get_origin(option) is typing.Annotated and not isinstance(value, list):
-                return typing.get_args(option)[1](value)
+            parse = typing.get_args(option)[1] if typing.get_origin(option) is typing.Annotated else None
+            if callable(parse) and not isinstance(value, list):
+                return parse(value)
         return msgspec.convert(value, hint)
     except (UnitError, msgspec.ValidationError) as error:
         problems.append(_say(layered, path, _in_words(error, hint)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -24,16 +25,27 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
 
     Raises:
         UsageError: the answers do not fit the outputs or the metric, or the callable cannot be found.
-        StepError: the callable failed, or returned no number.
+        StepError: the callable failed, or the score is not a finite number.
     """
     built_in = _BUILT_IN.get(metric.name)
-    if built_in is not None:
-        return float(built_in(outputs, y, metric))
-    function = load_callable(metric.name)
-    try:
-        return float(function(outputs, y))
-    except Exception as error:
-        raise StepError(f"the metric {metric.name} failed", f"{type(error).__name__}: {error}") from None
+    found = built_in(outputs, y, metric) if built_in is not None else _called(metric.name, outputs, y)
+    if not math.isfinite(found):
+        why = "The network's outputs hold NaN or infinite values." if not np.isfinite(outputs).all() else ""
+        raise StepError(f"the {metric.label} on the evaluation samples is not a finite number", why)
+    return found
+
+
+def require_output(metric: Metric, outputs: int) -> None:
+    """Check that the output that a metric scores is there.
+
+    Raises:
+        UsageError: the network has fewer outputs.
+    """
+    if metric.output >= outputs:
+        raise UsageError(
+            f"the metric asks for output {metric.output}, and the network has {outputs}",
+            remedy="Outputs are numbered from 0: set [metric] output.",
+        )
 
 
 def load_callable(path: str) -> Callable[..., Any]:
@@ -58,6 +70,14 @@ def load_callable(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def _called(path: str, outputs: Array, y: Array) -> float:
+    function = load_callable(path)
+    try:
+        return float(function(outputs, y))
+    except Exception as error:
+        raise StepError(f"the metric {path} failed", f"{type(error).__name__}: {error}") from None
+
+
 def _accuracy(outputs: Array, y: Array, _: Metric) -> float:
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         return float(np.mean((outputs[:, 0] > 0.5) == (y.reshape(len(y)) > 0.5)))
@@ -73,8 +93,10 @@ def _auc(outputs: Array, y: Array, _: Metric) -> float:
     from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
 
     if outputs.ndim == 2 and outputs.shape[1] == 1:
-        return float(roc_auc_score(y.reshape(len(y)) > 0.5, outputs[:, 0]))
+        outputs, y = np.hstack([1 - outputs, outputs]), (y.reshape(len(y)) > 0.5).astype(np.int64)
     classes = _classes(outputs, y)
+    if len(np.unique(classes)) < 2:
+        raise UsageError("AUC needs answers of at least two classes", "All evaluation samples have the same one.")
     if outputs.shape[-1] == 2:
         return float(roc_auc_score(classes == 1, outputs[:, 1]))
     # Quantized probabilities do not add up to one exactly; the score depends on their order within a column only.

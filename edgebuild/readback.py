@@ -40,9 +40,11 @@ def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterat
     operators = artifact.operators
     in_float = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
     yield from _named("computes in float", _culprits(in_float), network)
+    foreign = [op for op in operators if ":" in op.name]
+    yield from _named("is not a builtin operator", foreign, network)
     if plan.operators.allowed is not None:
         allowed = frozenset(plan.operators.allowed)
-        unknown = [op for op in operators if op.name not in allowed and op not in in_float]
+        unknown = [op for op in operators if op.name not in allowed and op not in in_float + foreign]
         yield from _named(f"is not among the operators of {plan.target}", unknown, network)
     yield from _named("has a shape that is known only as it runs", (op for op in operators if op.dynamic), network)
     if plan.runtime.version:

@@ -114,8 +114,10 @@ def _report(outcomes: Sequence[Outcome], out: str, as_json: bool) -> int:
     if as_json:
         output.result(output.as_json(manifests))
     else:
+        said: set[str] = set()
         for manifest in manifests:
-            output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint))
+            output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint, said=said))
+            said.update(manifest.notes)
     for target, error in failed.items():
         output.say(f"\n{target}:")
         output.error(error)

@@ -42,9 +42,9 @@ def budget_table(texts: Sequence[str]) -> Tree:
 
 
 def given(**tables: dict[str, object]) -> Tree:
-    """Settings without the options that were not given (None, or empty)."""
+    """Settings without the options that were not given (None, False or empty)."""
     kept = {
-        name: {key: value for key, value in table.items() if value not in (None, "", (), False)}
+        name: {key: value for key, value in table.items() if value is not False and value not in (None, "", ())}
         for name, table in tables.items()
     }
     return {name: table for name, table in kept.items() if table}

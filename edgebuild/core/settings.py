@@ -9,6 +9,9 @@ import msgspec
 
 from edgebuild.units import parse_bytes, parse_number, parse_seconds, parse_share
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of edgebuild.toml."""
@@ -35,8 +38,8 @@ class Metric(_Table, frozen=True, kw_only=True):
     """
 
     name: str
-    k: int
-    output: int
+    k: AtLeastOne
+    output: Count
     lower_is_better: bool
 
     @property
@@ -80,9 +83,9 @@ class DataSettings(_Table, frozen=True, kw_only=True):
     """
 
     path: str
-    calibration_samples: int
+    calibration_samples: AtLeastOne
     evaluation_share: Annotated[float, parse_share]
-    seed: int
+    seed: Count
 
 
 class Preprocess(_Table, frozen=True, kw_only=True):
@@ -108,10 +111,10 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
 class BenchSettings(_Table, frozen=True, kw_only=True):
     """`[bench]`: how latency is measured: at most `runs` runs, fewer (but ten) where `time` seconds are over."""
 
-    warmup_runs: int
-    runs: int
+    warmup_runs: Count
+    runs: AtLeastOne
     time: Annotated[float, parse_seconds]
-    threads: int
+    threads: AtLeastOne
 
 
 class LimitSettings(_Table, frozen=True, kw_only=True):

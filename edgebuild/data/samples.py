@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgebuild import hashing
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Array, Examples
+from edgebuild.errors import UsageError
 
 _ANSWERS = "y.npy"
 
@@ -68,4 +69,10 @@ def _prepare(array: Array, dtype: np.dtype[np.generic], preprocess: Preprocess) 
         return np.ascontiguousarray(array, dtype)
     mean: npt.NDArray[np.float32] = np.asarray(preprocess.mean, np.float32)
     scale: npt.NDArray[np.float32] = np.asarray(preprocess.scale, np.float32)
-    return np.ascontiguousarray((array.astype(np.float32) - mean) * scale, dtype)
+    try:
+        return np.ascontiguousarray((array.astype(np.float32) - mean) * scale, dtype)
+    except ValueError:
+        raise UsageError(
+            f"[preprocess] has {mean.size} means and {scale.size} scales, samples have the shape {array.shape[1:]}",
+            remedy="Give one number for all, or a list with one for each channel (the last axis).",
+        ) from None

@@ -29,7 +29,7 @@ def divide(given: Given, how: Split) -> Divided:
     rng = np.random.default_rng(how.seed)
     notes = []
     if evaluation is None and train is not None and len(train) > 1:
-        count = max(1, round(how.evaluation_share * len(train)))
+        count = min(max(1, round(how.evaluation_share * len(train))), len(train) - 1)
         evaluation, train = _draw(train, count, rng)
         notes.append(f"no evaluation split was given: {count} samples were drawn from train (seed {how.seed})")
     if calibration is None and train is not None:

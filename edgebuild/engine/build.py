@@ -143,6 +143,7 @@ def _baseline(plan: Plan, frozen: jobs.Frozen, saved_model: Path, divided: Made,
             [frozen.identity_sha256, splits.evaluation_sha256, plan.preprocess, plan.metric, _metric_code(plan)],
             lambda out: jobs.BaselineJob(
                 saved_model=str(saved_model),
+                batched=frozen.batched,
                 evaluation=str(divided.path / jobs.EVALUATION),
                 preprocess=plan.preprocess,
                 metric=plan.metric,

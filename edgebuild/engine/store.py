@@ -18,13 +18,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgebuild import hashing
+
 _RECORD = "record.json"
 _FORGOTTEN_S = 24 * 3600
+_ALWAYS_CHECKED_BYTES = 64_000_000
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     result: msgspec.Raw
     sizes_bytes: dict[str, int]
+    sha256: dict[str, str]
 
 
 class Entry(NamedTuple):
@@ -48,7 +52,7 @@ class Store:
         path = self._place(key)
         try:
             record = msgspec.json.decode((path / _RECORD).read_bytes(), type=_Record)
-            if all((path / name).stat().st_size == size for name, size in record.sizes_bytes.items()):
+            if _is_intact(path, record):
                 return Entry(path, bytes(record.result))
         except (OSError, msgspec.MsgspecError):
             pass
@@ -68,10 +72,14 @@ class Store:
     def publish(self, key: str, made: Path, result: bytes, *, replace: bool = False) -> Entry:
         """Move what was made to its place; what another process published there meanwhile stays, unless `replace`."""
         files = sorted(path for path in made.rglob("*") if path.is_file())
-        sizes = {path.relative_to(made).as_posix(): path.stat().st_size for path in files}
+        names = {path.relative_to(made).as_posix(): path for path in files}
+        record = _Record(
+            result=msgspec.Raw(result),
+            sizes_bytes={name: path.stat().st_size for name, path in names.items()},
+            sha256={name: hashing.of_file(path) for name, path in names.items()},
+        )
         for path in files:
             path.chmod(0o444)
-        record = _Record(result=msgspec.Raw(result), sizes_bytes=sizes)
         (made / _RECORD).write_bytes(msgspec.json.encode(record))
         place = self._place(key)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +110,14 @@ class Store:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_intact(path: Path, record: _Record) -> bool:
+    """Whether all files are there, and those are unchanged that can be read in no time; raises OSError."""
+    if any((path / name).stat().st_size != size for name, size in record.sizes_bytes.items()):
+        return False
+    small = [name for name, size in record.sizes_bytes.items() if size <= _ALWAYS_CHECKED_BYTES]
+    return all(hashing.of_file(path / name) == record.sha256[name] for name in small)
 
 
 def _locked(path: Path, waiting: Callable[[], None]) -> int:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from edgebuild.child import Say
 from edgebuild.data.samples import Samples
-from edgebuild.metrics import score
+from edgebuild.metrics import require_output, score
 from edgebuild.passes.jobs import Baseline, BaselineJob
 
 _BATCH = 64
@@ -28,12 +28,12 @@ def run(job: BaselineJob, say: Say) -> Baseline:
     specs = list(signature.structured_input_signature[1].values())
     samples = Samples(Path(job.evaluation), job.preprocess)
     assert samples.y is not None, "the engine asks only where there are answers"
-    traces = module.many._list_all_concrete_functions()
-    batch = _BATCH if any(trace.inputs[0].shape[0] is None for trace in traces) else 1
+    require_output(job.metric, len(signature.structured_outputs))
+    batch = _BATCH if job.batched else 1
     dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs]
     rows = []
     for done, arrays in enumerate(samples.batches(batch, dtypes)):
-        results = module.many(*[tf.constant(array) for array in arrays])
+        results = module.network(*[tf.constant(array) for array in arrays])
         rows.append(list(results.values())[job.metric.output].numpy())
         if done % 50 == 49:
             say(f"{(done + 1) * batch} of {len(samples)} samples")

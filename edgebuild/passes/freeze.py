@@ -29,14 +29,15 @@ def run(job: FreezeJob, say: Say) -> Frozen:
     inputs = [_static(spec, job.input_shape, len(network.inputs)) for spec in network.inputs]
     say("fixing the batch at 1")
     module = tf.Module()
-    module.owner = network.owner
-    module.tracked = network.variables
+    module.owner, module.tracked = network.owner, network.variables
     try:
         function = _function(network)
         one = function.get_concrete_function(*inputs)
-        module.one, module.many = function, function
+        module.network = function
         outputs = [TensorSpec(name=n, dtype=o.dtype.name, shape=_shape(o)) for n, o in one.structured_outputs.items()]
-        _trace_batched(function, network.inputs, inputs)
+        batched = all(spec.shape[0] is None for spec in network.inputs)
+        if batched:
+            _trace_batched(function, inputs)
         tf.saved_model.save(module, str(Path(job.out) / SAVED_MODEL), signatures={"serving_default": one})
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise StepError(f"{job.path} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
@@ -51,6 +52,7 @@ def run(job: FreezeJob, say: Say) -> Frozen:
             parameters=sum(int(tf.size(variable)) for variable in network.variables),
             framework=network.framework,
         ),
+        batched=batched,
         identity_sha256=_identity(one, network),
     )
 
@@ -82,11 +84,9 @@ def _function(network: Network) -> Any:
     return tf.function(call, autograph=False)
 
 
-def _trace_batched(function: Any, open_inputs: list[tf.TensorSpec], inputs: list[tf.TensorSpec]) -> None:
+def _trace_batched(function: Any, inputs: list[tf.TensorSpec]) -> None:
     """Add a trace with an open batch, with which the float network is scored many samples at a time."""
-    if all(spec.shape[0] is None for spec in open_inputs):
-        specs = [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name) for spec in inputs]
-        function.get_concrete_function(*specs)
+    function.get_concrete_function(*[tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name) for spec in inputs])
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:

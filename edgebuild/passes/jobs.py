@@ -51,9 +51,15 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """The network as seen from outside; `identity_sha256` is of the traced graph and the weights."""
+    """The network as seen from outside.
+
+    Attributes:
+        batched: whether it also takes many samples at a time.
+        identity_sha256: of the traced graph and the weights.
+    """
 
     network: ModelSpec
+    batched: bool
     identity_sha256: str
 
 
@@ -84,6 +90,7 @@ class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
     """Score the float network on the evaluation split."""
 
     saved_model: str
+    batched: bool
     evaluation: str
     preprocess: Preprocess
     metric: Metric

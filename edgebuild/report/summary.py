@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import Manifest
@@ -23,12 +23,12 @@ def plain(text: str, _style: str) -> str:
     return text
 
 
-def of_build(manifest: Manifest, folder: str, paint: Paint = plain) -> str:
-    """What was built for one target: artifact, score, latency, memory, and every budget."""
+def of_build(manifest: Manifest, folder: str, paint: Paint = plain, *, said: Collection[str] = ()) -> str:
+    """What was built for one target: artifact, score, latency, memory, every budget, and the notes not `said` yet."""
     lines = [_headline(manifest.target, manifest.verdict.status, paint)]
     lines += [_row(label, text) for label, text in _facts(manifest, folder)]
     lines += _checks(manifest.verdict, manifest, paint)
-    lines += [_row("note", paint(note, "dim")) for note in manifest.notes]
+    lines += [_row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
     return "\n".join(lines)
 
 

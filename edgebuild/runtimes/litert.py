@@ -6,6 +6,7 @@ import contextlib
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgebuild.core.target import Kernels
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError
-from edgebuild.metrics import score
+from edgebuild.metrics import require_output, score
 from edgebuild.runtimes.jobs import Bench, BenchJob, Score, ScoreJob
 
 _RESOLVERS = {
@@ -46,15 +47,16 @@ def bench(job: BenchJob, _say: Say) -> Bench:
     def has_time(runs: int) -> bool:
         return runs < _FEWEST_RUNS or time.perf_counter() - started < job.bench.time
 
-    for done in range(job.bench.warmup_runs):
-        if not has_time(done):
-            break
-        interpreter.invoke()
-    samples: list[float] = []
-    while len(samples) < max(_FEWEST_RUNS, job.bench.runs) and has_time(len(samples)):
-        start = time.perf_counter_ns()
-        interpreter.invoke()
-        samples.append((time.perf_counter_ns() - start) * 1e-9)
+    with _refusals(job.artifact, job.kernels):
+        for done in range(job.bench.warmup_runs):
+            if not has_time(done):
+                break
+            interpreter.invoke()
+        samples: list[float] = []
+        while len(samples) < max(_FEWEST_RUNS, job.bench.runs) and has_time(len(samples)):
+            start = time.perf_counter_ns()
+            interpreter.invoke()
+            samples.append((time.perf_counter_ns() - start) * 1e-9)
     return Bench(samples_s=tuple(samples), peak_memory_bytes=max(0, _peak_bytes() - before))
 
 
@@ -68,7 +70,8 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     interpreter = _load(job.artifact, job.kernels, threads=1)
     samples = Samples(Path(job.evaluation), job.preprocess)
     assert samples.y is not None, "the engine asks only where there are answers"
-    inputs, output = job.spec.inputs, _output(job)
+    require_output(job.metric, len(job.spec.outputs))
+    inputs, output = job.spec.inputs, job.spec.outputs[job.metric.output]
     fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
     rows: list[Array] = []
     told = time.monotonic()
@@ -77,7 +80,8 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
         for row in range(len(stored[0])):
             for array, spec in zip(stored, inputs, strict=True):
                 interpreter.set_tensor(spec.index, array[row : row + 1])
-            interpreter.invoke()
+            with _refusals(job.artifact, job.kernels):
+                interpreter.invoke()
             rows.append(interpreter.get_tensor(output.index)[0])
         if time.monotonic() - told > 1:
             say(f"{len(rows)} of {len(samples)} samples")
@@ -91,14 +95,20 @@ JOBS = {"bench": Job(BenchJob, bench), "score": Job(ScoreJob, evaluate)}
 
 
 def _load(artifact: str, kernels: Kernels, threads: int) -> Any:
-    try:
+    with _refusals(artifact, kernels):
         interpreter = Interpreter(
             model_path=artifact, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
         )
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise StepError(f"LiteRT does not load {Path(artifact).name} with {kernels} kernels", str(error)) from None
     return interpreter
+
+
+@contextlib.contextmanager
+def _refusals(artifact: str, kernels: Kernels) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        raise StepError(f"LiteRT does not run {Path(artifact).name} with {kernels} kernels", str(error)) from None
 
 
 def _fill_randomly(interpreter: Any) -> None:
@@ -107,15 +117,6 @@ def _fill_randomly(interpreter: Any) -> None:
         dtype = np.dtype(details["dtype"])
         values = rng.random(details["shape"]) if dtype.kind == "f" else rng.integers(0, 2, details["shape"])
         interpreter.set_tensor(details["index"], values.astype(dtype))
-
-
-def _output(job: ScoreJob) -> TensorSpec:
-    if job.metric.output >= len(job.spec.outputs):
-        raise StepError(
-            f"the metric asks for output {job.metric.output}, and the network has {len(job.spec.outputs)}",
-            remedy="Outputs are numbered from 0: set [metric] output.",
-        )
-    return job.spec.outputs[job.metric.output]
 
 
 def _quantized(array: Array, spec: TensorSpec) -> Array:
