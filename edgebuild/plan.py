@@ -48,7 +48,6 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
         deferred=_deferred(target),
         runtime=target.runtime,
         operators=target.operators,
-        kernels=target.runtime.kernels,
         metric=settings.metric,
         bench=settings.bench,
         budgets=target.budgets,

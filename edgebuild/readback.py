@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
-from edgebuild.core.passes import DType, Quantize
+from edgebuild.core.passes import DType
 from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
 
@@ -34,9 +34,8 @@ def require_fit(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> None:
 
 def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterator[str]:
     """One sentence for each way in which the artifact breaks its plan."""
-    quantize = next(step for step in plan.passes if isinstance(step, Quantize))
-    yield from _tensors("input", artifact.inputs, network.inputs, quantize.input)
-    yield from _tensors("output", artifact.outputs, network.outputs, quantize.output)
+    yield from _tensors("input", artifact.inputs, network.inputs, plan.quantize.input)
+    yield from _tensors("output", artifact.outputs, network.outputs, plan.quantize.output)
     operators = artifact.operators
     in_float = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
     yield from _named("computes in float", _culprits(in_float), network)

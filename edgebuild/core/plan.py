@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Budget
-from edgebuild.core.passes import Pass
+from edgebuild.core.passes import Pass, Quantize
 from edgebuild.core.settings import BenchSettings, Metric, Preprocess
-from edgebuild.core.target import Kernels, Operators, Runtime
+from edgebuild.core.target import Operators, Runtime
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     deferred: tuple[Pass, ...]
     runtime: Runtime
     operators: Operators
-    kernels: Kernels
     metric: Metric
     bench: BenchSettings
     budgets: tuple[Budget, ...]
+
+    @property
+    def quantize(self) -> Quantize:
+        """The pass that makes the artifact; every plan has one."""
+        return next(step for step in self.passes if isinstance(step, Quantize))

@@ -147,7 +147,7 @@ def _of_scores(
             mode=Mode.MEASURED,
             where=HOST,
             machine=machine,
-            kernels=plan.kernels,
+            kernels=plan.runtime.kernels,
             settings={"samples": accuracy.samples},
             versions={_LITERT: versions.get(_LITERT, "")},
         )
@@ -165,7 +165,7 @@ def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) 
         mode=Mode.MEASURED,
         where=HOST,
         machine=machine,
-        kernels=plan.kernels,
+        kernels=plan.runtime.kernels,
         samples=samples,
         statistics=statistics,
         settings={"threads": plan.bench.threads, "warmup_runs": plan.bench.warmup_runs},
@@ -178,7 +178,7 @@ def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) 
         mode=Mode.MEASURED,
         where=HOST,
         machine=machine,
-        kernels=plan.kernels,
+        kernels=plan.runtime.kernels,
         settings={"threads": plan.bench.threads},
         versions={_LITERT: versions.get(_LITERT, "")},
     )

@@ -61,7 +61,7 @@ class Session:
         self._listener = listener
         self._step_limits = Limits(time_s=limits.step_time, memory_bytes=limits.step_memory)
         self._run_limits = Limits(time_s=limits.run_time, memory_bytes=limits.run_memory)
-        self._code = code
+        self.code = code
         self._resources = contextlib.ExitStack()
         self._tensorflow: Child | None = None
 
@@ -88,7 +88,7 @@ class Session:
         Raises:
             EdgebuildError: a step failed.
         """
-        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self._code) as child:
+        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self.code) as child:
 
             def do(step: Step, out: Path) -> bytes:
                 return child.call(step.name, step.job(out), self._run_limits, self._listener.step_progressed)
@@ -103,7 +103,7 @@ class Session:
 
     def _transform(self, step: Step, out: Path) -> bytes:
         if self._tensorflow is None:
-            child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self._code)
+            child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self.code)
             self._tensorflow = self._resources.enter_context(child)
         return self._tensorflow.call(step.name, step.job(out), self._step_limits, self._listener.step_progressed)
 

@@ -13,6 +13,7 @@ _PACKAGE = Path(__file__).parent.parent
 _ROOMS = ("passes", "runtimes", "data", "flatbuffer", "metrics.py", "core")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """The versions that the manifest names."""
     return host.versions(("edgebuild", *_PACKAGES))

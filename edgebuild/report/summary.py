@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
-from edgebuild.core.passes import Quantize
 from edgebuild.core.verdict import Check, Status, Verdict
 from edgebuild.report import wording
 from edgebuild.units import format_bytes, format_seconds
@@ -61,9 +60,8 @@ def _row(label: str, text: str) -> str:
 
 
 def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
-    quantize = next(step for step in manifest.plan.passes if isinstance(step, Quantize))
     artifact = manifest.artifact
-    yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(quantize)})"
+    yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
     yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
