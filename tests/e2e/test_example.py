@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from conftest import ROOT, Edgebuild
+from conftest import Edgebuild
 
 
 def test_with_nothing_named_the_example_is_built_judged_and_left_in_dist(edgebuild: Edgebuild) -> None:
@@ -113,10 +113,3 @@ def test_the_library_face_returns_the_manifest(edgebuild: Edgebuild) -> None:
 
     size = edgebuild.manifest("arm64")["artifact"]["size_bytes"]
     assert ran.stdout.split() == ["digits", "fail", str(size)]
-
-
-def test_the_readme_shows_both_commands_in_its_first_screen() -> None:
-    first_screen = (ROOT / "README.md").read_text().splitlines()[:30]
-
-    assert "./tools/run edgebuild --target arm64" in "\n".join(first_screen)
-    assert "./tools/run pytest" in "\n".join(first_screen)
