@@ -16,6 +16,7 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener, Silence
+from edgebuild.decode import closest
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
 from edgebuild.engine import publish, sources
@@ -120,6 +121,10 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
             remedy="Say --target arm64 (edgebuild targets lists them), or [build] targets = [...] in edgebuild.toml.",
         )
     names = list(dict.fromkeys(settings.build.targets))
+    known = {*targets.names(), *map(_short, names)}
+    for name in settings.targets:
+        if name not in known:
+            raise UsageError(f"[targets.{name}] is for no target that is known or built{closest(name, known)}")
     return [targets.load(name, settings.metric, configuration.over_profile(_short(name))) for name in names]
 
 

@@ -9,7 +9,7 @@ from edgebuild.core.settings import Metric
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
-from edgebuild.units import UnitError, parse_bytes, parse_number, parse_seconds, parse_share
+from edgebuild.units import UnitError, parse_bytes, parse_number, parse_part, parse_seconds, parse_share
 
 OFF = "off"
 HOST = "host"
@@ -34,9 +34,9 @@ def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
     budgets: list[Budget] = []
     problems: list[str] = []
     for name, written in layered.values.items():
-        origin = layered.origin_of(name) or layered.origin_of(f"{name}.limit")
+        origin = layered.origin_of(name)
         try:
-            if written not in (OFF, False):
+            if written != OFF and written is not False:  # 0 equals False, and is a limit
                 budgets.append(_budget(name, written, origin, metric))
         except (UnitError, ValueError) as error:
             problems.append(f"{name}: {error}" + (f" ({origin})" if origin else ""))
@@ -63,7 +63,8 @@ def from_option(text: str) -> Tree:
             f"--budget {text!r} cannot be read",
             remedy="Write NAME=LIMIT[,level=warn][,headroom=10%][,on=host], for example --budget size=60KB.",
         )
-    return {name.strip(): OFF if fields == {"limit": OFF} else fields}
+    # Without further keys it is the limit alone, which takes the place of all that a profile says of the subject.
+    return {name.strip(): fields["limit"] if len(fields) == 1 else {"level": str(Level.ERROR), **fields}}
 
 
 def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
@@ -82,7 +83,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         limit=_PARSERS[unit](fields["limit"]),
         unit=unit,
         level=_level(fields.get("level", Level.ERROR)),
-        headroom=parse_share(fields["headroom"]) if "headroom" in fields else 0.0,
+        headroom=parse_part(fields["headroom"]) if "headroom" in fields else 0.0,
         on=_place(subject, fields.get("on")),
         origin=origin,
     )
@@ -104,9 +105,9 @@ def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
 
 
 def _level(text: object) -> Level:
-    if text not in set(Level):
-        raise ValueError(f"level {text!r} is unknown: write {' or '.join(Level)}")
-    return Level(str(text))
+    if isinstance(text, str) and text in set(Level):
+        return Level(text)
+    raise ValueError(f"level {text!r} is unknown: write {' or '.join(Level)}")
 
 
 def _place(subject: Subject, on: object) -> str | None:

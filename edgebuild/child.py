@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +28,19 @@ class Job(NamedTuple):
 
     settings: type[msgspec.Struct]
     run: Callable[[Any, Say], msgspec.Struct]
+
+
+def paced(say: Say, every_s: float = 1.0) -> Say:
+    """A way to say things that leaves out what comes too soon after the last, for loops that may be fast."""
+    told = time.monotonic()
+
+    def say_at_times(text: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= every_s:
+            told = time.monotonic()
+            say(text)
+
+    return say_at_times
 
 
 def serve(jobs: Mapping[str, Job], requests: int, answers: int, code: Sequence[str]) -> None:

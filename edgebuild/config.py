@@ -89,6 +89,12 @@ def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
         inner = values.get(table)
         if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key] and not is_callable(inner[key]):
             inner[key] = str(folder / inner[key])
+    build = values.get("build")
+    if isinstance(build, dict) and isinstance(build.get("targets"), list):
+        build["targets"] = [
+            str(folder / name) if isinstance(name, str) and name.endswith(".toml") else name
+            for name in build["targets"]
+        ]
     return values
 
 

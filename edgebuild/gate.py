@@ -9,6 +9,7 @@ from edgebuild.core.budget import Budget, Level, Subject
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Check, Status, Verdict
 
+_LAST_BITS = 1e-9
 _WORST_FIRST = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
 
 
@@ -48,11 +49,12 @@ def _check(budget: Budget, measurements: Sequence[Measurement], lower_is_better:
     is_minimum = budget.subject == Subject.ACCURACY and not lower_is_better
     headroom = value - budget.limit if is_minimum else budget.limit - value
     # A drop is a difference of two floats: equal to the limit on paper must not fail on the last bit.
-    kept = headroom >= -1e-9 * max(1.0, abs(budget.limit))
+    blur = _LAST_BITS * max(abs(budget.limit), abs(value))
+    kept = headroom >= -blur
     if not kept:
         status = Status.FAIL if budget.level == Level.ERROR else Status.WARN
         reason = "below the limit" if is_minimum else "over the limit"
-    elif headroom < budget.headroom * budget.limit:
+    elif headroom < budget.headroom * abs(budget.limit) - blur:
         status, reason = Status.WARN, "kept, with less headroom than asked for"
     else:
         status, reason = Status.PASS, "kept"

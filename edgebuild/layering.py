@@ -22,10 +22,10 @@ class Layered(NamedTuple):
     origins: dict[str, str]
 
     def origin_of(self, path: str) -> str:
-        """The origin of a leaf, or of the closest table above it that has one."""
-        while path and path not in self.origins:
-            path = path.rpartition(".")[0]
-        return self.origins.get(path, "")
+        """The origin of a leaf; of a table, that of its first leaf; of what is missing, that of the table around it."""
+        below = next((origin for leaf, origin in self.origins.items() if leaf.startswith(f"{path}.")), "")
+        above = path.rpartition(".")[0]
+        return self.origins.get(path) or below or (self.origin_of(above) if above else "")
 
 
 def overlay(layers: Iterable[Layer]) -> Layered:

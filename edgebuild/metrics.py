@@ -28,6 +28,10 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
         StepError: the callable failed, or the score is not a finite number.
     """
     built_in = _BUILT_IN.get(metric.name)
+    if built_in is not None and y.dtype.kind not in "fiub":
+        raise UsageError(
+            f"the answers are of type {y.dtype}, not numbers", remedy="Give class numbers; their names go into labels."
+        )
     found = built_in(outputs, y, metric) if built_in is not None else _called(metric.name, outputs, y)
     if not math.isfinite(found):
         why = "The network's outputs hold NaN or infinite values." if not np.isfinite(outputs).all() else ""
@@ -80,7 +84,7 @@ def _called(path: str, outputs: Array, y: Array) -> float:
 
 def _accuracy(outputs: Array, y: Array, _: Metric) -> float:
     if outputs.ndim == 2 and outputs.shape[1] == 1:
-        return float(np.mean((outputs[:, 0] > 0.5) == (y.reshape(len(y)) > 0.5)))
+        return float(np.mean((outputs[:, 0] > 0.5) == _two_classes(outputs, y)))
     return float(np.mean(outputs.argmax(axis=-1) == _classes(outputs, y)))
 
 
@@ -93,7 +97,7 @@ def _auc(outputs: Array, y: Array, _: Metric) -> float:
     from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
 
     if outputs.ndim == 2 and outputs.shape[1] == 1:
-        outputs, y = np.hstack([1 - outputs, outputs]), (y.reshape(len(y)) > 0.5).astype(np.int64)
+        outputs, y = np.hstack([1 - outputs, outputs]), _two_classes(outputs, y).astype(np.int64)
     classes = _classes(outputs, y)
     if len(np.unique(classes)) < 2:
         raise UsageError("AUC needs answers of at least two classes", "All evaluation samples have the same one.")
@@ -127,10 +131,7 @@ def _classes(outputs: Array, y: Array) -> Array:
     if y.shape == outputs.shape and outputs.shape[-1] > 1:
         return np.asarray(y.argmax(axis=-1))
     if y.size != np.prod(wanted):
-        raise UsageError(
-            f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
-            remedy="Give class numbers [samples] or one-hot rows [samples, classes], or choose another metric.",
-        )
+        raise _misfit(outputs, y, "Give class numbers [samples] or one-hot rows [samples, classes].")
     classes = y.reshape(wanted)
     if len(classes) and not 0 <= classes.min() <= classes.max() < outputs.shape[-1]:
         raise UsageError(
@@ -140,10 +141,18 @@ def _classes(outputs: Array, y: Array) -> Array:
     return classes
 
 
+def _two_classes(outputs: Array, y: Array) -> Array:
+    """Which answers are the positive class, for a network with one output."""
+    if y.size != len(outputs):
+        raise _misfit(outputs, y, "Give one answer for each sample, 0 or 1.")
+    return y.reshape(len(outputs)) > 0.5
+
+
+def _misfit(outputs: Array, y: Array, remedy: str) -> UsageError:
+    return UsageError(f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}", remedy=remedy)
+
+
 def _residuals(outputs: Array, y: Array) -> Array:
     if y.size != outputs.size:
-        raise UsageError(
-            f"the answers have the shape {list(y.shape)}, the outputs {list(outputs.shape)}",
-            remedy="Give as many answers as the network has outputs.",
-        )
+        raise _misfit(outputs, y, "Give as many answers as the network has outputs.")
     return np.subtract(outputs, y.reshape(outputs.shape), dtype=np.float64)

@@ -84,8 +84,9 @@ def _candidates(path: str) -> Iterator[str]:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """A version such as "2.16.0" as numbers that compare; parts that are no number count as zero."""
-    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+    """A version such as "2.16" as three numbers that compare; parts that are missing or no number count as zero."""
+    parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")]
+    return (*parts[:3], *[0] * (3 - len(parts)))
 
 
 def _tensors(kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], dtype: DType) -> Iterator[str]:

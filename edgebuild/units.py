@@ -6,6 +6,7 @@ powers of 1000 and binary prefixes (KiB, MiB, GiB) powers of 1024, as in IEC 800
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -21,7 +22,8 @@ BYTES: Mapping[str, float] = {
 SECONDS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "m": 60, "h": 3600}
 SHARE: Mapping[str, float] = {"%": 0.01}
 
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+# A comma may only group thousands: "1,5 MB" could be meant as one and a half.
+_QUANTITY = re.compile(r"\s*([+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d[\d_]*)\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d,.]*)\s*")
 
 
 class UnitError(ValueError):
@@ -43,16 +45,25 @@ def parse_share(text: object) -> float:
     return _parse(text, SHARE, "a percentage", "1 %")
 
 
+def parse_part(text: object) -> float:
+    """A percentage of something that is divided, at most 100 %; raises UnitError."""
+    share = parse_share(text)
+    if share > 1:
+        raise UnitError(f"{text!r} is more than all of it: write a percentage up to 100 %")
+    return share
+
+
 def parse_number(text: object) -> float:
-    """A plain number, or a fraction such as "1/255"; raises UnitError."""
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        return float(text)
-    parts = str(text).split("/")
+    """A plain finite number, or a fraction such as "1/255"; raises UnitError."""
+    parts = [text] if isinstance(text, int | float) and not isinstance(text, bool) else str(text).split("/")
     try:
-        numbers = [float(part) for part in parts]
-        return numbers[0] if len(numbers) == 1 else numbers[0] / _only(numbers[1:])
-    except (ValueError, ZeroDivisionError):
-        raise UnitError(f"{text!r} is not a number: write 0.5 or a fraction such as 1/255") from None
+        numbers = [float(part) for part in parts]  # type: ignore[arg-type]
+        number = numbers[0] if len(numbers) == 1 else numbers[0] / _only(numbers[1:])
+    except (ValueError, ZeroDivisionError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UnitError(f"{text!r} is not a number: write 0.5 or a fraction such as 1/255")
+    return number
 
 
 def _only(numbers: list[float]) -> float:
@@ -80,21 +91,22 @@ def format_bytes(size_bytes: float) -> str:
     """Exact below 10,000 bytes, else with a decimal prefix and three figures: "48.5 KB"."""
     if size_bytes < 10_000:
         return f"{size_bytes:,.0f} B"
-    unit = next((unit for unit in ("GB", "MB") if size_bytes >= BYTES[unit]), "KB")
+    unit = next((unit for unit in ("KB", "MB") if size_bytes < 999.5 * BYTES[unit]), "GB")
     value = size_bytes / BYTES[unit]
-    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return f"{value:#.3g}".rstrip(".") + f" {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
 
 
 def format_seconds(time_s: float) -> str:
     """Three significant figures in the unit that fits: "7.17 us", "0.215 ms", "1.2 s"."""
-    if time_s >= 60:
-        return f"{time_s // 60:.0f} min {time_s % 60:.0f} s"
-    if time_s >= 1:
+    if time_s >= 59.95:
+        minutes, seconds = divmod(round(time_s), 60)
+        return f"{minutes} min {seconds} s"
+    if time_s >= 0.9995:
         return f"{time_s:.1f} s"
     return f"{time_s * 1e3:.3g} ms" if time_s >= 1e-4 else f"{time_s * 1e6:.3g} us"
 
 
 def format_share(share: float) -> str:
     """A percentage with up to two decimals: "91.4 %"."""
-    text = f"{share * 100:.2f}"
+    text = f"{round(share * 100, 2) + 0.0:.2f}"  # adding zero takes the sign off a negative one
     return text[:-1] + " %" if text.endswith("0") else text + " %"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from edgebuild.units import parse_share
+from edgebuild.units import parse_part
 
 
 class Scheme(StrEnum):
@@ -37,7 +37,7 @@ class DType(StrEnum):
 class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="prune"):
     """Weight pruning to a share of zeros in each prunable tensor."""
 
-    sparsity: Annotated[float, parse_share]
+    sparsity: Annotated[float, parse_part]
 
 
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):

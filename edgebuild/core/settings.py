@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from edgebuild.units import parse_bytes, parse_number, parse_seconds, parse_share
+from edgebuild.units import parse_bytes, parse_number, parse_part, parse_seconds
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
@@ -84,7 +84,7 @@ class DataSettings(_Table, frozen=True, kw_only=True):
 
     path: str
     calibration_samples: AtLeastOne
-    evaluation_share: Annotated[float, parse_share]
+    evaluation_share: Annotated[float, parse_part]
     seed: Count
 
 

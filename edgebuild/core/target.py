@@ -9,7 +9,7 @@ import msgspec
 
 from edgebuild.core.budget import Budget
 from edgebuild.core.passes import DType, Scheme
-from edgebuild.units import parse_bytes, parse_share
+from edgebuild.units import parse_bytes, parse_part
 
 
 class Kernels(StrEnum):
@@ -72,7 +72,7 @@ class Memory(_Table, frozen=True, kw_only=True):
 class PruneSettings(_Table, frozen=True, kw_only=True):
     """`[passes.prune]` of a profile."""
 
-    sparsity: Annotated[float, parse_share]
+    sparsity: Annotated[float, parse_part]
 
 
 class QuantizeSettings(_Table, frozen=True, kw_only=True):

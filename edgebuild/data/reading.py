@@ -38,7 +38,7 @@ def from_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> Given:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises whatever its decompressor does
         raise UsageError(
             f"{path} cannot be read as a .npz file", str(error), "Save named arrays of numbers with numpy.savez."
         ) from None
@@ -60,10 +60,7 @@ def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str],
             f"{path} is a folder of images, and the network does not take one image",
             f"Its input shape is {shapes}; an image is [batch, height, width, 1 or 3].",
         )
-    folders = sorted(item for item in path.iterdir() if item.is_dir())
-    splits = {_FOLDERS[folder.name.lower()]: folder for folder in folders if folder.name.lower() in _FOLDERS}
-    if not splits or len(splits) < len(folders):
-        splits = {"train": path}
+    splits = _split_folders(path) or {"train": path}
     labels = sorted({item.name for folder in splits.values() for item in folder.iterdir() if item.is_dir()})
     examples = {
         split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
@@ -96,6 +93,23 @@ def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Give
     )
 
 
+def _split_folders(path: Path) -> dict[str, Path]:
+    """The folders that are splits, which hold classes in turn; none where the folders are classes themselves."""
+    folders = sorted(item for item in path.iterdir() if item.is_dir())
+    splits: dict[str, Path] = {}
+    for folder in folders:
+        split = _FOLDERS.get(folder.name.lower())
+        if split is not None and any(item.is_dir() for item in folder.iterdir()):
+            if split in splits:
+                raise UsageError(f"{path}: both {splits[split].name} and {folder.name} mean the {split} split")
+            splits[split] = folder
+    others = [folder.name for folder in folders if folder not in splits.values()]
+    if splits and others:
+        known = ", ".join(folder.name for folder in splits.values())
+        raise UsageError(f"{path} holds splits ({known}) and other folders ({', '.join(others)})", "Move those away.")
+    return splits
+
+
 def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callable[[str], None]) -> Examples:
     files = [
         (index, file)
@@ -108,19 +122,18 @@ def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callab
     x = np.empty((len(files), *shape[1:]), np.uint8)
     for row, (_, file) in enumerate(files):
         x[row] = _image(file, shape)
-        if row % 500 == 499:
-            say(f"{row + 1} of {len(files)} images")
+        say(f"{row + 1:,} of {len(files):,} images")
     return Examples((x,), np.array([index for index, _ in files], np.int64))
 
 
 def _image(file: Path, shape: tuple[int, ...]) -> Any:
-    from PIL import Image, UnidentifiedImageError  # only folders of images need it
+    from PIL import Image  # only folders of images need it
 
     _, height, width, channels = shape
     try:
         with Image.open(file) as image:
             pixels = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged image raises whatever its decoder does
         raise UsageError(f"{file} is not a readable image", str(error), "Remove or repair it.") from None
     return np.asarray(pixels, np.uint8).reshape(shape[1:])
 

@@ -29,6 +29,9 @@ def publish(manifest: Manifest, artifact: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             waiting[name] = _write_beside(folder, name, data)
+        for name in files:
+            if (folder / name).is_dir():
+                raise IsADirectoryError(f"{folder / name} is a folder")
         for name, temporary in waiting.items():
             Path(temporary).replace(folder / name)
     except OSError as error:

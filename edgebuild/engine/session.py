@@ -126,9 +126,13 @@ class Session:
         started = time.monotonic()
         with self._store.workspace() as out:
             result = do(step, out)
-            # What is done each time is kept under its result, which holds the digests of what was made.
-            place = key or hashing.of_data([step.name, msgspec.Raw(result)])
-            entry = self._store.publish(place, out, result, replace=step.again)
+            if key is not None:
+                entry = self._store.publish(key, out, result, replace=step.again)
+            else:
+                # What is done each time is kept under its result, which holds the digests of what was made.
+                place = hashing.of_data([step.name, msgspec.Raw(result)])
+                with self._store.lock(place, lambda: None):
+                    entry = self._store.publish(place, out, result)
         self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
         return Made(*entry)
 

@@ -70,7 +70,7 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
     def publish(self, key: str, made: Path, result: bytes, *, replace: bool = False) -> Entry:
-        """Move what was made to its place; what another process published there meanwhile stays, unless `replace`."""
+        """Move what was made to its place; what is there already stays, unless `replace`. The caller holds the key."""
         files = sorted(path for path in made.rglob("*") if path.is_file())
         names = {path.relative_to(made).as_posix(): path for path in files}
         record = _Record(
@@ -85,8 +85,7 @@ class Store:
         place.parent.mkdir(parents=True, exist_ok=True)
         if replace or self.get(key) is None:
             shutil.rmtree(place, ignore_errors=True)  # an old or a damaged entry
-            with contextlib.suppress(FileExistsError):
-                made.rename(place)
+            made.rename(place)
         return Entry(place, result)
 
     @contextlib.contextmanager

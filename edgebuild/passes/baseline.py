@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.child import Say
+from edgebuild.child import Say, paced
 from edgebuild.data.samples import Samples
 from edgebuild.metrics import require_output, score
 from edgebuild.passes.jobs import Baseline, BaselineJob
@@ -32,11 +32,11 @@ def run(job: BaselineJob, say: Say) -> Baseline:
     batch = _BATCH if job.batched else 1
     dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs]
     rows = []
+    tell = paced(say)
     for done, arrays in enumerate(samples.batches(batch, dtypes)):
         results = module.network(*[tf.constant(array) for array in arrays])
         rows.append(list(results.values())[job.metric.output].numpy())
-        if done % 50 == 49:
-            say(f"{(done + 1) * batch} of {len(samples)} samples")
+        tell(f"{done * batch:,} of {len(samples):,} samples")
     outputs = np.concatenate(rows)
     np.save(Path(job.out) / "outputs.npy", outputs)
     return Baseline(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(samples))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.child import Say
+from edgebuild.child import Say, paced
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError, UsageError
@@ -44,8 +44,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
             )
         samples = Samples(Path(job.calibration), job.preprocess)
         fed = len(samples)
-        converter.representative_dataset = lambda: _representative(samples, job.saved_model)
-        say(f"calibrating with {fed} samples")
+        converter.representative_dataset = lambda: _representative(samples, job.saved_model, paced(say))
     _configure(converter, job.quantize)
     try:
         artifact: bytes = converter.convert()
@@ -71,11 +70,12 @@ def _configure(converter: Any, quantize: Quantize) -> None:
         converter.inference_output_type = _DTYPES[quantize.output]
 
 
-def _representative(samples: Samples, saved_model: str) -> Iterator[dict[str, Any]]:
+def _representative(samples: Samples, saved_model: str, tell: Say) -> Iterator[dict[str, Any]]:
     signature = tf.saved_model.load(saved_model).signatures["serving_default"]
     specs = signature.structured_input_signature[1]
     dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs.values()]
-    for arrays in samples.batches(1, dtypes):
+    for done, arrays in enumerate(samples.batches(1, dtypes)):
+        tell(f"calibrating: {done:,} of {len(samples):,} samples")
         yield dict(zip(specs, arrays, strict=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgebuild.child import Say
+from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import reading, samples
 from edgebuild.data.given import Examples, Given, fit
@@ -39,7 +39,7 @@ def run(job: SplitJob, say: Say) -> Splits:
 
 def _read(job: SplitJob, say: Say) -> Given:
     if job.kind == "folder":
-        return reading.from_folder(Path(job.path), job.inputs, say)
+        return reading.from_folder(Path(job.path), job.inputs, paced(say))
     if job.kind == "callable":
         return _call(job.path, job.inputs)
     return reading.from_npz(Path(job.path), job.inputs)

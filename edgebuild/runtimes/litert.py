@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgebuild.child import Job, Say
+from edgebuild.child import Job, Say, paced
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Kernels
 from edgebuild.data.given import Array
@@ -74,7 +74,7 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     inputs, output = job.spec.inputs, job.spec.outputs[job.metric.output]
     fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
     rows: list[Array] = []
-    told = time.monotonic()
+    tell = paced(say)
     for arrays in samples.batches(_BATCH, fed):
         stored = [_quantized(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
         for row in range(len(stored[0])):
@@ -83,9 +83,7 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
             with _refusals(job.artifact, job.kernels):
                 interpreter.invoke()
             rows.append(interpreter.get_tensor(output.index)[0])
-        if time.monotonic() - told > 1:
-            say(f"{len(rows)} of {len(samples)} samples")
-            told = time.monotonic()
+            tell(f"{len(rows):,} of {len(samples):,} samples")
     outputs = _real(np.stack(rows), output)
     np.save(Path(job.out) / "outputs.npy", outputs)
     return Score(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(rows))

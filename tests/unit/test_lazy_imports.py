@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from making import budget, figure, manifest
+
+from edgebuild.engine.figures import describe, of_file
+
+HEAVY = {"tensorflow", "keras", "tf_keras", "numpy", "rich", "jinja2", "sklearn", "ai_edge_litert", "PIL", "psutil"}
+DATA = b"TFL3" * 100
+# Runs a command line as the entry does, and writes its exit code and every module that it imported into a file.
+_RUN = """
+import json, sys
+from edgebuild.cli import run
+code = run(sys.argv[2:])
+open(sys.argv[1], "w").write(json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    """A build for one target, made by hand; its size limit is kept."""
+    artifact = describe("kws.tflite", DATA)
+    figures = (*of_file(artifact), figure("accuracy", 0.9, where="host"))
+    made = manifest((budget("size", 1000), budget("accuracy", 0.8)), artifact=artifact, measurements=figures)
+    folder = tmp_path / "dist" / "mcu"
+    folder.mkdir(parents=True)
+    (folder / "kws.tflite").write_bytes(DATA)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(made))
+    return tmp_path / "dist"
+
+
+def _run(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
+    """The exit code, the packages imported, and what was printed."""
+    result = folder / "modules.json"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("EDGEBUILD_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", _RUN, str(result), *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, modules = json.loads(result.read_text())
+    return code, {module.partition(".")[0] for module in modules}, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["--help"], "Turn a trained network into a gated .tflite"),
+        (["--version"], "edgebuild "),
+        (["check", "--help"], "Gate the artifacts in DIST again"),
+        (["targets"], "raspberry-pi-pico"),
+        (["targets", "mcu", "--json"], '"kernels": "reference"'),
+        (["--target", "mcu", "--explain"], "budgets.accuracy_drop"),
+        (["--target", "mcu", "--dry-run"], "quantize to int8"),
+    ],
+    ids=["help", "version", "help of check", "targets", "target as JSON", "explain", "dry run"],
+)
+def test_a_verb_that_builds_nothing_imports_nothing_heavy(tmp_path: Path, arguments: list[str], printed: str) -> None:
+    code, modules, text = _run(tmp_path, *arguments)
+    assert code == 0
+    assert printed in text
+    assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "verdict"),
+    [
+        ([], 0, "verdict: pass"),
+        (["--budget", "size=100 B"], 1, "verdict: fail"),
+        (["--budget", "latency=1ms"], 5, "verdict: inconclusive"),
+    ],
+    ids=["kept", "broken", "no figure"],
+)
+def test_checking_a_build_imports_nothing_heavy(dist: Path, options: list[str], code: int, verdict: str) -> None:
+    found, modules, text = _run(dist.parent, "check", str(dist), *options)
+    assert (found, verdict in text) == (code, True)
+    assert modules & HEAVY == set()
+
+
+def test_a_mistake_is_told_without_importing_anything_heavy(tmp_path: Path) -> None:
+    code, modules, text = _run(tmp_path, "--target", "arm46")
+    assert code == 2
+    assert 'did you mean "arm64"?' in text
+    assert modules & HEAVY == set()
+
+
+def test_importing_the_package_imports_nothing_else_of_it() -> None:
+    program = "import sys, edgebuild; print([m for m in sys.modules if m.startswith('edgebuild.')])"
+    ran: Any = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

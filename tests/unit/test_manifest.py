@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import msgspec
+import pytest
+from making import DATA, MODEL, WARN, artifact, budget, manifest, metric, network, plan
+
+from edgebuild import hashing
+from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.manifest import Inputs, Manifest
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.passes import Prune
+from edgebuild.core.verdict import Status
+from edgebuild.engine import check, figures
+from edgebuild.passes.jobs import Baseline, Splits
+from edgebuild.runtimes.jobs import Bench, Score
+
+BYTES = b"TFL3" * 5000
+BENCH = Bench(samples_s=(0.003, 0.001, 0.002), peak_memory_bytes=5_000_000)
+INPUTS = Inputs(model=MODEL, network=network(), data=None)
+
+
+def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any) -> Manifest:
+    return figures.manifest(
+        plan(**plan_fields),
+        data=BYTES,
+        spec=artifact(activations_bytes=640),
+        inputs=INPUTS,
+        baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
+        score=None if baseline is None else Score(score=score, samples=1000),
+        bench=BENCH,
+        versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},
+        machine="x86_64, Some Processor, 2 cores",
+        notes=("a note",),
+    )
+
+
+def _figure(made: Manifest, subject: str, unit: Unit | None = None) -> Measurement:
+    (found,) = [m for m in made.measurements if m.subject == subject and unit in (None, m.unit)]
+    return found
+
+
+def test_a_manifest_is_the_same_after_writing_and_reading() -> None:
+    budgets = (budget("size", 60_000, level=WARN, headroom=0.1), budget("latency", 0.005, on="host", origin="options"))
+    for written in (manifest(budgets), _made(), _made(baseline=None)):
+        assert msgspec.json.decode(msgspec.json.encode(written), type=Manifest) == written
+
+
+def test_a_manifest_has_the_keys_that_are_promised() -> None:
+    keys = msgspec.to_builtins(manifest())
+    promised = "schema_version name target artifact accuracy measurements verdict plan toolchain inputs"
+    assert set(promised.split()) <= set(keys)
+    assert {"path", "sha256", "size_bytes", "size_gzip_bytes"} == set(keys["artifact"])
+    assert {"metric", "baseline", "artifact", "samples"} <= set(keys["accuracy"])
+    assert {"status", "checks"} == set(keys["verdict"])
+
+
+def test_passes_keep_their_kind() -> None:
+    keys = msgspec.to_builtins(plan(deferred=(Prune(sparsity=0.5),)))
+    assert [step["kind"] for step in (*keys["passes"], *keys["deferred"])] == ["quantize", "prune"]
+
+
+def test_every_figure_says_how_and_where_it_was_come_by() -> None:
+    made = {(m.subject, m.mode, m.where, m.unit) for m in _made().measurements}
+    assert made == {
+        (Subject.SIZE, Mode.MEASURED, "file", Unit.BYTES),
+        (Subject.GZIP_SIZE, Mode.MEASURED, "file", Unit.BYTES),
+        (Subject.ACTIVATIONS, Mode.ESTIMATED, "file", Unit.BYTES),
+        (Subject.ACCURACY, Mode.MEASURED, "host", Unit.SHARE),
+        (Subject.ACCURACY_DROP, Mode.MEASURED, "host", Unit.SHARE),
+        (Subject.LATENCY, Mode.MEASURED, "host", Unit.SECONDS),
+        (Subject.PEAK_MEMORY, Mode.MEASURED, "host", Unit.BYTES),
+    }
+
+
+def test_sizes_and_digest_are_those_of_the_file() -> None:
+    made = _made()
+    assert (made.artifact.path, made.artifact.sha256) == ("kws.tflite", hashing.of_bytes(BYTES))
+    assert made.artifact.size_bytes == _figure(made, "size").value == len(BYTES)
+    assert made.artifact.size_gzip_bytes == _figure(made, "gzip_size").value
+    assert made.artifact.size_gzip_bytes == len(gzip.compress(BYTES, 9, mtime=0)) < len(BYTES)
+
+
+def test_latency_keeps_its_samples_in_order_and_is_their_median() -> None:
+    latency = _figure(_made(), "latency")
+    assert latency.samples == (0.003, 0.001, 0.002)
+    assert latency.value == latency.statistics["median"] == 0.002
+    assert (latency.kernels, latency.settings["threads"]) == ("reference", 1)
+    assert latency.versions == {"ai-edge-litert": "2.3.0"}
+
+
+def test_a_drop_is_what_was_lost_on_the_way_to_the_artifact() -> None:
+    assert _figure(_made(0.92, 0.91), "accuracy_drop").value == pytest.approx(0.01)
+    assert _figure(_made(0.92, 0.93), "accuracy_drop").value == pytest.approx(-0.01)
+
+
+def test_a_larger_error_is_a_drop() -> None:
+    made = _made(2.0, 2.5, metric=metric("mae"))
+    assert _figure(made, "accuracy_drop", Unit.NUMBER).value == pytest.approx(0.5)
+    assert _figure(made, "accuracy_drop", Unit.RELATIVE).value == pytest.approx(0.25)
+    assert made.accuracy is not None
+    assert made.accuracy.lower_is_better
+
+
+def test_a_drop_from_zero_has_no_relative_figure() -> None:
+    made = _made(0.0, 0.5, metric=metric("mae"))
+    assert _figure(made, "accuracy_drop").unit == Unit.NUMBER
+
+
+def test_without_answers_nothing_is_scored_and_an_accuracy_budget_is_inconclusive() -> None:
+    made = _made(baseline=None, budgets=(budget("accuracy", 0.9), budget("size", 10**6)))
+    assert made.accuracy is None
+    assert [item.status for item in made.verdict.checks] == [Status.INCONCLUSIVE, Status.PASS]
+    assert made.verdict.status == Status.INCONCLUSIVE
+
+
+def test_the_verdict_is_that_of_the_plans_budgets() -> None:
+    assert _made(budgets=(budget("size", len(BYTES)),)).verdict.status == Status.PASS
+    assert _made(budgets=(budget("size", len(BYTES) - 1),)).verdict.status == Status.FAIL
+
+
+def test_the_data_are_recorded_with_the_sizes_and_digests_of_their_splits() -> None:
+    splits = Splits(
+        train_samples=1,
+        calibration_samples=2,
+        evaluation_samples=3,
+        calibration_sha256="c",
+        evaluation_sha256="e",
+        has_answers=True,
+        labels=("no", "yes"),
+        notes=(),
+    )
+    record = figures.data_record(DATA, splits)
+    assert (record.train_samples, record.calibration_samples, record.evaluation_samples) == (1, 2, 3)
+    assert (record.source, record.calibration_sha256, record.evaluation_sha256) == (DATA, "c", "e")
+
+
+def _dist(tmp_path: Any, made: Manifest, data: bytes = BYTES) -> Any:
+    folder = tmp_path / "dist" / made.target
+    folder.mkdir(parents=True)
+    (folder / made.artifact.path).write_bytes(data)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(made))
+    return tmp_path / "dist"
+
+
+def test_manifests_are_found_in_a_folder_of_targets_in_one_of_them_and_by_path(tmp_path: Any) -> None:
+    dist = _dist(tmp_path, _made())
+    file = dist / "mcu" / "manifest.json"
+    assert check.find(dist) == check.find(dist / "mcu") == check.find(file) == [file]
+
+
+@pytest.mark.parametrize("place", ["", "none"])
+def test_a_place_without_manifests_is_told(tmp_path: Any, place: str) -> None:
+    with pytest.raises(check.UsageError, match="nothing to check at"):
+        check.find(tmp_path / place)
+
+
+def test_checking_judges_by_the_budgets_of_now(tmp_path: Any) -> None:
+    paths = check.find(_dist(tmp_path, _made(budgets=(budget("size", 10**6),))))
+    (kept,) = check.check(paths, lambda found: found.plan.budgets)
+    (broken,) = check.check(paths, lambda _: (budget("size", 10),))
+    assert kept.verdict is not None
+    assert broken.verdict is not None
+    assert (kept.verdict.status, broken.verdict.status) == (Status.PASS, Status.FAIL)
+
+
+def test_an_artifact_that_was_changed_is_not_judged(tmp_path: Any) -> None:
+    (found,) = check.check(check.find(_dist(tmp_path, _made(), BYTES[:-1] + b"?")), lambda _: ())
+    assert found.verdict is None
+    assert "is not the file that" in str(found.error)
+
+
+def test_a_size_that_was_changed_in_the_manifest_is_found_out(tmp_path: Any) -> None:
+    made = _made()
+    small = msgspec.structs.replace(
+        made,
+        measurements=tuple(
+            msgspec.structs.replace(m, value=10) if m.subject == Subject.SIZE else m for m in made.measurements
+        ),
+    )
+    (found,) = check.check(check.find(_dist(tmp_path, small)), lambda _: (budget("size", 10),))
+    assert found.verdict is None
+
+
+def test_a_manifest_of_a_newer_edgebuild_is_told(tmp_path: Any) -> None:
+    newer = msgspec.structs.replace(_made(), schema_version=99)
+    (found,) = check.check(check.find(_dist(tmp_path, newer)), lambda _: ())
+    assert "was written by a newer edgebuild" in str(found.error)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b'{"schema_version":1}', b'{"schema_version":"1"}', b"[1]"])
+def test_a_manifest_that_cannot_be_read_leaves_the_others_alone(tmp_path: Any, data: bytes) -> None:
+    dist = _dist(tmp_path, _made())
+    (dist / "arm64").mkdir()
+    (dist / "arm64" / "manifest.json").write_bytes(data)
+    bad, good = check.check(check.find(dist), lambda _: ())
+    assert "is no manifest that can be read" in str(bad.error)
+    assert good.verdict is not None

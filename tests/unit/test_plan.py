@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from making import ACCURACY, DATA, MODEL, settings
+
+from edgebuild import targets
+from edgebuild.core.passes import DType, Prune, Quantize, Scheme
+from edgebuild.core.plan import Source
+from edgebuild.core.target import Target
+from edgebuild.errors import UsageError
+from edgebuild.layering import Layer
+from edgebuild.plan import default_name, plan
+
+
+def _target(name: str, **over: Any) -> Target:
+    return targets.load(name, ACCURACY, [Layer("test", over)]).target
+
+
+def _scheme(name: str) -> dict[str, Any]:
+    return {"passes": {"quantize": {"scheme": name}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "name"),
+    [
+        ("file", "nets/kws.keras", "kws"),
+        ("file", "nets/kws.v2.h5", "kws.v2"),
+        ("file", "kws/model.keras", "kws"),
+        ("file", "model.keras", "model"),
+        ("folder", "kws/saved_model", "kws"),
+        ("folder", "saved_model", "saved_model"),
+        ("folder", "../saved_model", "saved_model"),
+        ("folder", "kws", "kws"),
+        ("callable", "nets.small:make_net", "make_net"),
+        ("example", "scikit-learn digits", "digits"),
+    ],
+)
+def test_an_artifact_is_called_like_its_network(kind: str, path: str, name: str) -> None:
+    assert default_name(Source(kind=kind, path=path, sha256="")) == name
+
+
+def test_a_name_that_was_given_wins() -> None:
+    assert plan(_target("mcu"), settings(model={"name": "mine"}), MODEL, DATA).name == "mine"
+
+
+def test_the_quantization_is_the_profiles_with_its_types() -> None:
+    made = plan(_target("mcu"), settings(), MODEL, DATA)
+    assert made.passes == (Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False),)
+
+
+@pytest.mark.parametrize(("name", "fallback"), [("arm64", True), ("mcu", False), ("edgetpu", False)])
+def test_float_fallback_is_for_targets_that_run_float(name: str, fallback: bool) -> None:
+    (quantize,) = plan(_target(name), settings(), MODEL, DATA).passes
+    assert isinstance(quantize, Quantize)
+    assert quantize.float_fallback is fallback
+
+
+def test_pruning_that_the_profile_names_is_deferred() -> None:
+    assert plan(_target("arm64"), settings(), MODEL, DATA).deferred == (Prune(sparsity=0.5),)
+    assert plan(_target("mcu"), settings(), MODEL, DATA).deferred == ()
+
+
+def test_pruning_nothing_is_no_pass() -> None:
+    none = _target("arm64", passes={"prune": {"sparsity": "0 %"}})
+    assert plan(none, settings(), MODEL, DATA).deferred == ()
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+def test_calibration_without_data_is_refused_before_anything_is_built(scheme: str) -> None:
+    with pytest.raises(UsageError, match=f"mcu quantizes to {scheme}, and there are no data"):
+        plan(_target("mcu", **_scheme(scheme)), settings(), MODEL, None)
+
+
+@pytest.mark.parametrize("scheme", ["dynamic", "float16", "float32"])
+def test_what_needs_no_calibration_needs_no_data(scheme: str) -> None:
+    assert plan(_target("arm64", **_scheme(scheme)), settings(), MODEL, None).data is None
+
+
+def test_the_plan_holds_all_that_decides_the_result() -> None:
+    target = _target("mcu")
+    asked = settings(
+        model={"input_shape": [49, 10, 1], "allow_code": True},
+        data={"seed": 7, "calibration_samples": 50, "evaluation_share": "10 %"},
+        preprocess={"mean": 3.0},
+        metric={"name": "mae"},
+        bench={"runs": 9},
+    )
+    made = plan(target, asked, MODEL, DATA)
+    assert (made.target, made.model, made.data) == ("mcu", MODEL, DATA)
+    assert (made.input_shape, made.allow_code) == ((49, 10, 1), True)
+    assert (made.split.seed, made.split.calibration_samples, made.split.evaluation_share) == (7, 50, 0.1)
+    assert (made.preprocess, made.metric, made.bench) == (asked.preprocess, asked.metric, asked.bench)
+    assert (made.budgets, made.runtime, made.operators) == (target.budgets, target.runtime, target.operators)
+
+
+def test_planning_twice_gives_the_same_plan() -> None:
+    assert plan(_target("mcu"), settings(), MODEL, DATA) == plan(_target("mcu"), settings(), MODEL, DATA)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import IDENTITY
+
+from edgebuild.core.settings import Preprocess
+from edgebuild.data.given import Examples
+from edgebuild.data.samples import Samples, save
+from edgebuild.errors import UsageError
+
+FLOAT, INT = np.dtype(np.float32), np.dtype(np.int32)
+RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+
+
+def _kept(path: Path, examples: Examples, preprocess: Preprocess = IDENTITY) -> Samples:
+    save(examples, path / "split")
+    return Samples(path / "split", preprocess)
+
+
+def test_samples_and_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    kept = _kept(tmp_path, Examples((RGB, np.array([[5], [6]])), np.array([1, 0])))
+    assert len(kept) == 2
+    assert kept.y is not None
+    assert kept.y.tolist() == [1, 0]
+    image, token = kept.batch(0, 2, [FLOAT, INT])
+    assert (image.dtype, token.dtype) == (FLOAT, INT)
+    assert np.array_equal(image, RGB)
+    assert token.tolist() == [[5], [6]]
+
+
+def test_without_answers_there_are_none(tmp_path: Path) -> None:
+    assert _kept(tmp_path, Examples((RGB,))).y is None
+
+
+def test_many_inputs_keep_their_order(tmp_path: Path) -> None:
+    inputs = tuple(np.full((1, 1), number) for number in range(12))
+    kept = _kept(tmp_path, Examples(inputs))
+    assert [int(array[0, 0]) for array in kept.batch(0, 1, [INT] * 12)] == list(range(12))
+
+
+def test_floats_are_fed_less_the_mean_times_the_scale(tmp_path: Path) -> None:
+    (fed,) = _kept(tmp_path, Examples((RGB,)), Preprocess(mean=2.0, scale=0.5)).batch(0, 2, [FLOAT])
+    assert fed.dtype == FLOAT
+    assert np.array_equal(fed, (RGB.astype(np.float32) - 2) * np.float32(0.5))
+
+
+def test_a_list_has_an_entry_for_each_channel(tmp_path: Path) -> None:
+    preprocess = Preprocess(mean=(0.0, 1.0, 2.0), scale=(1.0, 2.0, 4.0))
+    (fed,) = _kept(tmp_path, Examples((RGB,)), preprocess).batch(0, 2, [FLOAT])
+    assert fed[0, 1].tolist() == [3.0, (4 - 1) * 2.0, (5 - 2) * 4.0]
+
+
+def test_a_list_of_another_length_than_the_channels_is_told(tmp_path: Path) -> None:
+    kept = _kept(tmp_path, Examples((RGB,)), Preprocess(mean=(0.0, 1.0), scale=1.0))
+    with pytest.raises(UsageError, match="2 means and 1 scales, samples have the shape"):
+        kept.batch(0, 2, [FLOAT])
+
+
+def test_integer_inputs_are_not_scaled(tmp_path: Path) -> None:
+    (fed,) = _kept(tmp_path, Examples((RGB,)), Preprocess(mean=2.0, scale=0.5)).batch(0, 2, [INT])
+    assert np.array_equal(fed, RGB)
+
+
+def test_batches_hold_every_sample_once_in_order(tmp_path: Path) -> None:
+    kept = _kept(tmp_path, Examples((np.arange(7)[:, np.newaxis],)))
+    batches = [arrays[0][:, 0].tolist() for arrays in kept.batches(3, [INT])]
+    assert batches == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_a_split_is_not_saved_over_another(tmp_path: Path) -> None:
+    save(Examples((RGB,)), tmp_path / "split")
+    with pytest.raises(FileExistsError):
+        save(Examples((RGB,)), tmp_path / "split")
+
+
+def test_equal_splits_have_equal_digests_however_they_lie_in_memory(tmp_path: Path) -> None:
+    one = save(Examples((RGB,), np.array([1, 0])), tmp_path / "one")
+    two = save(Examples((np.asfortranarray(RGB),), np.array([1, 0])), tmp_path / "two")
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Examples((RGB + np.eye(3, dtype=np.uint8),), np.array([1, 0])),
+        Examples((RGB.astype(np.int16),), np.array([1, 0])),
+        Examples((RGB.reshape(2, 9),), np.array([1, 0])),
+        Examples((RGB,), np.array([1, 1])),
+        Examples((RGB,)),
+    ],
+    ids=["a value", "a type", "a shape", "an answer", "no answers"],
+)
+def test_the_digest_changes_with_the_content(tmp_path: Path, other: Examples) -> None:
+    one = save(Examples((RGB,), np.array([1, 0])), tmp_path / "one")
+    assert save(other, tmp_path / "two") != one
