@@ -91,11 +91,12 @@ def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
             inner[key] = str(folder / inner[key])
     build = values.get("build")
     if isinstance(build, dict) and isinstance(build.get("targets"), list):
-        build["targets"] = [
-            str(folder / name) if isinstance(name, str) and name.endswith(".toml") else name
-            for name in build["targets"]
-        ]
+        build["targets"] = [_rooted_profile(name, folder) for name in build["targets"]]
     return values
+
+
+def _rooted_profile(name: object, folder: Path) -> object:
+    return str(folder / name) if isinstance(name, str) and name.endswith(".toml") else name
 
 
 def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:

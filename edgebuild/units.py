@@ -57,7 +57,7 @@ def parse_number(text: object) -> float:
     """A plain finite number, or a fraction such as "1/255"; raises UnitError."""
     parts = [text] if isinstance(text, int | float) and not isinstance(text, bool) else str(text).split("/")
     try:
-        numbers = [float(part) for part in parts]  # type: ignore[arg-type]
+        numbers = [float(part) for part in parts]
         number = numbers[0] if len(numbers) == 1 else numbers[0] / _only(numbers[1:])
     except (ValueError, ZeroDivisionError, OverflowError):
         number = math.nan

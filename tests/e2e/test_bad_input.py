@@ -136,6 +136,15 @@ def test_all_mistakes_of_a_configuration_are_named_at_once(careful: Edgebuild) -
     assert 'bilud is not a known key; did you mean "build"?' in ran.err
 
 
+def test_settings_for_a_target_that_is_not_built_are_a_mistake(careful: Edgebuild) -> None:
+    careful.config('[targets.arm46.budgets]\nsize = "1 KB"\n')
+
+    ran = careful("-t", "arm64")
+
+    assert ran.code == 2
+    assert '[targets.arm46] is for no target that is known or built; did you mean "arm64"?' in ran.err
+
+
 def test_without_data_int8_is_refused_before_anything_is_loaded(careful: Edgebuild, networks: Path) -> None:
     says = ["there are no data to calibrate with", "--quantize dynamic or float16"]
     refused(careful, networks / "text.keras", "-t", "arm64", code=2, says=says)

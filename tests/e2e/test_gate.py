@@ -35,6 +35,18 @@ def test_a_warning_does_not_end_a_release(edgebuild: Edgebuild) -> None:
     assert "verdict: warn" in ran.out
 
 
+def test_a_limit_of_an_option_takes_the_place_of_all_that_a_profile_says(edgebuild: Edgebuild) -> None:
+    (edgebuild.folder / "lax.toml").write_text(
+        'extends = "arm64"\ndescription = "only warns"\n[budgets]\nsize = { limit = "20 KB", level = "warn" }\n'
+    )
+
+    lax = edgebuild("--target", "lax.toml")
+    strict = edgebuild("--target", "lax.toml", "--budget", "size=20KB")
+
+    assert lax.code == 0
+    assert strict.code == 1
+
+
 def test_a_limit_kept_with_too_little_headroom_is_a_warning(edgebuild: Edgebuild) -> None:
     ran = edgebuild("--target", "arm64", "--budget", "size=26KB,headroom=10%")
 

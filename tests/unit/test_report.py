@@ -32,7 +32,7 @@ def test_the_summary_of_a_build_shows_every_figure_with_how_it_was_come_by() -> 
         "  accuracy   91.4 %, float network 92.6 % (1,000 evaluation samples, reference kernels, measured)",
         "  latency    0.215 ms median, 0.25 ms p90 on this host (x86_64, reference kernels, 1 thread, 3 runs, "
         "measured)",
-        "  memory     2.1 MB peak on this host (measured), 16.6 KB of activations (estimated)",
+        "  memory     2.10 MB peak on this host (measured), 16.6 KB of activations (estimated)",
         "  budgets    pass         size           48.5 KB     at most 60.0 KB     11.5 KB left",
         "             fail         accuracy_drop  1.2 points  at most 1.0 points  broken by 0.2 points",
         "  note       no calibration split was given: 200 samples were drawn from train (seed 0)",
