@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 
 from edgebuild import budgets as budget_tables
-from edgebuild import config, targets
+from edgebuild import config, hashing, targets
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
@@ -23,7 +23,7 @@ from edgebuild.engine import publish, sources
 from edgebuild.engine.session import Session
 from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
-from edgebuild.layering import Layer, overlay
+from edgebuild.layering import overlay
 from edgebuild.plan import plan
 
 STORE_VARIABLE = "EDGEBUILD_STORE"
@@ -103,9 +103,23 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     """
     settings = configuration.settings
     resolved = resolve(configuration)
-    model = sources.model(settings.model.path) if settings.model.path else sources.EXAMPLE
-    data = sources.data(settings.data.path) or (sources.EXAMPLE if model is sources.EXAMPLE else None)
+    if settings.model.path:
+        model, data = sources.model(settings.model.path), sources.data(settings.data.path)
+    else:
+        _require_example(configuration)
+        model = data = sources.EXAMPLE
     return [plan(item.target, settings, model, data) for item in resolved]
+
+
+def _require_example(configuration: config.Configuration) -> None:
+    """The example is for those who name nothing: a release job must not gate it by mistake."""
+    named = configuration.settings.data.path
+    if named or configuration.file is not None:
+        what = f"data at {named}" if named else str(configuration.file)
+        raise UsageError(
+            f"there is {what}, but no model",
+            remedy="Name one on the command line, or in edgebuild.toml: [model] path.",
+        )
 
 
 def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]:
@@ -121,6 +135,10 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
             remedy="Say --target arm64 (edgebuild targets lists them), or [build] targets = [...] in edgebuild.toml.",
         )
     names = list(dict.fromkeys(settings.build.targets))
+    for name in names:
+        same = [other for other in names if _short(other) == _short(name)]
+        if len(same) > 1:
+            raise UsageError(f"{' and '.join(same)} are both called {_short(name)}", "Each has a folder of that name.")
     known = {*targets.names(), *map(_short, names)}
     for name in settings.targets:
         if name not in known:
@@ -128,25 +146,36 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
     return [targets.load(name, settings.metric, configuration.over_profile(_short(name))) for name in names]
 
 
-def check(place: str | Path = "dist", configuration: config.Configuration | None = None) -> list[checking.Checked]:
+def check(place: str | Path | None = None, configuration: config.Configuration | None = None) -> list[checking.Checked]:
     """Gate artifacts that were built before. Needs no TensorFlow and runs nothing.
 
     Args:
-        place: the folder that was built into, a target's folder in it, or a manifest.
-        configuration: whose budgets hold over those that were recorded; None for the recorded ones.
+        place: the folder that was built into, a target's folder in it, or a manifest; None for the folder that the
+            configuration names.
+        configuration: whose budgets hold over those that were recorded, and whose targets, model and data must be
+            those that were built; None for no such demands.
 
     Raises:
         UsageError: there is no manifest at the place, or a budget cannot be read.
     """
+    known = configuration or config.load({}, {}, use_file=False)
+    out = Path(known.settings.build.out)
 
     def now(manifest: Manifest) -> tuple[Budget, ...]:
-        over = configuration.over_profile(manifest.target) if configuration is not None else []
-        layers = [Layer(layer.origin, layer.values["budgets"]) for layer in over if "budgets" in layer.values]  # type: ignore[arg-type]
-        table = overlay(layers)
+        table = overlay(known.budgets_over_profile(manifest.target))
         kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
         return (*kept, *budget_tables.read(table, manifest.plan.metric))
 
-    return checking.check(checking.find(Path(place)), now)
+    # A single target's folder, or a manifest, is asked for by itself; the whole folder must be complete.
+    is_whole = place is None or Path(place) == out
+    wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
+    demands = checking.Demands(now, _digest(known.settings.model.path), _digest(known.settings.data.path))
+    return checking.check(checking.find(Path(place or out), wanted), demands)
+
+
+def _digest(path: str) -> str:
+    """The digest of the file or folder that is configured now; empty where there is none to compare."""
+    return hashing.of_tree(Path(path)) if path and Path(path).exists() else ""
 
 
 def store_folder() -> Path:

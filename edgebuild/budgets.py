@@ -101,7 +101,7 @@ def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
         return Unit.NUMBER
     if subject == Subject.ACCURACY_DROP:
         return Unit.RELATIVE
-    return Unit.SHARE if ":" in metric.name else Unit.NUMBER
+    return Unit.SHARE if metric.is_callable else Unit.NUMBER
 
 
 def _level(text: object) -> Level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,14 @@ class Configuration(NamedTuple):
     layered: Layered
     layers: tuple[Layer, ...]
     file: Path | None
+
+    def budgets_over_profile(self, target: str) -> list[Layer]:
+        """The budget tables laid over those of one target; raises UsageError where one is no table."""
+        tables = [(layer.origin, layer.values.get("budgets", {})) for layer in self.over_profile(target)]
+        for origin, table in tables:
+            if not isinstance(table, Mapping):
+                raise UsageError(f"budgets of target {target}: expected a table, got {table!r} ({origin})")
+        return [Layer(origin, table) for origin, table in tables if isinstance(table, Mapping)]
 
     def over_profile(self, target: str) -> list[Layer]:
         """What edgebuild.toml, the environment and the options lay over one profile."""
@@ -72,6 +81,7 @@ def load(
     layered = overlay(own)
     settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
     _check_metric(settings)
+    _check_preprocess(settings)
     return Configuration(settings, layered, tuple(layers[1:]), found)
 
 
@@ -112,6 +122,13 @@ def is_callable(path: str) -> bool:
     """Whether a path names a function (module:callable) rather than a file; a Windows drive letter is a file."""
     module, colon, function = path.partition(":")
     return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _check_preprocess(settings: Settings) -> None:
+    for name in ("scale", "mean"):
+        value = getattr(settings.preprocess, name)
+        if not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
+            raise UsageError(f"preprocess.{name} holds a number that is not finite")
 
 
 def _check_metric(settings: Settings) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,19 @@ def of_tree(path: Path) -> str:
     """The digest of a file, or of a folder's relative names and contents in sorted order; raises OSError."""
     if path.is_file():
         return of_file(path)
-    return of_files(path, sorted(item for item in path.rglob("*") if item.is_file()))
+    return of_files(path, sorted(_files_below(path)))
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    """Every file of a folder, also behind links to folders, which networks and data are read through; no loop twice."""
+    seen: set[Path] = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in files if Path(folder, name).is_file())
 
 
 def of_files(root: Path, files: Iterable[Path]) -> str:

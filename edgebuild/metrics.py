@@ -25,8 +25,14 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
 
     Raises:
         UsageError: the answers do not fit the outputs or the metric, or the callable cannot be found.
-        StepError: the callable failed, or the score is not a finite number.
+        StepError: the outputs or the score are not finite, or the callable failed.
     """
+    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if not finite.all():
+        raise StepError(
+            f"the network's output for evaluation sample {int(np.argmin(finite))} is NaN or infinite",
+            f"So it is for {np.count_nonzero(~finite):,} of {len(outputs):,} samples: no score means anything.",
+        )
     built_in = _BUILT_IN.get(metric.name)
     if built_in is not None and y.dtype.kind not in "fiub":
         raise UsageError(
@@ -34,8 +40,7 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
         )
     found = built_in(outputs, y, metric) if built_in is not None else _called(metric.name, outputs, y)
     if not math.isfinite(found):
-        why = "The network's outputs hold NaN or infinite values." if not np.isfinite(outputs).all() else ""
-        raise StepError(f"the {metric.label} on the evaluation samples is not a finite number", why)
+        raise StepError(f"the {metric.label} on the evaluation samples is not a finite number")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from edgebuild.core.passes import DType, Pass, Prune, Quantize, Scheme
@@ -33,10 +34,11 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
     )
     return Plan(
         target=target.name,
-        name=settings.model.name or default_name(model),
+        name=_checked(settings.model.name or default_name(model)),
         model=model,
         data=data,
         input_shape=settings.model.input_shape,
+        signature=settings.model.signature,
         allow_code=settings.model.allow_code,
         preprocess=settings.preprocess,
         split=Split(
@@ -69,6 +71,15 @@ def default_name(model: Source) -> str:
 def _deferred(target: Target) -> tuple[Pass, ...]:
     prune = target.passes.prune
     return (Prune(sparsity=prune.sparsity),) if prune is not None and prune.sparsity > 0 else ()
+
+
+def _checked(name: str) -> str:
+    """A name that is one file's name everywhere."""
+    if not re.fullmatch(r"\w[\w .+-]*", name):
+        raise UsageError(
+            f"{name!r} cannot be the name of an artifact", remedy="Use letters, digits, and any of _ . + -."
+        )
+    return name
 
 
 def _end(profile: DType, scheme: Scheme) -> DType:

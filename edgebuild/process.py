@@ -34,7 +34,12 @@ _BOOT = (
     "from edgebuild.child import serve; serve(import_module(sys.argv[2]).JOBS, *map(int, sys.argv[3:5]), sys.argv[5:])"
 )
 _ROOT = str(Path(__file__).parent.parent)
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "PYTHONWARNINGS": "ignore", "PYTHONUTF8": "1"}
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONUTF8": "1",
+}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +144,8 @@ class Child:
                 stdout=log,
                 stderr=log,
                 pass_fds=(requests_in, answers_out),
-                env={**_QUIET, **os.environ},
+                # Over what the user has set for other work: a KERAS_BACKEND of jax would break every network.
+                env={**os.environ, **_ENVIRONMENT},
                 # A session of its own: Ctrl-C reaches edgebuild alone, which then ends the whole group.
                 start_new_session=True,
             )

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
+from edgebuild.core.model import UNKNOWN_RUNTIME, ArtifactSpec, ModelSpec, Operator, TensorSpec
 from edgebuild.core.passes import DType
 from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
 
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
-_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_INTEGER_INPUTS = frozenset({"int32", "int64", "bool", "string"})
+CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+# Ends that a network has as integers stay as they are, whatever the scheme.
+_INTEGER_ENDS = frozenset({"uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "bool", "string"})
 
 
 def require_fit(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> None:
@@ -37,17 +38,27 @@ def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterat
     yield from _tensors("input", artifact.inputs, network.inputs, plan.quantize.input)
     yield from _tensors("output", artifact.outputs, network.outputs, plan.quantize.output)
     operators = artifact.operators
-    in_float = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
-    yield from _named("computes in float", _culprits(in_float), network)
+    floating = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
+    yield from _named("computes in float", _culprits(floating), network)
     foreign = [op for op in operators if ":" in op.name]
     yield from _named("is not a builtin operator", foreign, network)
     if plan.operators.allowed is not None:
         allowed = frozenset(plan.operators.allowed)
-        unknown = [op for op in operators if op.name not in allowed and op not in in_float + foreign]
+        unknown = [op for op in operators if op.name not in allowed and op not in floating + foreign]
         yield from _named(f"is not among the operators of {plan.target}", unknown, network)
     yield from _named("has a shape that is known only as it runs", (op for op in operators if op.dynamic), network)
     if plan.runtime.version:
         yield from _too_new(operators, plan.runtime.version, network)
+
+
+def in_float(artifact: ArtifactSpec) -> list[Operator]:
+    """The operators that compute in float, without the conversions around them where there are others."""
+    return list(_culprits([operator for operator in artifact.operators if _FLOATS & set(operator.dtypes)]))
+
+
+def names_of(operators: Iterable[Operator], network: ModelSpec) -> str:
+    """Operators with the layers they came from, for people: "SIN (from wave), ..."."""
+    return ", ".join(sentence for sentence in _named("", operators, network)).replace("  (", " (")
 
 
 def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
@@ -94,7 +105,7 @@ def _tensors(kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec
         yield f"the artifact has {len(found)} {kind}s, the network {len(wanted)}"
         return
     for tensor, original in zip(found, wanted, strict=True):
-        expected = original.dtype if original.dtype in _INTEGER_INPUTS else str(dtype)
+        expected = original.dtype if original.dtype in _INTEGER_ENDS else str(dtype)
         if tensor.dtype != expected:
             yield f"{kind} {tensor.name} is {tensor.dtype}, not {expected}"
         if -1 in tensor.shape or (tensor.shape and tensor.shape[0] != 1):
@@ -111,9 +122,9 @@ def _like(found: tuple[TensorSpec, ...], wanted: Sequence[TensorSpec]) -> tuple[
     return tuple(by_name[name] for name in names) if sorted(by_name) == sorted(names) else found
 
 
-def _culprits(in_float: Sequence[Operator]) -> Sequence[Operator]:
+def _culprits(floating: Sequence[Operator]) -> Sequence[Operator]:
     """Without the conversions around the operators that are at fault; all of them where there is no other."""
-    return [operator for operator in in_float if operator.name not in _CONVERSIONS] or in_float
+    return [operator for operator in floating if operator.name not in CONVERSIONS] or floating
 
 
 def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:
@@ -128,6 +139,9 @@ def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> It
 
 def _too_new(operators: Iterable[Operator], runtime: str, network: ModelSpec) -> Iterator[str]:
     for operator in operators:
-        if operator.runtime and version_key(operator.runtime) > version_key(runtime):
+        if operator.runtime == UNKNOWN_RUNTIME:
+            reason = f"version {operator.version} is newer than any runtime that is known, the target has {runtime}"
+            yield from _named(reason, [operator], network)
+        elif operator.runtime and version_key(operator.runtime) > version_key(runtime):
             reason = f"version {operator.version} needs the runtime {operator.runtime}, the target has {runtime}"
             yield from _named(reason, [operator], network)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import budgets
+from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.settings import Metric
-from edgebuild.core.target import Device, InputOutput, Memory, Operators, PassTables, Runtime, Target
+from edgebuild.core.target import Device, InputOutput, Interpreter, Memory, Operators, PassTables, Runtime, Target
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, overlay
@@ -82,23 +83,48 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         passes=profile.passes,
         memory=profile.memory,
         device=profile.device,
-        budgets=budgets.read(table, metric),
+        budgets=_within_memory(budgets.read(table, metric), table, profile, layered),
         sources=profile.sources,
     )
     return ResolvedTarget(target, layered)
+
+
+def _within_memory(
+    promised: tuple[Budget, ...], table: Layered, profile: _Profile, layered: Layered
+) -> tuple[Budget, ...]:
+    """The budgets, none of them beyond the memory of a microcontroller, which has no other.
+
+    A subject that was set to "off" stays off.
+    """
+    if profile.runtime.name != Interpreter.TFLM:
+        return promised
+    memories = {
+        Subject.SIZE: ("memory.flash", profile.memory.flash),
+        Subject.ACTIVATIONS: ("memory.ram", profile.memory.ram),
+    }
+    kept = {budget.subject: budget for budget in promised}
+    for subject, (path, size) in memories.items():
+        promise = kept.get(subject)
+        is_off = promise is None and subject in table.values
+        if size is not None and not is_off and (promise is None or promise.limit > size):
+            origin = f"{path} in {layered.origin_of(path)}"
+            kept[subject] = Budget(subject=subject, limit=size, unit=subject.unit, origin=origin)
+    return tuple(sorted(kept.values(), key=lambda budget: list(Subject).index(budget.subject)))
 
 
 def _chain(name: str) -> list[Layer]:
     """The layers of a profile, the one that extends nothing first."""
     chain: list[Layer] = []
     seen: list[str] = []
+    chained: list[Path] = []
     following: str | None = name
     beside: Path | None = None
     while following is not None:
-        if following in seen:
+        path = _find(following, beside, chained)
+        if path in chained:
             raise UsageError(f"target {name}: its profiles extend each other in a circle: {' -> '.join(seen)}")
         seen.append(following)
-        path = _find(following, beside)
+        chained.append(path)
         values = _read(path)
         chain.insert(0, Layer(_origin(path), values))
         above = values.get(_EXTENDS)
@@ -108,8 +134,11 @@ def _chain(name: str) -> list[Layer]:
     return chain
 
 
-def _find(name: str, beside: Path | None) -> Path:
-    """The file of a profile; one named by another profile is looked for beside that first."""
+def _find(name: str, beside: Path | None, chained: Sequence[Path]) -> Path:
+    """The file of a profile; one named by another profile is looked for beside that first.
+
+    A user's arm64.toml may extend arm64: the file that says so, the last of those `chained`, is not the one meant.
+    """
     if name.endswith(".toml"):
         path = Path(name) if beside is None else beside / name
         if not path.is_file():
@@ -119,8 +148,9 @@ def _find(name: str, beside: Path | None) -> Path:
         return path
     candidates = ([beside] if beside else []) + [folder()]
     for place in candidates:
-        if (place / f"{name}.toml").is_file():
-            return place / f"{name}.toml"
+        path = place / f"{name}.toml"
+        if path.is_file() and path not in chained[-1:]:
+            return path
     raise UsageError(
         f'no target is called "{name}"{closest(name, names())}',
         remedy="edgebuild targets lists them; a profile of your own is named by its path, ending in .toml.",

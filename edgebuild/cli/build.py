@@ -123,5 +123,5 @@ def _report(outcomes: Sequence[Outcome], out: str, as_json: bool) -> int:
         output.error(error)
     statuses = [manifest.verdict.status for manifest in manifests]
     if not as_json:
-        output.result("\n" + summary.closing(statuses, list(failed), output.paint))
+        output.result("\n" + summary.closing(statuses, list(failed), output.paint, "no artifact for"))
     return exit_code(statuses, [error.exit_code for error in failed.values()])

@@ -13,15 +13,16 @@ from edgebuild.report import summary
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("dist", type=click.Path(path_type=Path), default="dist")
+@click.argument("dist", type=click.Path(path_type=Path), required=False)
 @options.budget_option
 @options.config_option
 @options.json_option
-def command(dist: Path, budget: tuple[str, ...], config: Path | None, as_json: bool) -> int:
+def command(dist: Path | None, budget: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     """Gate the artifacts in DIST again, from their files and manifests; nothing is run and TensorFlow is not needed.
 
-    DIST is the folder that was built into, one target's folder in it, or a manifest. The budgets are those recorded in
-    the manifests, under those of edgebuild.toml and of --budget.
+    DIST is the folder that was built into (by default the one that edgebuild.toml names, else dist), one target's
+    folder in it, or a manifest. The budgets are those recorded in the manifests, under those of edgebuild.toml and of
+    --budget. What edgebuild.toml says of targets, model and data must be what was built.
     """
     configuration = options.configuration(config, options.given(budgets=dict(options.budget_table(budget))))
     checked = api.check(dist, configuration)
@@ -38,5 +39,7 @@ def command(dist: Path, budget: tuple[str, ...], config: Path | None, as_json: b
         output.error(item.error)
     statuses = [verdict.status for _, verdict in judged]
     if not as_json:
-        output.result(summary.closing(statuses, [str(item.path.parent) for item in failed], output.paint))
+        output.result(
+            summary.closing(statuses, [str(item.path.parent) for item in failed], output.paint, "no verdict on")
+        )
     return exit_code(statuses, [item.error.exit_code for item in failed if item.error is not None])

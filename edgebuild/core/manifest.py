@@ -47,10 +47,11 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the build was made from."""
+    """What the build was made from; `network_sha256` is of what the network computes, however it was given."""
 
     model: Source
     network: ModelSpec
+    network_sha256: str
     data: DataRecord | None
 
 

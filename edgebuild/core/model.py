@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+# The runtime of an operator version that is newer than any that edgebuild has heard of.
+UNKNOWN_RUNTIME = "unknown"
+
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """An input or output. `shape` includes the batch; -1 is a dimension left open.
@@ -37,7 +40,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
         name: its BuiltinOperator name, or "CUSTOM:name" / "FLEX:name".
         tensor: the name of its first output, in which the converter keeps the layers it came from.
         dtypes: the element types of its data inputs and outputs.
-        runtime: the oldest TensorFlow Lite runtime that knows this version; empty where that is not published.
+        runtime: the oldest TensorFlow Lite runtime that knows this version; empty where that is not published,
+            UNKNOWN_RUNTIME where the version is newer than those that are.
         dynamic: whether a tensor of it has a shape that is known only as it runs.
     """
 

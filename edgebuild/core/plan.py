@@ -43,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     model: Source
     data: Source | None
     input_shape: tuple[int, ...]
+    signature: str
     allow_code: bool
     preprocess: Preprocess
     split: Split

@@ -43,9 +43,14 @@ class Metric(_Table, frozen=True, kw_only=True):
     lower_is_better: bool
 
     @property
+    def is_callable(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return ":" in self.name
+
+    @property
     def less_is_more(self) -> bool:
         """Whether a smaller score is the better one."""
-        return self.name in (MetricKind.MSE, MetricKind.MAE) or (":" in self.name and self.lower_is_better)
+        return self.name in (MetricKind.MSE, MetricKind.MAE) or (self.is_callable and self.lower_is_better)
 
     @property
     def is_share(self) -> bool:
@@ -64,12 +69,14 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
     Attributes:
         name: of the artifact; empty for the model's own.
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        signature: of a SavedModel; empty for the default or the only one.
         allow_code: whether Python code stored in the model's file may run.
     """
 
     path: str
     name: str
     input_shape: tuple[int, ...]
+    signature: str
     allow_code: bool
 
 
@@ -114,7 +121,7 @@ class BenchSettings(_Table, frozen=True, kw_only=True):
     warmup_runs: Count
     runs: AtLeastOne
     time: Annotated[float, parse_seconds]
-    threads: AtLeastOne
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)]
 
 
 class LimitSettings(_Table, frozen=True, kw_only=True):

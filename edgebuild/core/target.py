@@ -20,6 +20,17 @@ class Kernels(StrEnum):
     REFERENCE = "reference"
 
 
+class Interpreter(StrEnum):
+    """What runs artifacts on devices: LiteRT (formerly TensorFlow Lite), or TensorFlow Lite Micro."""
+
+    LITERT = "litert"
+    TFLM = "tflm"
+
+
+# Numbers with points between; empty where none is declared.
+Version = Annotated[str, msgspec.Meta(pattern=r"^(\d+(\.\d+)*)?$")]
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of a profile."""
 
@@ -38,13 +49,12 @@ class Runtime(_Table, frozen=True, kw_only=True):
     """What will run the artifact.
 
     Attributes:
-        name: "litert" or "tflm".
         version: the oldest runtime that must load it, in TensorFlow Lite's numbering; empty where none is declared.
         kernels: the kernels on the build machine that compute like the target's.
     """
 
-    name: str
-    version: str = ""
+    name: Interpreter
+    version: Version = ""
     kernels: Kernels
 
 

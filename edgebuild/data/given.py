@@ -138,16 +138,17 @@ def _fit_one(array: Array, spec: TensorSpec, where: str, notes: dict[str, None])
     if array.dtype.kind not in "fiub":
         raise UsageError(f"{where}: the samples are of type {array.dtype}, not numbers")
     wanted = spec.shape[1:]
-    if wanted and wanted[-1] == 1 and _matches(array.shape[1:], wanted[:-1]):
+    if wanted and wanted[-1] == 1 and matches(array.shape[1:], wanted[:-1]):
         array = array[..., np.newaxis]
         notes["the data have no channel axis: one of size 1 was added"] = None
-    if not _matches(array.shape[1:], wanted):
+    if not matches(array.shape[1:], wanted):
         raise UsageError(
             f"{where}: samples have the shape {_shape(array.shape[1:])}, "
             f"the network's input {spec.name} has {_shape(wanted)}",
             remedy="Reshape or resize the data, samples first.",
         )
     if array.dtype.kind == "f":
+        _require_whole(array, spec, where)
         for start in range(0, len(array), _CHUNK):
             good = np.isfinite(array[start : start + _CHUNK]).all(axis=tuple(range(1, array.ndim)))
             if not good.all():
@@ -158,7 +159,17 @@ def _fit_one(array: Array, spec: TensorSpec, where: str, notes: dict[str, None])
     return array
 
 
-def _matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+def _require_whole(array: Array, spec: TensorSpec, where: str) -> None:
+    """An input of integers must not cut off what it is given."""
+    if np.dtype(spec.dtype).kind in "iu" and not np.array_equal(array, np.trunc(array), equal_nan=True):
+        raise UsageError(
+            f"{where}: the network's input {spec.name} takes {spec.dtype}, and the samples are not whole numbers",
+            remedy="Give integers, token numbers for example.",
+        )
+
+
+def matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a sample's shape is the wanted one, in which -1 stands for any size."""
     return len(shape) == len(wanted) and all(want in (-1, size) for size, want in zip(shape, wanted, strict=True))
 
 

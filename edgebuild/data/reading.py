@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.core.model import TensorSpec
-from edgebuild.data.given import SPLITS, SUFFIXES, Examples, Given, from_arrays
+from edgebuild.data.given import SPLITS, SUFFIXES, Examples, Given, from_arrays, matches
 from edgebuild.errors import UsageError
 
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
@@ -61,7 +61,7 @@ def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str],
             f"Its input shape is {shapes}; an image is [batch, height, width, 1 or 3].",
         )
     splits = _split_folders(path) or {"train": path}
-    labels = sorted({item.name for folder in splits.values() for item in folder.iterdir() if item.is_dir()})
+    labels = sorted({item.name for folder in splits.values() for item in _folders_in(folder) if _holds_images(item)})
     examples = {
         split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
         for split, folder in splits.items()
@@ -77,6 +77,10 @@ def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Give
     """
     if hasattr(result, "as_numpy_iterator"):
         return Given(train=_dataset(result, inputs, where))
+    if isinstance(result, tuple) and len(result) == 2 and all(_is_pair(part) for part in result):
+        (x_train, y_train), (x_eval, y_eval) = result
+        named = {"x_train": x_train, "y_train": y_train, "x_eval": x_eval, "y_eval": y_eval}
+        return from_arrays(named, inputs, where)
     if isinstance(result, tuple) and len(result) == 2:
         return from_arrays({"x_train": result[0], "y_train": result[1]}, inputs, where)
     if isinstance(result, Mapping) and result and all(hasattr(v, "as_numpy_iterator") for v in result.values()):
@@ -93,13 +97,18 @@ def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Give
     )
 
 
+def _is_pair(part: Any) -> bool:
+    """Whether it is (x, y), as each half of what Keras's own data sets return."""
+    return isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
+
+
 def _split_folders(path: Path) -> dict[str, Path]:
     """The folders that are splits, which hold classes in turn; none where the folders are classes themselves."""
-    folders = sorted(item for item in path.iterdir() if item.is_dir())
+    folders = _folders_in(path)
     splits: dict[str, Path] = {}
     for folder in folders:
         split = _FOLDERS.get(folder.name.lower())
-        if split is not None and any(item.is_dir() for item in folder.iterdir()):
+        if split is not None and _folders_in(folder):
             if split in splits:
                 raise UsageError(f"{path}: both {splits[split].name} and {folder.name} mean the {split} split")
             splits[split] = folder
@@ -108,6 +117,15 @@ def _split_folders(path: Path) -> dict[str, Path]:
         known = ", ".join(folder.name for folder in splits.values())
         raise UsageError(f"{path} holds splits ({known}) and other folders ({', '.join(others)})", "Move those away.")
     return splits
+
+
+def _folders_in(path: Path) -> list[Path]:
+    """The folders that mean something: tools leave hidden ones (.git, .ipynb_checkpoints, __MACOSX) anywhere."""
+    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith((".", "__")))
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(file.suffix.lower() in _IMAGES for file in folder.rglob("*"))
 
 
 def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callable[[str], None]) -> Examples:
@@ -149,15 +167,27 @@ def _dataset(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Exampl
     return Examples(x, np.concatenate(ys) if len(ys) == len(rows) else None)
 
 
+def _is_single(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an element is one sample rather than a batch; a channel axis of 1 may be missing in either."""
+    return matches(shape, wanted) or (wanted[-1:] == (1,) and matches(shape, wanted[:-1]))
+
+
 def _elements(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Iterator[tuple[list[Any], Any]]:
     """Every element as batches: the arrays of all inputs, and the answers or None."""
     for element in dataset.as_numpy_iterator():
         x, y = element[:2] if isinstance(element, tuple) and len(element) >= 2 else (element, None)
         if isinstance(x, Mapping):
+            missing = [spec.name for spec in inputs if spec.name not in x]
+            if missing:
+                keys = ", ".join(map(str, x))
+                raise UsageError(
+                    f"{where}: its elements have {keys}, and the network's inputs are {', '.join(missing)}",
+                    remedy="Map them to pairs: dataset.map(lambda e: (e['image'], e['label'])).",
+                )
             x = [x[spec.name] for spec in inputs]
         x = [np.asarray(part) for part in (x if isinstance(x, list | tuple) else (x,))]
         if len(x) != len(inputs):
             raise UsageError(f"{where}: its elements hold {len(x)} inputs, the network has {len(inputs)}")
-        if x[0].ndim < len(inputs[0].shape):
+        if _is_single(x[0].shape, inputs[0].shape[1:]):
             x, y = [part[np.newaxis] for part in x], None if y is None else np.asarray(y)[np.newaxis]
         yield x, y

@@ -69,10 +69,9 @@ def _prepare(array: Array, dtype: np.dtype[np.generic], preprocess: Preprocess) 
         return np.ascontiguousarray(array, dtype)
     mean: npt.NDArray[np.float32] = np.asarray(preprocess.mean, np.float32)
     scale: npt.NDArray[np.float32] = np.asarray(preprocess.scale, np.float32)
-    try:
-        return np.ascontiguousarray((array.astype(np.float32) - mean) * scale, dtype)
-    except ValueError:
+    if any(values.ndim and values.shape != array.shape[-1:] for values in (mean, scale)):
         raise UsageError(
             f"[preprocess] has {mean.size} means and {scale.size} scales, samples have the shape {array.shape[1:]}",
             remedy="Give one number for all, or a list with one for each channel (the last axis).",
-        ) from None
+        )
+    return np.ascontiguousarray((array.astype(np.float32) - mean) * scale, dtype)

@@ -13,7 +13,7 @@ from edgebuild.core.manifest import Inputs, Manifest
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.engine import figures, publish, steps, toolchain
-from edgebuild.engine.session import Session
+from edgebuild.engine.session import Made, Session
 from edgebuild.engine.steps import Built, Data, Network
 from edgebuild.errors import EdgebuildError
 from edgebuild.passes import jobs
@@ -75,15 +75,21 @@ def _prepare(plan: Plan, session: Session) -> _Shared:
         model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
         model, source = (_kept(model, path) for path in (model_path, data_path))
     frozen = session.transform(steps.freeze(plan, model, model_path))
-    network = Network(frozen.read(jobs.Frozen), frozen.path / jobs.SAVED_MODEL)
+    network = _network(frozen, model)
     if source is None:
         return _Shared(model, network, None, None, None)
     divided = session.transform(steps.split(plan, source, data_path, network))
     data = Data(divided.read(jobs.Splits), divided.path)
     baseline = None
     if data.splits.has_answers:
-        baseline = session.transform(steps.baseline(plan, network, data, session.code)).read(jobs.Baseline)
+        baseline = session.transform(steps.baseline(plan, network, data)).read(jobs.Baseline)
     return _Shared(model, network, source, data, baseline)
+
+
+def _network(made: Made, model: Source) -> Network:
+    """With the digest of its files, where it came from files: they may hold what the identity does not see."""
+    frozen = made.read(jobs.Frozen)
+    return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
 
 
 def _kept(example: Source, path: str) -> Source:
@@ -115,7 +121,7 @@ def _finish(built: Built, shared: _Shared, session: Session, out: Path, again: b
             bench=bench,
             versions=toolchain.versions(),
             machine=host.describe(),
-            notes=_notes(plan, shared),
+            notes=_notes(built, shared),
         )
         publish.publish(manifest, built.path, out / plan.target)
     except EdgebuildError as error:
@@ -127,21 +133,25 @@ def _measure(built: Built, shared: _Shared, session: Session, again: bool) -> tu
     if shared.data is None or shared.baseline is None:
         (bench,) = session.run([steps.bench(built, again=again)])
         return bench.read(Bench), None
-    bench, score = session.run(
-        [steps.bench(built, again=again), steps.score(built, shared.data, session.code, again=again)]
-    )
+    bench, score = session.run([steps.bench(built, again=again), steps.score(built, shared.data, again=again)])
     return bench.read(Bench), score.read(Score)
 
 
 def _inputs(shared: _Shared) -> Inputs:
     data = figures.data_record(shared.source, shared.data.splits) if shared.source and shared.data else None
-    return Inputs(model=shared.model, network=shared.network.frozen.network, data=data)
+    frozen = shared.network.frozen
+    return Inputs(model=shared.model, network=frozen.network, network_sha256=frozen.identity_sha256, data=data)
 
 
-def _notes(plan: Plan, shared: _Shared) -> tuple[str, ...]:
+def _notes(built: Built, shared: _Shared) -> tuple[str, ...]:
+    plan = built.plan
     notes = list(shared.data.splits.notes) if shared.data else ["no data were given: nothing was scored"]
     if shared.data is not None and shared.baseline is None:
         notes.append("the data hold no answers (y_eval): nothing was scored")
+    floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS]
+    if plan.quantize.scheme.needs_calibration and floating:
+        names = readback.names_of(floating, shared.network.frozen.network)
+        notes.append(f"{plan.target}: the converter left {len(floating)} operators in float: {names}")
     for step in plan.deferred:
         kind = msgspec.to_builtins(step)["kind"]
         notes.append(f"{plan.target} names the pass {kind}, which this version of edgebuild does not apply yet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from edgebuild import gate
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
+from edgebuild.core.plan import Source
 from edgebuild.core.verdict import Verdict
 from edgebuild.engine import figures
 from edgebuild.errors import EdgebuildError, StepError, UsageError
@@ -29,8 +30,20 @@ class Checked(NamedTuple):
     error: EdgebuildError | None
 
 
-def find(place: Path) -> list[Path]:
+class Demands(NamedTuple):
+    """What is asked of artifacts now: the budgets, and the digests of network and data (empty for any)."""
+
+    budgets: Budgets
+    model_sha256: str = ""
+    data_sha256: str = ""
+
+
+def find(place: Path, wanted: Sequence[Path] = ()) -> list[Path]:
     """The manifests at a place: itself, the one in a target's folder, or those of a folder of targets.
+
+    Args:
+        place: where to look.
+        wanted: folders of targets that must be among them, whether there is a manifest or not.
 
     Raises:
         UsageError: there is none.
@@ -41,12 +54,12 @@ def find(place: Path) -> list[Path]:
     if not found:
         why = "There is no such folder." if not place.exists() else f"It holds no {FILE_NAME}."
         raise UsageError(f"nothing to check at {place}", why, "Build first, or name the folder given as --out.")
-    return found
+    return [*found, *(folder / FILE_NAME for folder in wanted if folder / FILE_NAME not in found)]
 
 
-def check(paths: list[Path], budgets: Budgets) -> list[Checked]:
+def check(paths: list[Path], demands: Demands) -> list[Checked]:
     """Gate each manifest; one that cannot be judged leaves the others alone."""
-    return [_check(path, budgets) for path in paths]
+    return [_check(path, demands) for path in paths]
 
 
 def read(path: Path) -> Manifest:
@@ -69,16 +82,31 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
-def _check(path: Path, budgets: Budgets) -> Checked:
+def _check(path: Path, demands: Demands) -> Checked:
     try:
+        if not path.exists():
+            raise StepError(f"{path} is missing", "Its target is to be built, and was not.", "Build again.")
         manifest = read(path)
         _require_unchanged(manifest, path)
+        _require_same_source(manifest.inputs.model, demands.model_sha256, path)
+        if manifest.inputs.data is not None:
+            _require_same_source(manifest.inputs.data.source, demands.data_sha256, path)
         verdict = gate.judge(
-            budgets(manifest), manifest.measurements, lower_is_better=manifest.plan.metric.less_is_more
+            demands.budgets(manifest), manifest.measurements, lower_is_better=manifest.plan.metric.less_is_more
         )
     except EdgebuildError as error:
         return Checked(path, None, None, error)
     return Checked(path, manifest, verdict, None)
+
+
+def _require_same_source(source: Source, sha256: str, path: Path) -> None:
+    """An artifact of an earlier network or of earlier data is not what the configuration names now."""
+    if sha256 and source.sha256 and sha256 != source.sha256:
+        raise StepError(
+            f"{path} is of an earlier build: {source.path} has changed since, or another is configured",
+            f"Its SHA-256 was {source.sha256}, it is {sha256}.",
+            "Build again.",
+        )
 
 
 def _holds(manifest: Manifest, found: tuple[Measurement, ...]) -> bool:

@@ -137,6 +137,10 @@ def _of_scores(
         (Subject.ACCURACY, accuracy.artifact, accuracy.unit),
         (Subject.ACCURACY_DROP, drop, Unit.SHARE if plan.metric.is_share else Unit.NUMBER),
     ]
+    if plan.metric.is_callable:
+        # Its score may be a share or not: a budget may be written in either way, now or at a later check.
+        other = Unit.NUMBER if accuracy.unit == Unit.SHARE else Unit.SHARE
+        figures.append((Subject.ACCURACY, accuracy.artifact, other))
     if not plan.metric.is_share and accuracy.baseline:
         figures.append((Subject.ACCURACY_DROP, drop / abs(accuracy.baseline), Unit.RELATIVE))
     return tuple(

@@ -16,7 +16,7 @@ from edgebuild.core.progress import Listener
 from edgebuild.core.settings import LimitSettings
 from edgebuild.engine import toolchain
 from edgebuild.engine.store import Entry, Store
-from edgebuild.process import Child, Limits
+from edgebuild.process import Child, ChildDiedError, Limits
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,6 +33,7 @@ class Step(NamedTuple):
         depends_on: everything that decides the result, beside the toolchain; None for work that is done each time.
         job: makes the job's settings, given the folder to write into.
         again: whether to do it even where its result is kept, and keep the new one instead.
+        if_it_crashes: what the user can do where the child's process ends without a word.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     depends_on: object | None
     job: Callable[[Path], msgspec.Struct]
     again: bool = False
+    if_it_crashes: str = ""
 
 
 class Made(NamedTuple):
@@ -61,7 +63,7 @@ class Session:
         self._listener = listener
         self._step_limits = Limits(time_s=limits.step_time, memory_bytes=limits.step_memory)
         self._run_limits = Limits(time_s=limits.run_time, memory_bytes=limits.run_memory)
-        self.code = code
+        self._code = code
         self._resources = contextlib.ExitStack()
         self._tensorflow: Child | None = None
 
@@ -88,7 +90,7 @@ class Session:
         Raises:
             EdgebuildError: a step failed.
         """
-        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self.code) as child:
+        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self._code) as child:
 
             def do(step: Step, out: Path) -> bytes:
                 return child.call(step.name, step.job(out), self._run_limits, self._listener.step_progressed)
@@ -103,9 +105,12 @@ class Session:
 
     def _transform(self, step: Step, out: Path) -> bytes:
         if self._tensorflow is None:
-            child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self.code)
+            child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self._code)
             self._tensorflow = self._resources.enter_context(child)
-        return self._tensorflow.call(step.name, step.job(out), self._step_limits, self._listener.step_progressed)
+        try:
+            return self._tensorflow.call(step.name, step.job(out), self._step_limits, self._listener.step_progressed)
+        except ChildDiedError as error:
+            raise ChildDiedError(error.what, error.why, error.remedy or step.if_it_crashes) from None
 
     def _look_up_or_do(self, step: Step, do: Callable[[Step, Path], bytes]) -> Made:
         if step.depends_on is None:

@@ -13,12 +13,19 @@ from edgebuild.passes import jobs
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import BenchJob, ScoreJob
 
+# What is known to end the converter's process, since it says nothing itself.
+_CRASHED = (
+    "TensorFlow's converter ended without a word. Recurrent layers of Keras 3 do this in int8 and int16x8: build them "
+    "with unroll=True or in tf_keras, or choose --quantize dynamic or float16."
+)
+
 
 class Network(NamedTuple):
-    """A frozen network: what it is, and where its SavedModel lies."""
+    """A frozen network: what it is, where its SavedModel lies, and what tells it from all others."""
 
     frozen: jobs.Frozen
     path: Path
+    identity: str
 
 
 class Data(NamedTuple):
@@ -43,14 +50,16 @@ def example(seed: int) -> Step:
 
 def freeze(plan: Plan, model: Source, path: str) -> Step:
     """Load the network at a path and fix its shapes; a function is called each time, since nothing tells its result."""
+    given = (plan.input_shape, plan.signature, plan.allow_code)
     return Step(
         "freeze",
         f"load {plan.name} and fix its shapes",
-        None if model.kind == "callable" else [model.sha256, model.kind, plan.input_shape, plan.allow_code],
+        None if model.kind == "callable" else [model.sha256, model.kind, *given],
         lambda out: jobs.FreezeJob(
             kind=model.kind,
             path=path,
             input_shape=plan.input_shape,
+            signature=plan.signature,
             allow_code=plan.allow_code,
             out=str(out),
         ),
@@ -68,14 +77,15 @@ def split(plan: Plan, data: Source, path: str, network: Network) -> Step:
     )
 
 
-def baseline(plan: Plan, network: Network, data: Data, code: tuple[str, ...]) -> Step:
-    """Score the float network."""
+def baseline(plan: Plan, network: Network, data: Data) -> Step:
+    """Score the float network; a metric's function is called each time."""
     return Step(
         "baseline",
         f"score the float network on {data.splits.evaluation_samples:,} samples",
-        [network.frozen.identity_sha256, _scoring(plan, data, code)],
+        None if plan.metric.is_callable else [network.identity, _scoring(plan, data)],
         lambda out: jobs.BaselineJob(
             saved_model=str(network.path),
+            network=network.frozen.network,
             batched=network.frozen.batched,
             evaluation=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
@@ -93,7 +103,7 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
         "quantize",
         f"convert to {wording.ends(plan.quantize)}",
         [
-            network.frozen.identity_sha256,
+            network.identity,
             plan.quantize,
             [calibration.splits.calibration_sha256, plan.preprocess] if calibration else None,
         ],
@@ -102,9 +112,10 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
             calibration=str(calibration.path / jobs.CALIBRATION) if calibration else "",
             preprocess=plan.preprocess,
             quantize=plan.quantize,
-            layers=network.frozen.network.layers,
+            network=network.frozen.network,
             out=str(out),
         ),
+        if_it_crashes=_CRASHED,
     )
 
 
@@ -116,17 +127,19 @@ def bench(built: Built, *, again: bool) -> Step:
         f"{plan.target}: time inferences on this machine",
         [hashing.of_file(built.path), plan.runtime.kernels, plan.bench, host.identity()],
         lambda _: BenchJob(artifact=str(built.path), kernels=plan.runtime.kernels, bench=plan.bench),
-        again,
+        again=again,
     )
 
 
-def score(built: Built, data: Data, code: tuple[str, ...], *, again: bool) -> Step:
-    """Score an artifact on the kernels that compute like its target's."""
+def score(built: Built, data: Data, *, again: bool) -> Step:
+    """Score an artifact on the kernels that compute like its target's; a metric's function is called each time."""
     plan = built.plan
     return Step(
         "score",
         f"{plan.target}: score {data.splits.evaluation_samples:,} samples on {plan.runtime.kernels} kernels",
-        [hashing.of_file(built.path), plan.runtime.kernels, _scoring(plan, data, code), host.identity()],
+        None
+        if plan.metric.is_callable
+        else [hashing.of_file(built.path), plan.runtime.kernels, _scoring(plan, data), host.identity()],
         lambda out: ScoreJob(
             artifact=str(built.path),
             spec=built.spec,
@@ -136,13 +149,10 @@ def score(built: Built, data: Data, code: tuple[str, ...], *, again: bool) -> St
             metric=plan.metric,
             out=str(out),
         ),
-        again,
+        again=again,
     )
 
 
-def _scoring(plan: Plan, data: Data, code: tuple[str, ...]) -> list[object]:
-    """What a score depends on beside the network; a metric's function by the file it is in, that a change be seen."""
-    module, colon, _ = plan.metric.name.partition(":")
-    places = [Path(folder, *module.split(".")).with_suffix(".py") for folder in code] if colon else []
-    functions = [hashing.of_file(place) for place in places if place.is_file()]
-    return [data.splits.evaluation_sha256, plan.preprocess, plan.metric, functions]
+def _scoring(plan: Plan, data: Data) -> list[object]:
+    """What a score depends on beside the network."""
+    return [data.splits.evaluation_sha256, plan.preprocess, plan.metric]

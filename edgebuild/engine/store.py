@@ -11,7 +11,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ import msgspec
 from edgebuild import hashing
 
 _RECORD = "record.json"
-_FORGOTTEN_S = 24 * 3600
 _ALWAYS_CHECKED_BYTES = 64_000_000
 
 
@@ -63,7 +61,7 @@ class Store:
         """A new folder to make an entry in; it is gone afterwards unless it was published."""
         self._temporary.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        path = Path(tempfile.mkdtemp(dir=self._temporary))
+        path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._temporary))
         try:
             yield path
         finally:
@@ -104,11 +102,21 @@ class Store:
         return self._entries / key[:2] / key
 
     def _sweep(self) -> None:
-        """Remove what builds left behind that were killed long ago."""
+        """Remove what builds left behind that were killed; their process numbers tell."""
         for path in self._temporary.iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
-                    shutil.rmtree(path, ignore_errors=True)
+            number = path.name.partition("-")[0]
+            if number.isdecimal() and not _is_running(int(number)):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _is_intact(path: Path, record: _Record) -> bool:

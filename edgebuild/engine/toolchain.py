@@ -10,6 +10,7 @@ from edgebuild import hashing, host
 _PACKAGES = ("tensorflow", "tf-keras", "keras", "numpy", "ai-edge-litert", "scikit-learn", "pillow")
 _PACKAGE = Path(__file__).parent.parent
 # What decides results; how they are shown and asked for does not.
+_SOURCES = frozenset({".py", ".toml"})
 _ROOMS = ("passes", "runtimes", "data", "flatbuffer", "metrics.py", "core")
 
 
@@ -23,5 +24,6 @@ def versions() -> dict[str, str]:
 def digest() -> str:
     """One hash over the versions and the source files that decide results."""
     rooms = [_PACKAGE / room for room in _ROOMS]
-    files = sorted(file for room in rooms for file in (room.rglob("*.py") if room.is_dir() else [room]))
+    inside = [file for room in rooms for file in (room.rglob("*") if room.is_dir() else [room])]
+    files = sorted(file for file in inside if file.suffix in _SOURCES)
     return hashing.of_data([versions(), hashing.of_files(_PACKAGE, files)])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.core.model import ArtifactSpec, Operator, TensorSpec
+from edgebuild.core.model import UNKNOWN_RUNTIME, ArtifactSpec, Operator, TensorSpec
 from edgebuild.errors import StepError
 
 _IDENTIFIER = b"TFL3"
@@ -92,7 +92,6 @@ class _Model:
         code = self._model.OperatorCodes(operator.OpcodeIndex())
         name = self._operator_name(code)
         version = code.Version()
-        runtimes = runtime_versions().get(name, [])
         inputs = [graph.Tensors(i) for i in _indices(operator.InputsAsNumpy()) if i >= 0]
         written = [i for i in _indices(operator.OutputsAsNumpy()) if i >= 0]
         outputs = [graph.Tensors(i) for i in written]
@@ -102,7 +101,7 @@ class _Model:
             version=version,
             tensor=(names.get(written[0]) or _text(outputs[0].Name())) if outputs else "",
             dtypes=tuple(dict.fromkeys(_dtype(tensor) for tensor in data)),
-            runtime=runtimes[version - 1] if 0 < version <= len(runtimes) else "",
+            runtime=_runtime(name, version),
             dynamic=any(-1 in _signature(tensor) for tensor in outputs),
         )
 
@@ -153,7 +152,8 @@ class _Model:
         """The bytes of all tensors that are alive together, at the operator where they are most.
 
         A tensor lives from the operator that writes it to the last that reads it; the graph's inputs live from the
-        start, its outputs to the end. Kernels that work in place may need less, their scratch memory is not counted.
+        start, its outputs and its state to the end. Kernels that work in place may need less; their scratch memory is
+        not counted.
         """
         count = self._count(self._graph.OperatorsLength())
         first: dict[int, int] = dict.fromkeys(_indices(self._graph.InputsAsNumpy()), 0)
@@ -166,6 +166,9 @@ class _Model:
             for index in _indices(operator.InputsAsNumpy()):
                 last[index] = step
         last |= dict.fromkeys(_indices(self._graph.OutputsAsNumpy()), count)
+        states = [index for index, tensor in enumerate(self._tensors) if tensor.IsVariable()]
+        first |= dict.fromkeys(states, 0)
+        last |= dict.fromkeys(states, count)
         changes = np.zeros(count + 2, np.int64)
         for index, start in first.items():
             if index >= 0 and not self._is_constant(self._tensors[index]):
@@ -173,6 +176,14 @@ class _Model:
                 changes[start] += size
                 changes[last.get(index, start) + 1] -= size
         return int(changes.cumsum().max())
+
+
+def _runtime(name: str, version: int) -> str:
+    """The oldest runtime that knows a version of an operator."""
+    known = runtime_versions().get(name, [])
+    if known and version > len(known):
+        return UNKNOWN_RUNTIME
+    return known[version - 1] if 0 < version <= len(known) else ""
 
 
 def _indices(array: Any) -> list[int]:

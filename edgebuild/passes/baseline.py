@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from edgebuild.child import Say, paced
 from edgebuild.data.samples import Samples
+from edgebuild.errors import StepError
 from edgebuild.metrics import require_output, score
 from edgebuild.passes.jobs import Baseline, BaselineJob
 
@@ -21,21 +22,27 @@ def run(job: BaselineJob, say: Say) -> Baseline:
 
     Raises:
         UsageError: the answers do not fit the outputs.
-        StepError: the metric's function failed.
+        StepError: the network fails on a sample, or the metric's function failed.
     """
     module: Any = tf.saved_model.load(job.saved_model)
-    signature = module.signatures["serving_default"]
-    specs = list(signature.structured_input_signature[1].values())
     samples = Samples(Path(job.evaluation), job.preprocess)
     assert samples.y is not None, "the engine asks only where there are answers"
-    require_output(job.metric, len(signature.structured_outputs))
+    require_output(job.metric, len(job.network.outputs))
+    # By name: the mapping that a reloaded network returns has another order in each process.
+    output = job.network.outputs[job.metric.output].name
     batch = _BATCH if job.batched else 1
-    dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs]
+    dtypes = [np.dtype(spec.dtype) for spec in job.network.inputs]
     rows = []
     tell = paced(say)
     for done, arrays in enumerate(samples.batches(batch, dtypes)):
-        results = module.network(*[tf.constant(array) for array in arrays])
-        rows.append(list(results.values())[job.metric.output].numpy())
+        try:
+            results = module.network(*[tf.constant(array) for array in arrays])
+        except tf.errors.OpError as error:
+            last = min((done + 1) * batch, len(samples)) - 1
+            raise StepError(
+                f"the network fails on evaluation samples {done * batch} to {last}", error.message.splitlines()[0]
+            ) from None
+        rows.append(results[output].numpy())
         tell(f"{done * batch:,} of {len(samples):,} samples")
     outputs = np.concatenate(rows)
     np.save(Path(job.out) / "outputs.npy", outputs)

@@ -5,6 +5,7 @@ An open batch puts SHAPE, STRIDED_SLICE and PACK operators into the artifact, wh
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         UsageError: the path is of no kind that can be loaded.
         StepError: the network cannot be loaded, or cannot be called with static shapes.
     """
-    network = load(job.kind, job.path, allow_code=job.allow_code)
+    network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
     inputs = [_static(spec, job.input_shape, len(network.inputs)) for spec in network.inputs]
     say("fixing the batch at 1")
     module = tf.Module()
@@ -34,7 +35,9 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         function = _function(network)
         one = function.get_concrete_function(*inputs)
         module.network = function
-        outputs = [TensorSpec(name=n, dtype=o.dtype.name, shape=_shape(o)) for n, o in one.structured_outputs.items()]
+        results = one.structured_outputs
+        names = _output_names(network, len(results))
+        outputs = [TensorSpec(name=n, dtype=results[n].dtype.name, shape=_shape(results[n])) for n in names]
         batched = all(spec.shape[0] is None for spec in network.inputs)
         if batched:
             _trace_batched(function, inputs)
@@ -76,12 +79,14 @@ def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.Tenso
 def _function(network: Network) -> Any:
     def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         results = network.call(*tensors)
-        names = (
-            network.outputs if len(network.outputs) == len(results) else [f"output_{i}" for i in range(len(results))]
-        )
-        return dict(zip(names, results, strict=True))
+        return dict(zip(_output_names(network, len(results)), results, strict=True))
 
     return tf.function(call, autograph=False)
+
+
+def _output_names(network: Network, count: int) -> list[str]:
+    """The network's own names, or numbered ones where it does not have one for each output."""
+    return network.outputs if len(network.outputs) == count else [f"output_{number}" for number in range(count)]
 
 
 def _trace_batched(function: Any, inputs: list[tf.TensorSpec]) -> None:
@@ -94,7 +99,15 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 
 
 def _identity(one: Any, network: Network) -> str:
-    """A hash over the traced graph and the weights: what the network computes, however it was saved."""
+    """A hash over all that decides what the network computes, however it was saved.
+
+    Large constants are not in the graph: a function captures them. What is captured and cannot be read, a lookup table
+    say, makes the network unlike any other.
+    """
     graph = one.graph.as_graph_def().SerializeToString(deterministic=True)
-    weights = [hashing.of_bytes(variable.numpy().tobytes()) for variable in network.variables]
-    return hashing.of_data([hashing.of_bytes(graph), weights])
+    parts = [hashing.of_bytes(graph)]
+    variables = {id(variable.handle): variable for variable in (*network.variables, *one.graph.variables)}
+    for captured in one.captured_inputs:
+        value = variables.get(id(captured)) if captured.dtype == tf.resource else captured
+        parts.append(uuid.uuid4().hex if value is None else hashing.of_bytes(value.numpy().tobytes()))
+    return hashing.of_data(parts)

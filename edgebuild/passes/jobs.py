@@ -40,12 +40,14 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: "file", "folder" or "callable".
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        signature: of a SavedModel; empty for its only one, or its default.
         allow_code: whether Python code stored in the file may run.
     """
 
     kind: str
     path: str
     input_shape: tuple[int, ...]
+    signature: str
     allow_code: bool
     out: str
 
@@ -55,7 +57,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         batched: whether it also takes many samples at a time.
-        identity_sha256: of the traced graph and the weights.
+        identity_sha256: of all that decides what it computes: the traced graph, the weights, captured constants.
     """
 
     network: ModelSpec
@@ -90,6 +92,7 @@ class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
     """Score the float network on the evaluation split."""
 
     saved_model: str
+    network: ModelSpec
     batched: bool
     evaluation: str
     preprocess: Preprocess
@@ -111,7 +114,7 @@ class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
     calibration: str
     preprocess: Preprocess
     quantize: Quantize
-    layers: tuple[str, ...]
+    network: ModelSpec
     out: str
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import keyword
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from edgebuild.metrics import load_callable
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
 _KERAS_CAUSE = "Exception encountered: "
+_HALVES = frozenset({"float16", "bfloat16"})
 _ALLOW = "If you trust its author, allow the code with --allow-code."
 
 
@@ -42,12 +45,13 @@ class Network(NamedTuple):
     framework: str
 
 
-def load(kind: str, path: str, *, allow_code: bool) -> Network:
+def load(kind: str, path: str, *, signature: str, allow_code: bool) -> Network:
     """Load a .keras or .h5 file, a SavedModel folder, or what a module:callable returns.
 
     Args:
         kind: "file", "folder" or "callable".
         path: the file, folder or module:callable.
+        signature: which one of a SavedModel is meant; empty for the default or the only one.
         allow_code: whether Python code that is stored in a file may run.
 
     Raises:
@@ -59,7 +63,7 @@ def load(kind: str, path: str, *, allow_code: bool) -> Network:
     file = Path(path)
     try:
         if kind == "folder":
-            return _from_saved_model(file, allow_code)
+            return _from_saved_model(file, signature, allow_code)
         if file.suffix == ".keras":
             return _from_keras(file, allow_code)
         return _from_h5(file, allow_code)
@@ -121,32 +125,29 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
     return from_keras_model(tf_keras.models.load_model(file, compile=False))
 
 
-def _from_saved_model(folder: Path, allow_code: bool) -> Network:
+def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network:
     if not (folder / "saved_model.pb").is_file():
         raise UsageError(f"{folder} is no SavedModel", "There is no saved_model.pb in it.")
     text = b"".join(file.read_bytes() for file in sorted(folder.glob("*.pb")))
     # Without Keras its traced graph is used, which runs no Python: what a Lambda layer stores stays where it is.
-    if any(mark in text for mark in _KERAS_MARKS) and (allow_code or b'"class_name": "Lambda"' not in text):
+    holds_keras = any(mark in text for mark in _KERAS_MARKS) and (allow_code or b'"class_name": "Lambda"' not in text)
+    if holds_keras and not signature:
         import tf_keras
 
         try:
             return from_keras_model(tf_keras.models.load_model(folder, compile=False))
-        except (ValueError, TypeError, NotImplementedError, AttributeError):
+        except (ValueError, TypeError, NotImplementedError, AttributeError, StepError):
             pass  # classes of the user's own: the traced graph does without them
-    return _from_signature(folder)
+    return _from_signature(folder, signature)
 
 
-def _from_signature(folder: Path) -> Network:
+def _from_signature(folder: Path, signature: str) -> Network:
     loaded = tf.saved_model.load(str(folder))
-    signatures = dict(loaded.signatures)
-    names = [name for name in _SIGNATURES if name in signatures] or list(signatures)
-    if not names:
-        raise StepError(f"{folder} has no signature to call", remedy="Export it with model.export(FOLDER).")
-    function = signatures[names[0]]
-    inputs = [
-        tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in function.structured_input_signature[1].items()
-    ]
-    outputs = list(function.structured_outputs)
+    function = dict(loaded.signatures)[_choose(sorted(loaded.signatures), signature, folder)]
+    # In the order of their names: a reloaded signature has another one in each process.
+    given = sorted(function.structured_input_signature[1].items())
+    inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in given]
+    outputs = sorted(function.structured_outputs)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
         result = function(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)})
@@ -156,15 +157,29 @@ def _from_signature(folder: Path) -> Network:
     return Network(call, inputs, outputs, [], loaded, variables, "SavedModel")
 
 
+def _choose(names: Sequence[str], asked: str, folder: Path) -> str:
+    """The signature that was asked for, else the default one, else the only one."""
+    wanted = [asked] if asked else [*_SIGNATURES, *(names if len(names) == 1 else [])]
+    found = [name for name in wanted if name in names]
+    if not found:
+        why = f"It has {', '.join(names)}." if names else "It has none."
+        what = (
+            f"{folder} has no signature {asked}" if asked else f"it is not clear which signature of {folder} is meant"
+        )
+        raise UsageError(what, why, 'Name one: [model] signature = "...", or export it with model.export(FOLDER).')
+    return found[0]
+
+
 def from_keras_model(model: Any) -> Network:
     """Wrap a model of Keras 3 or tf_keras.
 
     Raises:
-        StepError: its inputs are not known (a subclassed model that was never called).
+        StepError: its inputs are not known (a subclassed model that was never called), or it computes in float16.
     """
     is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
+    _refuse_mixed_precision(model)
     inputs = _keras_inputs(model)
-    names = _distinct([re.sub(r"\W", "_", spec.name) for spec in inputs])
+    names = _distinct([_identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
     structure = getattr(model, "input", None)
 
@@ -174,11 +189,22 @@ def from_keras_model(model: Any) -> Network:
             packed = tf.nest.pack_sequence_as(structure, list(tensors))
         return list(tf.nest.flatten(model(packed, training=False)))
 
-    outputs = [re.sub(r"\W", "_", name) for name in (getattr(model, "output_names", None) or [])]
+    outputs = [_identifier(name) for name in (getattr(model, "output_names", None) or [])]
     layers = [layer.name for layer in _all_layers(model)]
     variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
     framework = f"Keras {_keras_version(model)}"
     return Network(call, inputs, _distinct(outputs), layers, None, variables, framework)
+
+
+def _refuse_mixed_precision(model: Any) -> None:
+    """The converter has no float16 arithmetic and would call every layer unknown."""
+    mixed = [layer.name for layer in _all_layers(model) if getattr(layer, "compute_dtype", None) in _HALVES]
+    if mixed:
+        raise StepError(
+            f"the network computes in half precision (from {mixed[0]} on)",
+            "TensorFlow Lite has no such operators.",
+            'Load it under keras.config.set_dtype_policy("float32") and save it again.',
+        )
 
 
 def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
@@ -209,12 +235,19 @@ def _keras_version(model: Any) -> str:
     return str(tf_keras.__version__ if isinstance(model, tf_keras.Model) else keras.__version__)
 
 
+def _identifier(name: str) -> str:
+    """A name that Python takes for a parameter, as a signature needs it."""
+    word = re.sub(r"\W", "_", name)
+    if keyword.iskeyword(word):
+        return f"{word}_"
+    return word if word[:1].isidentifier() else f"_{word}"
+
+
 def _distinct(names: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    result = []
+    result: list[str] = []
     for name in names:
-        count = seen[name] = seen.get(name, -1) + 1
-        result.append(f"{name}_{count}" if count else name)
+        numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+        result.append(next(word for word in numbered if word not in result))
     return result
 
 

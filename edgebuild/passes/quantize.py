@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgebuild.child import Say, paced
+from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError, UsageError
@@ -44,7 +45,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
             )
         samples = Samples(Path(job.calibration), job.preprocess)
         fed = len(samples)
-        converter.representative_dataset = lambda: _representative(samples, job.saved_model, paced(say))
+        converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))
     _configure(converter, job.quantize)
     try:
         artifact: bytes = converter.convert()
@@ -70,13 +71,13 @@ def _configure(converter: Any, quantize: Quantize) -> None:
         converter.inference_output_type = _DTYPES[quantize.output]
 
 
-def _representative(samples: Samples, saved_model: str, tell: Say) -> Iterator[dict[str, Any]]:
-    signature = tf.saved_model.load(saved_model).signatures["serving_default"]
-    specs = signature.structured_input_signature[1]
-    dtypes = [np.dtype(spec.dtype.as_numpy_dtype) for spec in specs.values()]
+def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator[dict[str, Any]]:
+    """Single samples by the names of the inputs: the order of a reloaded signature changes from process to process."""
+    names = [spec.name for spec in network.inputs]
+    dtypes = [np.dtype(spec.dtype) for spec in network.inputs]
     for done, arrays in enumerate(samples.batches(1, dtypes)):
         tell(f"calibrating: {done:,} of {len(samples):,} samples")
-        yield dict(zip(specs, arrays, strict=True))
+        yield dict(zip(names, arrays, strict=True))
 
 
 def _refusal(text: str, job: QuantizeJob) -> StepError:
@@ -84,7 +85,7 @@ def _refusal(text: str, job: QuantizeJob) -> StepError:
     refused: dict[str, dict[str, None]] = {}
     for line in text.splitlines():
         if match := _REFUSED.search(line):
-            places = [layer for place in _LOCATION.findall(line) for layer in layers_of(place, job.layers)]
+            places = [layer for place in _LOCATION.findall(line) for layer in layers_of(place, job.network.layers)]
             refused.setdefault(match[1], {}).update(dict.fromkeys(places))
     if refused:
         names = [f"{op} (from {', '.join(layers)})" if layers else op for op, layers in refused.items()]

@@ -42,10 +42,10 @@ def of_check(manifest: Manifest, verdict: Verdict, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def closing(statuses: Sequence[Status], failed: Sequence[str], paint: Paint = plain) -> str:
-    """The last line: the verdict over all targets."""
+def closing(statuses: Sequence[Status], failed: Sequence[str], paint: Paint, lacks: str) -> str:
+    """The last line: the verdict over all targets, or what is lacking for those that failed."""
     if failed:
-        return f"verdict: {paint('failed', 'fail')}, no artifact for {', '.join(failed)}"
+        return f"verdict: {paint('failed', 'fail')}, {lacks} {', '.join(failed)}"
     order = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
     worst = next(status for status in order if status in statuses)
     return f"verdict: {paint(worst, worst)}"

@@ -42,22 +42,21 @@ def bench(job: BenchJob, _say: Say) -> Bench:
     before = _reset_peak_bytes()
     interpreter = _load(job.artifact, job.kernels, job.bench.threads)
     _fill_randomly(interpreter)
-    started = time.perf_counter()
-
-    def has_time(runs: int) -> bool:
-        return runs < _FEWEST_RUNS or time.perf_counter() - started < job.bench.time
-
     with _refusals(job.artifact, job.kernels):
-        for done in range(job.bench.warmup_runs):
-            if not has_time(done):
-                break
-            interpreter.invoke()
-        samples: list[float] = []
-        while len(samples) < max(_FEWEST_RUNS, job.bench.runs) and has_time(len(samples)):
-            start = time.perf_counter_ns()
-            interpreter.invoke()
-            samples.append((time.perf_counter_ns() - start) * 1e-9)
+        _times_s(interpreter, job.bench.warmup_runs, 1, job.bench.time / 4)
+        samples = _times_s(interpreter, job.bench.runs, _FEWEST_RUNS, job.bench.time)
     return Bench(samples_s=tuple(samples), peak_memory_bytes=max(0, _peak_bytes() - before))
+
+
+def _times_s(interpreter: Any, most: int, fewest: int, budget_s: float) -> list[float]:
+    """Seconds of single inferences: `most` of them, or as many as the budget allows once there are `fewest`."""
+    samples: list[float] = []
+    started = time.perf_counter()
+    while len(samples) < most and (len(samples) < fewest or time.perf_counter() - started < budget_s):
+        start = time.perf_counter_ns()
+        interpreter.invoke()
+        samples.append((time.perf_counter_ns() - start) * 1e-9)
+    return samples
 
 
 def evaluate(job: ScoreJob, say: Say) -> Score:
@@ -81,6 +80,8 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
             for array, spec in zip(stored, inputs, strict=True):
                 interpreter.set_tensor(spec.index, array[row : row + 1])
             with _refusals(job.artifact, job.kernels):
+                # Samples are independent: a recurrent network must not remember the one before.
+                interpreter.reset_all_variables()
                 interpreter.invoke()
             rows.append(interpreter.get_tensor(output.index)[0])
             tell(f"{len(rows):,} of {len(samples):,} samples")

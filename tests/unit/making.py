@@ -64,6 +64,7 @@ def plan(**fields: Any) -> Plan:
         "model": MODEL,
         "data": DATA,
         "input_shape": (),
+        "signature": "",
         "allow_code": False,
         "preprocess": IDENTITY,
         "split": Split(calibration_samples=200, evaluation_share=0.2, seed=0),
@@ -135,7 +136,7 @@ def manifest(budgets: tuple[Budget, ...] = (), **fields: Any) -> Manifest:
         "plan": plan(budgets=budgets, deferred=(Prune(sparsity=0.5),)),
         "network": artifact(),
         "toolchain": {"tensorflow": "2.21.0"},
-        "inputs": Inputs(model=MODEL, network=network(), data=record),
+        "inputs": Inputs(model=MODEL, network=network(), network_sha256="e" * 64, data=record),
         "notes": ("no calibration split was given: 200 samples were drawn from train (seed 0)",),
     }
     spec.update(fields)

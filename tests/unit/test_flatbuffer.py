@@ -9,6 +9,7 @@ import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.reader import read, runtime_versions
 
@@ -104,7 +105,7 @@ def test_operators_come_with_name_version_types_and_tensor(classifier: Path) -> 
 def test_the_runtime_of_an_operator_is_that_of_its_version(classifier: Path) -> None:
     conv, softmax = read(classifier).operators
     assert conv.runtime == runtime_versions()["CONV_2D"][2] == "1.14.0"
-    assert softmax.runtime == ""
+    assert softmax.runtime == UNKNOWN_RUNTIME
 
 
 def test_inputs_and_outputs_are_called_as_the_signature_calls_them(classifier: Path) -> None:

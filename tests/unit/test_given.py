@@ -157,3 +157,12 @@ def test_what_is_no_number_is_no_sample(dtype: str) -> None:
 def test_a_split_without_samples_is_refused() -> None:
     with pytest.raises(UsageError, match="the evaluation split is empty"):
         _fit(_images(0))
+
+
+def test_an_input_of_integers_is_not_given_fractions() -> None:
+    tokens = (tensor("tokens", dtype="int32", shape=(-1, 4)),)
+    whole = Given(train=Examples((np.full((3, 4), 7.0),)))
+    broken = Given(train=Examples((np.full((3, 4), 7.7),)))
+    fit(whole, tokens, "data")
+    with pytest.raises(UsageError, match="not whole numbers"):
+        fit(broken, tokens, "data")

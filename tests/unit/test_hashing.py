@@ -68,3 +68,15 @@ def test_a_tree_differs_by_names_and_by_contents(tmp_path: Path, other: dict[str
 def test_the_tree_of_a_file_is_the_file(tmp_path: Path) -> None:
     file = _tree(tmp_path, {"f": b"x"}) / "f"
     assert hashing.of_tree(file) == hashing.of_file(file)
+
+
+def test_a_tree_is_read_through_links_to_folders_and_no_loop_is_followed_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "data").write_text("one")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "variables").symlink_to(tmp_path / "weights")
+    (model / "again").symlink_to(model)
+    before = hashing.of_tree(model)
+    (tmp_path / "weights" / "data").write_text("two")
+    assert hashing.of_tree(model) != before

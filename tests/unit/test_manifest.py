@@ -19,7 +19,7 @@ from edgebuild.runtimes.jobs import Bench, Score
 
 BYTES = b"TFL3" * 5000
 BENCH = Bench(samples_s=(0.003, 0.001, 0.002), peak_memory_bytes=5_000_000)
-INPUTS = Inputs(model=MODEL, network=network(), data=None)
+INPUTS = Inputs(model=MODEL, network=network(), network_sha256="e" * 64, data=None)
 
 
 def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any) -> Manifest:
@@ -159,15 +159,15 @@ def test_a_place_without_manifests_is_told(tmp_path: Any, place: str) -> None:
 
 def test_checking_judges_by_the_budgets_of_now(tmp_path: Any) -> None:
     paths = check.find(_dist(tmp_path, _made(budgets=(budget("size", 10**6),))))
-    (kept,) = check.check(paths, lambda found: found.plan.budgets)
-    (broken,) = check.check(paths, lambda _: (budget("size", 10),))
+    (kept,) = check.check(paths, check.Demands(lambda found: found.plan.budgets))
+    (broken,) = check.check(paths, check.Demands(lambda _: (budget("size", 10),)))
     assert kept.verdict is not None
     assert broken.verdict is not None
     assert (kept.verdict.status, broken.verdict.status) == (Status.PASS, Status.FAIL)
 
 
 def test_an_artifact_that_was_changed_is_not_judged(tmp_path: Any) -> None:
-    (found,) = check.check(check.find(_dist(tmp_path, _made(), BYTES[:-1] + b"?")), lambda _: ())
+    (found,) = check.check(check.find(_dist(tmp_path, _made(), BYTES[:-1] + b"?")), check.Demands(lambda _: ()))
     assert found.verdict is None
     assert "is not the file that" in str(found.error)
 
@@ -180,13 +180,13 @@ def test_a_size_that_was_changed_in_the_manifest_is_found_out(tmp_path: Any) -> 
             msgspec.structs.replace(m, value=10) if m.subject == Subject.SIZE else m for m in made.measurements
         ),
     )
-    (found,) = check.check(check.find(_dist(tmp_path, small)), lambda _: (budget("size", 10),))
+    (found,) = check.check(check.find(_dist(tmp_path, small)), check.Demands(lambda _: (budget("size", 10),)))
     assert found.verdict is None
 
 
 def test_a_manifest_of_a_newer_edgebuild_is_told(tmp_path: Any) -> None:
     newer = msgspec.structs.replace(_made(), schema_version=99)
-    (found,) = check.check(check.find(_dist(tmp_path, newer)), lambda _: ())
+    (found,) = check.check(check.find(_dist(tmp_path, newer)), check.Demands(lambda _: ()))
     assert "was written by a newer edgebuild" in str(found.error)
 
 
@@ -195,6 +195,6 @@ def test_a_manifest_that_cannot_be_read_leaves_the_others_alone(tmp_path: Any, d
     dist = _dist(tmp_path, _made())
     (dist / "arm64").mkdir()
     (dist / "arm64" / "manifest.json").write_bytes(data)
-    bad, good = check.check(check.find(dist), lambda _: ())
+    bad, good = check.check(check.find(dist), check.Demands(lambda _: ()))
     assert "is no manifest that can be read" in str(bad.error)
     assert good.verdict is not None

@@ -177,3 +177,11 @@ def test_a_function_that_returns_no_number_is_told(name: str) -> None:
 def test_a_function_that_cannot_be_had_is_told(path: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load_callable(path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_give_no_score(bad: float) -> None:
+    outputs = np.array([[0.1, 0.9], [bad, 0.2], [0.3, bad]])
+    with pytest.raises(StepError, match="sample 1 is NaN or infinite") as caught:
+        score(outputs, np.array([1, 0, 0]), ACCURACY)
+    assert "2 of 3 samples" in caught.value.why

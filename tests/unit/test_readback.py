@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from making import artifact, network, operator, plan, tensor
 
+from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.core.target import Kernels, Operators, Runtime
 from edgebuild.errors import StepError
 from edgebuild.readback import in_order, layers_of, mismatches, require_fit, version_key
@@ -179,3 +180,16 @@ def test_outputs_whose_names_were_lost_stay_as_they_are(names: tuple[str, ...]) 
     found = tuple(tensor(name, (1, 4), index=position) for position, name in enumerate(names))
     asked = network(outputs=(tensor("b", (1, 4)), tensor("a", (1, 4))))
     assert in_order(artifact(outputs=found), asked).outputs == found
+
+
+def test_a_version_newer_than_any_that_is_known_does_not_count_as_old() -> None:
+    spec = artifact(operators=(operator("CONV_2D", version=99, runtime=UNKNOWN_RUNTIME),))
+    (problem,) = mismatches(spec, network(), plan(runtime=LITERT))
+    assert "CONV_2D version 99 is newer than any runtime that is known, the target has 2.5.0" in problem
+
+
+def test_an_end_that_is_integer_in_the_network_stays_so() -> None:
+    given = tensor("image", dtype="uint8", shape=(1, 4))
+    spec = msgspec.structs.replace(artifact(), inputs=(given,))
+    whole = msgspec.structs.replace(network(), inputs=(msgspec.structs.replace(given, shape=(-1, 4)),))
+    assert not [problem for problem in mismatches(spec, whole, plan()) if "image" in problem]

@@ -248,3 +248,25 @@ def test_datasets_are_sorted_into_splits_by_their_names() -> None:
 def test_what_is_no_data_is_told_with_its_function(value: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         _result(value)
+
+
+def test_hidden_folders_and_folders_without_images_are_no_classes(tmp_path: Path) -> None:
+    for place in ("cat", "dog", ".ipynb_checkpoints", "__MACOSX", "empty"):
+        (tmp_path / place).mkdir()
+    for place in ("cat", "dog", ".ipynb_checkpoints", "__MACOSX"):
+        Image.new("L", (4, 4)).save(tmp_path / place / "one.png")
+    given = from_folder(tmp_path, (tensor("image", shape=(-1, 4, 4, 1)),), lambda _: None)
+    assert given.labels == ("cat", "dog")
+    assert given.train is not None
+    assert given.train.y is not None
+    assert given.train.y.tolist() == [0, 1]
+
+
+def test_what_keras_data_sets_return_is_train_and_evaluation() -> None:
+    def half(count: int) -> tuple[Any, Any]:
+        return np.zeros((count, 4), np.float32), np.zeros(count, np.int64)
+
+    given = from_result((half(5), half(3)), (tensor("x", shape=(-1, 4)),), "mine:data")
+    assert given.train is not None
+    assert given.evaluation is not None
+    assert (len(given.train), len(given.evaluation)) == (5, 3)

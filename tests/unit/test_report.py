@@ -134,7 +134,7 @@ def test_paint_is_given_the_style_of_every_status_and_changes_nothing_else() -> 
     ],
 )
 def test_the_last_line_is_the_worst_of_all_targets(statuses: list[Status], failed: list[str], text: str) -> None:
-    assert summary.closing(statuses, failed) == text
+    assert summary.closing(statuses, failed, summary.plain, "no artifact for") == text
 
 
 def test_a_plan_shows_each_step_and_each_budget_with_its_origin() -> None:

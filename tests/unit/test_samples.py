@@ -96,3 +96,10 @@ def test_equal_splits_have_equal_digests_however_they_lie_in_memory(tmp_path: Pa
 def test_the_digest_changes_with_the_content(tmp_path: Path, other: Examples) -> None:
     one = save(Examples((RGB,), np.array([1, 0])), tmp_path / "one")
     assert save(other, tmp_path / "two") != one
+
+
+def test_a_list_of_scales_must_have_one_for_each_channel(tmp_path: Path) -> None:
+    save(Examples((np.ones((2, 3, 1), np.float32),)), tmp_path / "split")
+    samples = Samples(tmp_path / "split", Preprocess(scale=(0.1, 0.2), mean=0.0))
+    with pytest.raises(UsageError, match="2 scales"):
+        samples.batch(0, 2, [np.dtype(np.float32)])

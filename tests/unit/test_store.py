@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,13 +145,16 @@ def test_a_workspace_is_gone_afterwards_also_after_an_error(store: Store) -> Non
     assert store.get(KEY) is None
 
 
-def test_what_killed_builds_left_long_ago_is_removed(store: Store) -> None:
-    with store.workspace() as old, store.workspace() as young:
-        (old / "half").write_bytes(b"done")
-        os.utime(old, (time.time() - 2 * _DAY_S,) * 2)
+def test_what_killed_builds_left_is_removed_and_what_lives_is_not(store: Store) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    with store.workspace() as mine:
+        left = mine.parent / f"{process.pid}-left"
+        left.mkdir()
+        (left / "half").write_bytes(b"done")
         with store.workspace():
-            assert not old.exists()
-            assert young.exists()
+            assert not left.exists()
+            assert mine.exists()
 
 
 @contextlib.contextmanager

@@ -123,7 +123,29 @@ def test_a_profile_of_ones_own_extends_a_shipped_one(write: Write) -> None:
     assert layered.origin_of("memory.ram") == str(path)
     limits = {budget.subject: (budget.limit, budget.origin) for budget in target.budgets}
     assert limits[Subject.SIZE] == (100_000, str(path))
-    assert limits[Subject.ACTIVATIONS][1] == "targets/mcu.toml"
+    assert limits[Subject.ACTIVATIONS] == (65_536, f"memory.ram in {path}"), "the promise of mcu is more than there is"
+
+
+def test_a_promise_that_was_switched_off_stays_off_whatever_the_memory(write: Write) -> None:
+    path = write("board.toml", 'extends = "mcu"\n[budgets]\nsize = "off"')
+    subjects = [budget.subject for budget in targets.load(str(path), ACCURACY).target.budgets]
+    assert Subject.SIZE not in subjects
+    assert Subject.ACTIVATIONS in subjects
+
+
+def test_a_profile_may_extend_the_shipped_one_of_its_own_name(write: Write) -> None:
+    path = write("arm64.toml", 'extends = "arm64"\ndescription = "ours"')
+    target = targets.load(str(path), ACCURACY).target
+    assert (target.name, target.description, target.io.input) == ("arm64", "ours", DType.FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("version", "v2.9"), ("version", "two"), ("name", "litret")], ids=["v", "word", "runtime"]
+)
+def test_a_runtime_that_cannot_be_meant_is_refused(write: Write, key: str, value: str) -> None:
+    path = write("board.toml", f'extends = "arm64"\n[runtime]\n{key} = "{value}"')
+    with pytest.raises(UsageError, match=f"runtime.{key}"):
+        targets.load(str(path), ACCURACY)
 
 
 def test_a_chain_of_profiles_is_followed_to_its_end(write: Write) -> None:
@@ -150,8 +172,8 @@ def test_overrides_lie_over_the_profile() -> None:
 
 @pytest.mark.parametrize(
     "extends",
-    [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b.toml", "b": "a.toml"}, {"a": "b", "b": "c", "c": "b"}],
-    ids=["itself", "each other", "each other by path", "further down"],
+    [{"a": "b", "b": "a"}, {"a": "b.toml", "b": "a.toml"}, {"a": "b", "b": "c", "c": "b"}],
+    ids=["each other", "each other by path", "further down"],
 )
 def test_profiles_that_extend_each_other_in_a_circle_are_refused(write: Write, extends: dict[str, str]) -> None:
     for name, above in extends.items():
