@@ -63,6 +63,29 @@ def two_ended() -> keras.Model:
     return keras.Model([left, right], [first, second])
 
 
+def recurrent(kit: object, x: np.ndarray, y: np.ndarray) -> object:
+    """A classifier that reads an image row by row, trained."""
+    layers = kit.layers  # type: ignore[attr-defined]
+    inputs = layers.Input((SIDE, SIDE), name="rows")
+    network = kit.Model(inputs, layers.Dense(CLASSES)(layers.LSTM(8)(inputs)))  # type: ignore[attr-defined]
+    network.compile(
+        kit.optimizers.Adam(0.02),  # type: ignore[attr-defined]
+        kit.losses.SparseCategoricalCrossentropy(from_logits=True),  # type: ignore[attr-defined]
+    )
+    network.fit(x, y, epochs=15, verbose=0)
+    return network
+
+
+def two_signatures(folder: Path) -> None:
+    """A SavedModel that does not say which of its functions is meant."""
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones((4, 5)))
+    spec = tf.TensorSpec((None, 4), tf.float32, "features")
+    first = tf.function(lambda features: {"sum": tf.matmul(features, module.kernel)[:, :3]}, input_signature=[spec])
+    second = tf.function(lambda features: {"all": tf.matmul(features, module.kernel)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures={"first": first, "second": second})
+
+
 def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Images whose class is the third of the image that is bright."""
     y = rng.integers(0, CLASSES, count)
@@ -90,6 +113,17 @@ def main(folder: Path) -> None:
     old.set_weights(model.get_weights())
     old.save(folder / "keras2.h5")
     old.save(folder / "keras2_saved_model")
+    kernel = model.get_layer("stem").kernel
+    kernel.assign(-kernel)
+    model.export(folder / "exported_again", verbose=False)
+    recurrent(tf_keras, x[:200, ..., 0], y[:200]).save(folder / "recurrent.h5")
+    recurrent(keras, x[:200, ..., 0], y[:200]).save(folder / "recurrent.keras")
+    keyword = tf_keras.layers.Input((4,), name="in")
+    tf_keras.Model(keyword, tf_keras.layers.Dense(CLASSES)(keyword)).save(folder / "keyword.h5")
+    keras.Model(half := keras.Input((4,)), keras.layers.Dense(CLASSES, dtype="mixed_float16")(half)).save(
+        folder / "half.keras"
+    )
+    two_signatures(folder / "two_signatures")
     model.save_weights(folder / "only.weights.h5")
     with h5py.File(folder / "bare.h5", "w") as file:
         file["kernel"] = np.zeros(3)

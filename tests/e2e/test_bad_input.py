@@ -112,6 +112,9 @@ def test_a_function_that_gives_no_network(
         (["-t", "arm64", "-m", "acuracy"], ['did you mean "accuracy"?']),
         (["-t", "arm64", "--bugdet", "size=1KB"], ["No such option", "--budget"]),
         (["-t", "arm64", "-q", "int4"], ["int4"]),
+        (["-t", "arm64", "-d", "some.npz"], ["there is data at some.npz, but no model"]),
+        (["-t", "arm64", "--name", "../x"], ["'../x' cannot be the name of an artifact"]),
+        (["-t", "a/board.toml", "-t", "b/board.toml"], ["a/board.toml and b/board.toml are both called board"]),
         (["-t", "arm64", "-c", "nowhere.toml"], ["nowhere.toml does not exist"]),
         (["-t", "arm64", "--seed", "x"], ["--seed"]),
         (["chek", "dist"], ['did you mean "check"?']),
@@ -143,6 +146,15 @@ def test_settings_for_a_target_that_is_not_built_are_a_mistake(careful: Edgebuil
 
     assert ran.code == 2
     assert '[targets.arm46] is for no target that is known or built; did you mean "arm64"?' in ran.err
+
+
+def test_a_configuration_without_a_network_does_not_build_the_example(careful: Edgebuild) -> None:
+    careful.config('[budgets]\nsize = "60 KB"\n')
+
+    ran = careful("-t", "arm64")
+
+    assert ran.code == 2
+    assert "there is edgebuild.toml, but no model" in ran.err
 
 
 def test_without_data_int8_is_refused_before_anything_is_loaded(careful: Edgebuild, networks: Path) -> None:

@@ -114,6 +114,34 @@ def test_check_takes_budgets_from_its_options_and_from_the_configuration(built: 
     assert overridden.code == 0
 
 
+def test_check_looks_where_the_configuration_builds_and_misses_nothing(built: Edgebuild) -> None:
+    (built.folder / "dist").rename(built.folder / "release")
+    built.config('[build]\ntargets = ["arm64", "mcu"]\nout = "release"\n')
+    complete = built("check")
+    for path in (built.folder / "release" / "mcu").iterdir():
+        path.unlink()
+    incomplete = built("check")
+
+    assert complete.code == 0, complete.err
+    assert incomplete.code == 4
+    assert "release/mcu/manifest.json is missing" in incomplete.err
+    assert "verdict: failed, no verdict on release/mcu" in incomplete.out
+
+
+def test_an_artifact_of_an_earlier_network_does_not_pass(edgebuild: Edgebuild, networks: Path) -> None:
+    network = edgebuild.folder / "net.keras"
+    network.write_bytes((networks / "keras3.keras").read_bytes())
+    edgebuild.config(f'[model]\npath = "net.keras"\n[data]\npath = "{networks / "images.npz"}"\n')
+    assert edgebuild("-t", "arm64").code == 0
+    before = edgebuild("check")
+    network.write_bytes((networks / "two_ended.keras").read_bytes())
+    after = edgebuild("check")
+
+    assert before.code == 0, before.err
+    assert after.code == 4
+    assert "is of an earlier build: net.keras has changed since" in after.err
+
+
 def test_a_changed_artifact_is_not_judged_by_old_figures(built: Edgebuild) -> None:
     artifact = built.folder / "dist/mcu/digits.tflite"
     artifact.write_bytes(artifact.read_bytes()[:-1] + b"!")
