@@ -58,7 +58,7 @@ def in_float(artifact: ArtifactSpec) -> list[Operator]:
 
 def names_of(operators: Iterable[Operator], network: ModelSpec) -> str:
     """Operators with the layers they came from, for people: "SIN (from wave), ..."."""
-    return ", ".join(sentence for sentence in _named("", operators, network)).replace("  (", " (")
+    return ", ".join(f"{name} {origin}" for name, origin in _origins(operators, network).items())
 
 
 def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
@@ -128,13 +128,18 @@ def _culprits(floating: Sequence[Operator]) -> Sequence[Operator]:
 
 
 def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:
-    """A sentence an operator name, with the layers of all its occurrences."""
+    """A sentence for each operator name, with the layers of all its occurrences."""
+    for name, origin in _origins(operators, network).items():
+        yield f"{name} {reason} {origin}"
+
+
+def _origins(operators: Iterable[Operator], network: ModelSpec) -> dict[str, str]:
+    """For each operator name the layers that its occurrences came from: "(from conv, norm)"."""
     layers: dict[str, dict[str, None]] = {}
     for operator in operators:
         origin = layers_of(operator.tensor, network.layers) or (operator.tensor.split(";")[0],)
         layers.setdefault(operator.name, {}).update(dict.fromkeys(origin))
-    for name, origins in layers.items():
-        yield f"{name} {reason} (from {', '.join(origins)})"
+    return {name: f"(from {', '.join(origins)})" for name, origins in layers.items()}
 
 
 def _too_new(operators: Iterable[Operator], runtime: str, network: ModelSpec) -> Iterator[str]:

@@ -43,6 +43,9 @@ class _Lines:
         elif time_s >= _WORTH_A_TIME_S:
             output.say(f"  done in {format_seconds(time_s)}")
 
+    def step_failed(self) -> None:
+        pass
+
     def noted(self, text: str) -> None:
         output.say(f"  {text}")
 
@@ -66,11 +69,18 @@ class _Terminal:
         if self._status is not None:
             self._status.update(f"{self._title}: {text}")
 
+    def step_failed(self) -> None:
+        self._stop()
+
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._stop()
         self._console.print(f"- {title}[dim]: {'kept' if reused else format_seconds(time_s)}[/dim]")
 
     def noted(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False)
+
+    def _stop(self) -> None:
+        """Take the moving line away, and give the terminal its cursor back."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

@@ -17,6 +17,9 @@ class Listener(Protocol):
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
         """A step is done, or its result was found in the store."""
 
+    def step_failed(self) -> None:
+        """The step under way has come to no result; the error is told elsewhere."""
+
     def noted(self, text: str) -> None:
         """Something was decided for the user and must be said aloud."""
 
@@ -31,6 +34,9 @@ class Silence:
         """Says nothing."""
 
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
+        """Says nothing."""
+
+    def step_failed(self) -> None:
         """Says nothing."""
 
     def noted(self, text: str) -> None:

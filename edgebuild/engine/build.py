@@ -151,7 +151,7 @@ def _notes(built: Built, shared: _Shared) -> tuple[str, ...]:
     floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS]
     if plan.quantize.scheme.needs_calibration and floating:
         names = readback.names_of(floating, shared.network.frozen.network)
-        notes.append(f"{plan.target}: the converter left {len(floating)} operators in float: {names}")
+        notes.append(f"{plan.target}: the converter left operators in float: {names}")
     for step in plan.deferred:
         kind = msgspec.to_builtins(step)["kind"]
         notes.append(f"{plan.target} names the pass {kind}, which this version of edgebuild does not apply yet")

@@ -129,17 +129,23 @@ class Session:
     def _do(self, step: Step, do: Callable[[Step, Path], bytes], key: str | None) -> Made:
         self._listener.step_started(step.title)
         started = time.monotonic()
+        try:
+            entry = self._make(step, do, key)
+        except BaseException:
+            self._listener.step_failed()
+            raise
+        self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
+        return Made(*entry)
+
+    def _make(self, step: Step, do: Callable[[Step, Path], bytes], key: str | None) -> Entry:
         with self._store.workspace() as out:
             result = do(step, out)
             if key is not None:
-                entry = self._store.publish(key, out, result, replace=step.again)
-            else:
-                # What is done each time is kept under its result, which holds the digests of what was made.
-                place = hashing.of_data([step.name, msgspec.Raw(result)])
-                with self._store.lock(place, lambda: None):
-                    entry = self._store.publish(place, out, result)
-        self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
-        return Made(*entry)
+                return self._store.publish(key, out, result, replace=step.again)
+            # What is done each time is kept under its result, which holds the digests of the files that it made.
+            key = hashing.of_data([step.name, msgspec.Raw(result)])
+            with self._store.lock(key, lambda: None):
+                return self._store.publish(key, out, result)
 
     def _reuse(self, step: Step, entry: Entry) -> Made:
         self._listener.step_finished(step.title, 0.0, reused=True)

@@ -83,14 +83,13 @@ def baseline(plan: Plan, network: Network, data: Data) -> Step:
         "baseline",
         f"score the float network on {data.splits.evaluation_samples:,} samples",
         None if plan.metric.is_callable else [network.identity, _scoring(plan, data)],
-        lambda out: jobs.BaselineJob(
+        lambda _: jobs.BaselineJob(
             saved_model=str(network.path),
             network=network.frozen.network,
             batched=network.frozen.batched,
             evaluation=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
             metric=plan.metric,
-            out=str(out),
         ),
     )
 
@@ -140,14 +139,13 @@ def score(built: Built, data: Data, *, again: bool) -> Step:
         None
         if plan.metric.is_callable
         else [hashing.of_file(built.path), plan.runtime.kernels, _scoring(plan, data), host.identity()],
-        lambda out: ScoreJob(
+        lambda _: ScoreJob(
             artifact=str(built.path),
             spec=built.spec,
             kernels=plan.runtime.kernels,
             evaluation=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
             metric=plan.metric,
-            out=str(out),
         ),
         again=again,
     )

@@ -18,7 +18,7 @@ _BATCH = 64
 
 
 def run(job: BaselineJob, say: Say) -> Baseline:
-    """Run the evaluation split through TensorFlow and score it; the outputs are kept beside as outputs.npy.
+    """Run the evaluation split through TensorFlow and score it.
 
     Raises:
         UsageError: the answers do not fit the outputs.
@@ -44,6 +44,4 @@ def run(job: BaselineJob, say: Say) -> Baseline:
             ) from None
         rows.append(results[output].numpy())
         tell(f"{done * batch:,} of {len(samples):,} samples")
-    outputs = np.concatenate(rows)
-    np.save(Path(job.out) / "outputs.npy", outputs)
-    return Baseline(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(samples))
+    return Baseline(score=score(np.concatenate(rows), np.asarray(samples.y), job.metric), samples=len(samples))

@@ -1,6 +1,6 @@
 """What the TensorFlow child can be asked for, and what it answers. No TensorFlow here: the engine speaks these words.
 
-Every job writes its files into `out`, a new folder of its own.
+A job that makes files writes them into `out`, a new folder of its own.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: str
     preprocess: Preprocess
     metric: Metric
-    out: str
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,6 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: str
     preprocess: Preprocess
     metric: Metric
-    out: str
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

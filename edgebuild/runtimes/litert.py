@@ -86,7 +86,6 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
             rows.append(interpreter.get_tensor(output.index)[0])
             tell(f"{len(rows):,} of {len(samples):,} samples")
     outputs = _real(np.stack(rows), output)
-    np.save(Path(job.out) / "outputs.npy", outputs)
     return Score(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,39 @@ class Edgebuild:
         ran = Ran(process.returncode, out, err)
         assert "Traceback" not in ran.out + ran.err
         return ran
+
+    def on_terminal(self, *arguments: object, **environment: str) -> Ran:
+        """Run with both streams on one terminal; what it shows is in `out`."""
+        reader, terminal = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "edgebuild", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment(TERM="xterm", **environment),
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            stderr=terminal,
+        ) as process:
+            os.close(terminal)
+            shown = b""
+            try:
+                while chunk := os.read(reader, 4096):
+                    shown += chunk
+            except OSError:
+                pass  # the terminal closes with its process
+        os.close(reader)
+        return Ran(process.returncode, shown.decode(), "")
+
+    def in_python(self, script: str) -> Ran:
+        """Run a script that uses edgebuild as a library."""
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=self.folder,
+            env=self.environment(TF_CPP_MIN_LOG_LEVEL="3"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def manifest(self, target: str, out: str = "dist") -> Any:
         return json.loads((self.folder / out / target / "manifest.json").read_text())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 
 from conftest import Edgebuild
 
@@ -34,22 +32,14 @@ def test_with_nothing_named_the_example_is_built_judged_and_left_in_dist(edgebui
 def test_an_unchanged_rebuild_keeps_everything_and_imports_no_tensorflow_or_numpy(edgebuild: Edgebuild) -> None:
     edgebuild("--target", "arm64")
     first = edgebuild.manifest("arm64")
-    script = (
+    ran = edgebuild.in_python(
         "import json, sys; from edgebuild.cli import run; code = run(['--target', 'arm64']);"
         "print(json.dumps([code, sorted(sys.modules)]))"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=edgebuild.folder,
-        env=edgebuild.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
 
-    code, modules = json.loads(ran.stdout.splitlines()[-1])
+    code, modules = json.loads(ran.out.splitlines()[-1])
     assert code == 0
-    steps = [line for line in ran.stderr.splitlines() if line.startswith("- ")]
+    steps = [line for line in ran.err.splitlines() if line.startswith("- ")]
     assert steps
     assert all(line.endswith(": kept from an earlier build") for line in steps)
     assert {"tensorflow", "keras", "numpy", "rich", "sklearn", "psutil"}.isdisjoint(modules)
@@ -98,18 +88,10 @@ def test_targets_with_equal_settings_share_one_conversion(edgebuild: Edgebuild) 
 
 
 def test_the_library_face_returns_the_manifest(edgebuild: Edgebuild) -> None:
-    script = (
+    ran = edgebuild.in_python(
         "import edgebuild; m = edgebuild.build(target='arm64', budgets={'size': '1 KB'});"
         "print(m.name, m.verdict.status, m.artifact.size_bytes)"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=edgebuild.folder,
-        env=edgebuild.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
 
     size = edgebuild.manifest("arm64")["artifact"]["size_bytes"]
-    assert ran.stdout.split() == ["digits", "fail", str(size)]
+    assert ran.out.split() == ["digits", "fail", str(size)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -80,16 +78,15 @@ def test_a_latency_limit_for_a_place_that_is_not_there_is_inconclusive(edgebuild
 
 
 def test_check_judges_what_is_built_without_tensorflow_or_numpy(built: Edgebuild) -> None:
-    script = (
+    ran = built.in_python(
         "import json, sys; from edgebuild.cli import run; code = run(['check']);"
         "print(json.dumps([code, sorted(sys.modules)]))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], cwd=built.folder, capture_output=True, text=True, check=True)
 
-    code, modules = json.loads(ran.stdout.splitlines()[-1])
+    code, modules = json.loads(ran.out.splitlines()[-1])
     assert code == 0
-    assert "arm64: pass" in ran.stdout
-    assert "mcu: pass" in ran.stdout
+    assert "arm64: pass" in ran.out
+    assert "mcu: pass" in ran.out
     assert {"tensorflow", "keras", "numpy", "rich", "sklearn", "psutil"}.isdisjoint(modules)
 
 
@@ -214,53 +211,24 @@ def test_explain_names_the_origin_of_every_value(edgebuild: Edgebuild) -> None:
 
 
 def test_colours_only_on_a_terminal_that_wants_them(built: Edgebuild) -> None:
-    import os
-    import pty
-
-    def on_terminal(**environment: str) -> str:
-        reader, terminal = pty.openpty()
-        with subprocess.Popen(
-            [sys.executable, "-m", "edgebuild", "check"],
-            cwd=built.folder,
-            env={**built.environment(TERM="xterm"), **environment},
-            stdout=terminal,
-            stderr=terminal,
-        ) as process:
-            os.close(terminal)
-            text = b""
-            try:
-                while chunk := os.read(reader, 4096):
-                    text += chunk
-            except OSError:
-                pass  # the terminal closes with its process
-            process.wait()
-        os.close(reader)
-        return text.decode()
-
-    assert "\x1b[" in on_terminal()
-    assert "\x1b[" not in on_terminal(NO_COLOR="1")
+    assert "\x1b[" in built.on_terminal("check").out
+    assert "\x1b[" not in built.on_terminal("check", NO_COLOR="1").out
     assert "\x1b[" not in built("check").out
 
 
 def test_progress_is_shown_on_a_terminal(edgebuild: Edgebuild) -> None:
-    import os
-    import pty
+    ran = edgebuild.on_terminal("--target", "arm64")
 
-    reader, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "edgebuild", "--target", "arm64"],
-        cwd=edgebuild.folder,
-        env=edgebuild.environment(TERM="xterm"),
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-    ) as process:
-        os.close(terminal)
-        text = b""
-        try:
-            while chunk := os.read(reader, 4096):
-                text += chunk
-        except OSError:
-            pass  # the terminal closes with its process
-        assert process.wait() == 0
-    os.close(reader)
-    assert b"train the example" in text
+    assert ran.code == 0
+    assert "train the example" in ran.out
+    assert "verdict: " in ran.out
+
+
+def test_a_failure_gives_the_terminal_its_cursor_back(edgebuild: Edgebuild, networks: Path) -> None:
+    ran = edgebuild.on_terminal(networks / "text.h5", "-d", networks / "images.npz", "-t", "arm64")
+
+    assert ran.code == 4
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert hidden in ran.out
+    assert ran.out.rindex(shown) > ran.out.rindex(hidden)
+    assert ran.out.index("is not an HDF5 file") > ran.out.rindex(shown)

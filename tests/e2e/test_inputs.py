@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -142,16 +140,9 @@ budgets = {{"accuracy_drop": "50 %"}}
 manifest = edgebuild.build(mine.model(), target="mcu", data=mine.arrays(), budgets=budgets, name="n")
 print(manifest.name, manifest.verdict.status)
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=edgebuild.folder,
-        env={**edgebuild.environment(), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = edgebuild.in_python(script)
 
-    assert ran.stdout.split() == ["n", "pass"], ran.stderr
+    assert ran.out.split() == ["n", "pass"], ran.err
     left = sorted(path.name for path in (edgebuild.folder / "dist" / "mcu").iterdir())
     assert left == ["manifest.json", "n.tflite"]
 
