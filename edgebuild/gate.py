@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from edgebuild.core.budget import Budget, Level, Subject
 from edgebuild.core.measurement import Measurement
-from edgebuild.core.verdict import Check, Status, Verdict
+from edgebuild.core.verdict import Check, Status, Verdict, worst
 
 _LAST_BITS = 1e-9
-_WORST_FIRST = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
 
 
 def judge(budgets: Iterable[Budget], measurements: Sequence[Measurement], *, lower_is_better: bool) -> Verdict:
@@ -23,12 +22,6 @@ def judge(budgets: Iterable[Budget], measurements: Sequence[Measurement], *, low
     """
     checks = tuple(_check(budget, measurements, lower_is_better) for budget in budgets)
     return Verdict(status=worst(check.status for check in checks), checks=checks)
-
-
-def worst(statuses: Iterable[Status]) -> Status:
-    """The worst of some outcomes: fail, inconclusive, warn, pass; pass where there is none."""
-    found = set(statuses)
-    return next((status for status in _WORST_FIRST if status in found), Status.PASS)
 
 
 def _check(budget: Budget, measurements: Sequence[Measurement], lower_is_better: bool) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -16,6 +17,15 @@ class Status(StrEnum):
     WARN = "warn"
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+
+_WORST_FIRST = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The worst of some outcomes: fail, inconclusive, warn, pass; pass where there is none."""
+    found = set(statuses)
+    return next((status for status in _WORST_FIRST if status in found), Status.PASS)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -143,47 +143,42 @@ def _of_scores(
         figures.append((Subject.ACCURACY, accuracy.artifact, other))
     if not plan.metric.is_share and accuracy.baseline:
         figures.append((Subject.ACCURACY_DROP, drop / abs(accuracy.baseline), Unit.RELATIVE))
-    return tuple(
-        Measurement(
-            subject=subject,
-            value=value,
-            unit=unit,
-            mode=Mode.MEASURED,
-            where=HOST,
-            machine=machine,
-            kernels=plan.runtime.kernels,
-            settings={"samples": accuracy.samples},
-            versions={_LITERT: versions.get(_LITERT, "")},
-        )
-        for subject, value, unit in figures
-    )
+    settings = {"samples": accuracy.samples}
+    return tuple(_on_host(plan, machine, versions, *figure, settings) for figure in figures)
 
 
 def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
     samples = tuple(round(sample, 9) for sample in bench.samples_s)
-    statistics = stats.summarize(samples)
-    latency = Measurement(
-        subject=Subject.LATENCY,
-        value=statistics["median"],
-        unit=Unit.SECONDS,
+    median = stats.median(samples)
+    threads = {"threads": plan.bench.threads}
+    warmed = {**threads, "warmup_runs": plan.bench.warmup_runs}
+    return (
+        _on_host(plan, machine, versions, Subject.LATENCY, median, Unit.SECONDS, warmed, samples),
+        _on_host(plan, machine, versions, Subject.PEAK_MEMORY, bench.peak_memory_bytes, Unit.BYTES, threads),
+    )
+
+
+def _on_host(
+    plan: Plan,
+    machine: str,
+    versions: dict[str, str],
+    subject: Subject,
+    value: float,
+    unit: Unit,
+    settings: dict[str, int],
+    samples: tuple[float, ...] = (),
+) -> Measurement:
+    """A figure that the interpreter gave on this machine, with the target's kernels."""
+    return Measurement(
+        subject=subject,
+        value=value,
+        unit=unit,
         mode=Mode.MEASURED,
         where=HOST,
         machine=machine,
         kernels=plan.runtime.kernels,
         samples=samples,
-        statistics=statistics,
-        settings={"threads": plan.bench.threads, "warmup_runs": plan.bench.warmup_runs},
+        statistics=stats.summarize(samples) if samples else {},
+        settings=settings,
         versions={_LITERT: versions.get(_LITERT, "")},
     )
-    memory = Measurement(
-        subject=Subject.PEAK_MEMORY,
-        value=bench.peak_memory_bytes,
-        unit=Unit.BYTES,
-        mode=Mode.MEASURED,
-        where=HOST,
-        machine=machine,
-        kernels=plan.runtime.kernels,
-        settings={"threads": plan.bench.threads},
-        versions={_LITERT: versions.get(_LITERT, "")},
-    )
-    return latency, memory

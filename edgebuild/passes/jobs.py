@@ -118,7 +118,6 @@ class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
-    """The artifact is there and was read back; `calibration_samples` were fed to the converter."""
+    """The artifact is there and was read back."""
 
     artifact: ArtifactSpec
-    calibration_samples: int

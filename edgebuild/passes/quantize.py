@@ -35,7 +35,6 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         StepError: the converter refused the network.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(job.saved_model, signature_keys=["serving_default"])
-    fed = 0
     if job.quantize.scheme.needs_calibration:
         if not job.calibration:
             raise UsageError(
@@ -44,7 +43,6 @@ def run(job: QuantizeJob, say: Say) -> Converted:
                 "Give x_train or x_calibration, or choose --quantize dynamic or float16.",
             )
         samples = Samples(Path(job.calibration), job.preprocess)
-        fed = len(samples)
         converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))
     _configure(converter, job.quantize)
     try:
@@ -53,7 +51,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         raise _refusal(str(error), job) from None
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
-    return Converted(artifact=reader.read(path), calibration_samples=fed)
+    return Converted(artifact=reader.read(path))
 
 
 def _configure(converter: Any, quantize: Quantize) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
-from edgebuild.core.verdict import Check, Status, Verdict
+from edgebuild.core.verdict import Check, Status, Verdict, worst
 from edgebuild.report import wording
 from edgebuild.units import format_bytes, format_seconds
 
@@ -46,9 +46,8 @@ def closing(statuses: Sequence[Status], failed: Sequence[str], paint: Paint, lac
     """The last line: the verdict over all targets, or what is lacking for those that failed."""
     if failed:
         return f"verdict: {paint('failed', 'fail')}, {lacks} {', '.join(failed)}"
-    order = (Status.FAIL, Status.INCONCLUSIVE, Status.WARN, Status.PASS)
-    worst = next(status for status in order if status in statuses)
-    return f"verdict: {paint(worst, worst)}"
+    status = worst(statuses)
+    return f"verdict: {paint(status, status)}"
 
 
 def _headline(target: str, status: Status, paint: Paint) -> str:
