@@ -14,8 +14,9 @@ from edgebuild import budgets as budget_tables
 from edgebuild import config, hashing, targets
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.plan import Plan
+from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
+from edgebuild.core.target import Target
 from edgebuild.decode import closest
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
@@ -108,7 +109,21 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     else:
         _require_example(configuration)
         model = data = sources.EXAMPLE
-    return [plan(item.target, settings, model, data) for item in resolved]
+    return [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
+
+
+def _learns_from(target: Target, configuration: config.Configuration) -> tuple[Source, ...]:
+    """The files and functions that training for a target depends on; none where nothing is trained."""
+    settings = configuration.settings
+    if not settings.build.compress or not target.passes.compressions:
+        return ()
+    student = target.passes.student
+    named = [teacher.network for teacher in settings.distill.teachers]
+    named += [student.network] if student is not None and student.network else []
+    named += [settings.train.augment] if settings.train.augment else []
+    named += [settings.metric.name] if settings.metric.is_callable else []
+    folders = _code_folders(configuration)
+    return tuple(sources.learnt(path, folders) for path in dict.fromkeys(named))
 
 
 def _require_example(configuration: config.Configuration) -> None:

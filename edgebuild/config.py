@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
 }
 # Settings that name files: in edgebuild.toml they are relative to its folder.
 _PATHS = (("model", "path"), ("data", "path"), ("build", "out"))
+# Tables that are laid over those of the same name in each profile.
+_OF_EVERY_TARGET = ("budgets", "passes")
 _DEFAULTS = Path(__file__).parent / "defaults.toml"
 
 
@@ -46,14 +48,13 @@ class Configuration(NamedTuple):
         """What edgebuild.toml, the environment and the options lay over one profile."""
         over: list[Layer] = []
         for layer in self.layers:
-            if budgets := layer.values.get("budgets"):
-                over.append(Layer(layer.origin, {"budgets": budgets}))
+            shared = {key: layer.values[key] for key in _OF_EVERY_TARGET if layer.values.get(key)}
+            if shared:
+                over.append(Layer(layer.origin, shared))
             targets = layer.values.get("targets")
             own = targets.get(target) if isinstance(targets, Mapping) else None
             if isinstance(own, Mapping):
                 over.append(Layer(layer.origin, own))
-            if quantize := layer.values.get("quantize"):
-                over.append(Layer(layer.origin, {"passes": {"quantize": {"scheme": quantize}}}))
         return over
 
 
@@ -77,8 +78,7 @@ def load(
         layers.append(Layer(str(found), _rooted(_read(found), found.parent)))
     layers += _environment_layers(environment)
     layers.append(Layer(OPTIONS, options))
-    own = [Layer(layer.origin, {k: v for k, v in layer.values.items() if k != "quantize"}) for layer in layers]
-    layered = overlay(own)
+    layered = overlay(layers)
     settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
     _check_metric(settings)
     _check_preprocess(settings)
@@ -102,11 +102,27 @@ def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
     build = values.get("build")
     if isinstance(build, dict) and isinstance(build.get("targets"), list):
         build["targets"] = [_rooted_profile(name, folder) for name in build["targets"]]
+    for named in _naming_networks(values):
+        network = named.get("network")
+        if isinstance(network, str) and network and not is_callable(network):
+            named["network"] = str(folder / network)
     return values
 
 
 def _rooted_profile(name: object, folder: Path) -> object:
     return str(folder / name) if isinstance(name, str) and name.endswith(".toml") else name
+
+
+def _naming_networks(values: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """The tables that name a network beside [model]: teachers, and the student of every target or of one."""
+    targets = values.get("targets")
+    holders = [values, *(targets.values() if isinstance(targets, dict) else ())]
+    passes = [holder.get("passes") for holder in holders if isinstance(holder, dict)]
+    students = [table.get("student") for table in passes if isinstance(table, dict)]
+    distill = values.get("distill")
+    teachers = distill.get("teachers") if isinstance(distill, dict) else None
+    named = (*students, *(teachers if isinstance(teachers, list) else ()))
+    yield from (table for table in named if isinstance(table, dict))
 
 
 def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:

@@ -65,6 +65,9 @@ def _value(hint: object, value: object, path: str, layered: Layered, problems: l
     nested = next((option for option in _options(hint) if _is_struct(option)), None)
     if nested is not None and isinstance(value, Mapping):
         return _struct(nested, value, f"{path}.", layered, problems)
+    if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+        inner = typing.get_args(hint)[1]
+        return {str(key): _value(inner, item, f"{path}.{key}", layered, problems) for key, item in value.items()}
     try:
         for option in _options(hint):
             parse = typing.get_args(option)[1] if typing.get_origin(option) is typing.Annotated else None

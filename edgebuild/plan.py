@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from edgebuild.core.passes import DType, Pass, Prune, Quantize, Scheme
+from edgebuild.core.passes import Cluster, Compression, DType, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
@@ -16,8 +16,10 @@ EXAMPLE_NAME = "digits"
 _GENERIC_STEMS = frozenset({"saved_model", "model", "savedmodel"})
 
 
-def plan(target: Target, settings: Settings, model: Source, data: Source | None) -> Plan:
-    """What will be done for one target.
+def plan(
+    target: Target, settings: Settings, model: Source, data: Source | None, learns_from: tuple[Source, ...] = ()
+) -> Plan:
+    """What will be done for one target; `learns_from` as in Plan.
 
     Raises:
         UsageError: the request cannot work, whatever the network is: a scheme that the target does not run, or one
@@ -31,6 +33,7 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
         input=_end(target.io.input, scheme),
         output=_end(target.io.output, scheme),
         float_fallback=target.operators.float,
+        sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
     )
     return Plan(
         target=target.name,
@@ -46,8 +49,10 @@ def plan(target: Target, settings: Settings, model: Source, data: Source | None)
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
         ),
-        passes=(quantize,),
-        deferred=_deferred(target),
+        passes=(*_compressions(target, settings, scheme), quantize),
+        train=settings.train,
+        distill=settings.distill,
+        learns_from=learns_from,
         runtime=target.runtime,
         operators=target.operators,
         metric=settings.metric,
@@ -68,9 +73,21 @@ def default_name(model: Source) -> str:
     return path.stem
 
 
-def _deferred(target: Target) -> tuple[Pass, ...]:
-    prune = target.passes.prune
-    return (Prune(sparsity=prune.sparsity),) if prune is not None and prune.sparsity > 0 else ()
+def _compressions(target: Target, settings: Settings, scheme: Scheme) -> tuple[Compression, ...]:
+    """What is done before quantization.
+
+    Clusters survive the converter only where their tensors have one scale each, so their ranges are chosen here.
+    """
+    asked = target.passes.compressions if settings.build.compress else ()
+    aware = any(isinstance(step, QuantizeAware) for step in asked)
+    if aware and scheme != Scheme.INT8:
+        raise UsageError(
+            f"{target.name} is to be trained for int8 (qat) and quantized to {scheme}",
+            remedy="Leave one of them out: --set passes.qat=off, or --quantize int8.",
+        )
+    if scheme == Scheme.INT8 and not aware and any(isinstance(step, Cluster) for step in asked):
+        return (*asked, QuantizeAware(exclude=(), part=0.0, learning_rate=1.0, untrained=True))
+    return asked
 
 
 def _checked(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ _PACKAGE = Path(__file__).parent
 # In a wheel the profiles lie inside the package; in a checkout (and an editable install) at its top level.
 _PLACES = (_PACKAGE.parent / "targets", _PACKAGE / "_targets")
 _EXTENDS = "extends"
+_PASSES = "passes"
+_PASS_DEFAULTS = _PACKAGE / "pass_defaults.toml"
+_OFF = "off"
 
 
 class _Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,10 +71,7 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
     Raises:
         UsageError: no such profile, an unknown key, a value that cannot be read, or profiles that extend each other.
     """
-    layers = [*_chain(name), *overrides]
-    layered = overlay(layers)
-    layered.values.pop(_EXTENDS, None)
-    layered.origins.pop(_EXTENDS, None)
+    layered = _overlaid([*_chain(name), *overrides])
     profile = decode(_Profile, layered, f"target {name}")
     table = _below(layered, "budgets")
     target = Target(
@@ -87,6 +87,34 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         sources=profile.sources,
     )
     return ResolvedTarget(target, layered)
+
+
+def _overlaid(layers: Sequence[Layer]) -> Layered:
+    """The layers over each other, and the defaults of the passes that they ask for below them all."""
+    defaults = _read(_PASS_DEFAULTS)
+    asked = {kind: table for kind, table in defaults.items() if _is_asked(kind, layers)}
+    layered = overlay(
+        [Layer("default", {_PASSES: asked}), *(_without_switches(layer, defaults, asked) for layer in layers)]
+    )
+    layered.values.pop(_EXTENDS, None)
+    layered.origins.pop(_EXTENDS, None)
+    return layered
+
+
+def _is_asked(kind: str, layers: Sequence[Layer]) -> bool:
+    """Whether the last layer that speaks of a pass does not switch it off."""
+    passes = [layer.values.get(_PASSES) for layer in layers]
+    said = [table[kind] for table in passes if isinstance(table, Mapping) and kind in table]
+    return bool(said) and said[-1] != _OFF
+
+
+def _without_switches(layer: Layer, known: Collection[str], asked: Collection[str]) -> Layer:
+    """A layer without the passes that are off in the end, and without what switched off those that are not."""
+    passes = layer.values.get(_PASSES)
+    if not isinstance(passes, Mapping):
+        return layer
+    kept = {kind: table for kind, table in passes.items() if kind not in known or (kind in asked and table != _OFF)}
+    return Layer(layer.origin, {**layer.values, _PASSES: kept})
 
 
 def _within_memory(

@@ -42,9 +42,12 @@ Exit codes:
     type=click.Choice([str(scheme) for scheme in Scheme]),
     help="Instead of the profile's quantization.",
 )
+@click.option("--no-compress", is_flag=True, help="Only quantize: leave out the profile's pruning and training.")
+@click.option("--time", metavar="TIME", help="For all training of one target, e.g. 10m.  [default: 15 min]")
 @click.option("--metric", "-m", metavar="NAME", help="accuracy, top-k, auc, mse, mae, or module:callable.")
 @click.option("--calibration-samples", type=int, help="How many to draw from train.  [default: 200]")
 @click.option("--seed", type=int, help="Of every drawing and of training.  [default: 0]")
+@options.set_option
 @options.config_option
 @click.option("--allow-code", is_flag=True, help="Let Python code stored in the model's file run (Lambda layers).")
 @click.option("--measure-again", is_flag=True, help="Do not reuse figures measured on this machine before.")
@@ -73,17 +76,19 @@ def command(
     from edgebuild.cli import progress
     from edgebuild.report import plans as plan_report
 
-    tree: dict[str, object] = dict(
+    tree = options.merged(
         options.given(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
             data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
             build={"targets": list(target) or None, "out": more["out"], "measure_again": more["measure_again"]},
             metric={"name": more["metric"]},
+            train={"time": more["time"]},
             budgets=dict(options.budget_table(budget)),
-        )
+        ),
+        {"passes": {"quantize": {"scheme": more["quantize"]}}} if more["quantize"] else {},
+        {"build": {"compress": False}} if more["no_compress"] else {},
+        *map(options.setting, more["settings"]),
     )
-    if more["quantize"]:
-        tree["quantize"] = str(more["quantize"])
     configuration = options.configuration(config, tree)
     if explain:
         output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))

@@ -23,6 +23,14 @@ budget_option = click.option(
     metavar="NAME=LIMIT",
     help="A limit, e.g. size=60KB, accuracy_drop=1%, latency=5ms,level=warn; NAME=off drops one. Repeatable.",
 )
+set_option = click.option(
+    "--set",
+    "-s",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting of edgebuild.toml, e.g. passes.channels.keep=50%, train.epochs=20. Repeatable.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 
 
@@ -39,6 +47,33 @@ def budget_table(texts: Sequence[str]) -> Tree:
     from edgebuild.layering import Layer, overlay
 
     return overlay(Layer(config.OPTIONS, budgets.from_option(text)) for text in texts).values
+
+
+def setting(text: str) -> Tree:
+    """The tables that one --set KEY=VALUE stands for: a value of TOML, or text as it is; raises UsageError."""
+    import tomllib
+
+    from edgebuild.errors import UsageError
+
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {text} says nothing", remedy="Write it as KEY=VALUE: --set train.epochs=20.")
+    try:
+        read: object = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        read = value.strip()
+    for key in reversed(keys):
+        read = {key: read}
+    return read  # type: ignore[return-value] # keys holds at least one
+
+
+def merged(*trees: Tree) -> Tree:
+    """Settings laid over each other, later over earlier."""
+    from edgebuild.config import OPTIONS
+    from edgebuild.layering import Layer, overlay
+
+    return overlay(Layer(OPTIONS, tree) for tree in trees).values
 
 
 def given(**tables: dict[str, object]) -> Tree:

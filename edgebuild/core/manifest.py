@@ -23,6 +23,29 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     size_gzip_bytes: int
 
 
+class Footprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What an artifact takes.
+
+    Attributes:
+        size_bytes: of the file, which is what a microcontroller keeps in flash.
+        size_gzip_bytes: of a download.
+        activations_bytes: live tensors at the worst moment (estimated), which is what takes up RAM.
+        macs: multiply-accumulates of one inference.
+    """
+
+    size_bytes: int
+    size_gzip_bytes: int
+    activations_bytes: int
+    macs: int
+
+
+class Shrinkage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the passes before quantization did to the artifact: beside what quantization alone would have made."""
+
+    before: Footprint
+    after: Footprint
+
+
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """The score of the float network (`baseline`) and of the artifact on the same `samples`; None where not scored."""
 
@@ -59,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """One build for one target.
 
     Attributes:
+        compression: None where nothing but quantization was done.
         network: the artifact as it was read back: tensors, operators, versions.
         toolchain: versions of the packages that made the artifact.
         notes: what was decided for the user and said aloud.
@@ -70,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     artifact: Artifact
     accuracy: Accuracy | None
+    compression: Shrinkage | None = None
     measurements: tuple[Measurement, ...]
     verdict: Verdict
     plan: Plan

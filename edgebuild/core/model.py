@@ -43,6 +43,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
         runtime: the oldest TensorFlow Lite runtime that knows this version; empty where that is not published,
             UNKNOWN_RUNTIME where the version is newer than those that are.
         dynamic: whether a tensor of it has a shape that is known only as it runs.
+        macs: multiply-accumulates of one run.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...]
     runtime: str
     dynamic: bool = False
+    macs: int = 0
 
 
 class ArtifactSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,3 +63,8 @@ class ArtifactSpec(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[Operator, ...]
     signatures: tuple[str, ...]
     activations_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(operator.macs for operator in self.operators)

@@ -9,6 +9,10 @@ import msgspec
 
 from edgebuild.units import parse_part
 
+Share = Annotated[float, parse_part]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
 
 class Scheme(StrEnum):
     """How weights and activations are stored, in the terms of the TFLite converter."""
@@ -34,19 +38,197 @@ class DType(StrEnum):
     INT16 = "int16"
 
 
-class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="prune"):
-    """Weight pruning to a share of zeros in each prunable tensor."""
+class Cost(StrEnum):
+    """What a channel is held to cost."""
 
-    sparsity: Annotated[float, parse_part]
+    MACS = "macs"
+    BYTES = "bytes"
+    LATENCY = "latency"
+
+
+class Importance(StrEnum):
+    """How much a channel is held to matter."""
+
+    L1 = "l1"
+    L2 = "l2"
+    BATCH_NORM = "batch-norm"
+    TAYLOR = "taylor"
+
+
+class Student(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="student"):
+    """Another network in place of the given one, which teaches it.
+
+    Attributes:
+        network: a file, folder or module:callable as for [model] path; empty for a copy.
+        width: of the copy, as a share of each layer's channels.
+        multiple: that the copy's channel counts are kept at.
+        fresh: whether the copy starts from new random weights, or from the most important channels' own.
+    """
+
+    network: str
+    width: Share
+    multiple: AtLeastOne
+    fresh: bool
+
+
+class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="channels"):
+    """Channel (structural) pruning: whole channels and blocks taken out, the smaller network trained after each round.
+
+    Attributes:
+        keep: the share of the cost that may be left.
+        cost: what is counted: multiply-accumulates, bytes of weights, or time measured with the target's kernels.
+        rank_by: the cost that a channel's importance is held against; another one than `cost` spends what is left
+            where it pays most.
+        importance: how channels are ranked; Taylor needs train data, and L2 norms stand in where there are none.
+        multiple: that channel counts are kept at.
+        rounds: in how many rounds of pruning and training the goal is reached.
+        blocks: whether whole residual blocks and layers may be dropped.
+        exclude: layers whose channels are left alone.
+        max_drop: how far the validation score may fall before the last round is taken back: points of a percentage,
+            else a share of the original's.
+        untrained: whether to prune also where there are no train data to recover with.
+    """
+
+    keep: Share
+    cost: Cost
+    rank_by: Cost
+    importance: Importance
+    multiple: AtLeastOne
+    rounds: AtLeastOne
+    blocks: bool
+    exclude: tuple[str, ...]
+    max_drop: Share
+    untrained: bool
+
+
+class Schedule(StrEnum):
+    """How sparsity comes about in training."""
+
+    CONSTANT = "constant"
+    POLYNOMIAL = "polynomial"
+
+
+class Pattern(StrEnum):
+    """Which weights become zero together, in the artifact's layout: its last axis is the input channels."""
+
+    UNSTRUCTURED = "unstructured"
+    BLOCK_1X4 = "1x4"
+    BLOCK_4X4 = "4x4"
+    TWO_OF_FOUR = "2:4"
+
+
+class Norm(StrEnum):
+    """How the magnitude of a block is taken; a single weight's is the same either way."""
+
+    L1 = "l1"
+    L2 = "l2"
+
+
+class Allocation(StrEnum):
+    """How an overall share of zeros is divided among the layers."""
+
+    UNIFORM = "uniform"
+    SENSITIVITY = "sensitivity"
+
+
+class Centroids(StrEnum):
+    """Where the search for cluster centroids starts."""
+
+    KMEANS = "kmeans++"
+    DENSITY = "density"
+    LINEAR = "linear"
+
+
+class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="prune"):
+    """Magnitude pruning of the kernels of convolutions and dense layers; depthwise kernels and biases stay.
+
+    Attributes:
+        sparsity: the share of zeros in each kernel that is pruned (of all of them together with sensitivity).
+        schedule: at once, or polynomial: gradually (Zhu and Gupta 2017, "To prune, or not to prune", section 3).
+        initial: the share that a polynomial schedule starts with.
+        power: of the polynomial.
+        end: the share of the training after which a polynomial schedule is at its goal; the rest recovers.
+        updates: how many times a polynomial schedule raises the share.
+        pattern: which weights become zero together; 2:4 always gives one half.
+        norm: by which blocks are ranked.
+        allocation: the same share for each layer, or by how much each can bear.
+        layers: shares for layers by name, over all else; 0 % leaves one alone.
+        smallest: kernels with fewer weights stay: what zeros save there, the sparse encoding's tables take again.
+        first: whether layers that read the network's input are pruned: they hold few weights, and what they lose no
+            later layer can make up for (Han et al. 2015, "Learning both weights and connections", figure 6).
+        last: whether layers that make an output are pruned.
+        max_drop: as in Channels: a network that lost more is not taken.
+        untrained: whether to prune also where there are no train data to recover with.
+    """
+
+    sparsity: Share
+    schedule: Schedule
+    initial: Share
+    power: Annotated[float, msgspec.Meta(gt=0)]
+    end: Share
+    updates: AtLeastOne
+    pattern: Pattern
+    norm: Norm
+    allocation: Allocation
+    layers: dict[str, Share]
+    smallest: Count
+    first: bool
+    last: bool
+    max_drop: Share
+    untrained: bool
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cluster"):
+    """Weight sharing (Han et al. 2016, "Deep compression", section 3) in kernels of convolutions and dense layers.
+
+    Attributes:
+        clusters: how many different values a kernel may hold, zero included where it was pruned.
+        centroids: where their search starts; 1-D k-means follows.
+        layers: numbers for layers by name; 0 leaves one alone.
+        smallest: kernels with fewer weights stay.
+        max_drop: as in Channels: a network that lost more is not taken.
+        untrained: whether to cluster also where there are no train data to recover with.
+    """
+
+    clusters: Annotated[int, msgspec.Meta(ge=3, le=255)]
+    centroids: Centroids
+    layers: dict[str, int]
+    smallest: Count
+    max_drop: Share
+    untrained: bool
+
+
+class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="qat"):
+    """Quantization-aware training for int8; zeros and clusters that kernels hold are kept.
+
+    Attributes:
+        exclude: layers by name that are trained without quantization.
+        part: how long it trains, as a share of a whole training; with 0 % ranges are only chosen, on calibration
+            samples: post-training quantization that keeps clusters, which the converter's own does not.
+        learning_rate: relative to that of [train]: the network is nearly done, and small steps suit it.
+        untrained: whether to choose ranges this way also where there are no train data.
+    """
+
+    exclude: tuple[str, ...]
+    part: Share
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)]
+    untrained: bool
 
 
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
-    """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights."""
+    """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights.
+
+    Attributes:
+        float_fallback: whether operators without an integer kernel may stay in float.
+        sparse: whether weights with many zeros are stored in TensorFlow Lite's sparse encoding.
+    """
 
     scheme: Scheme
     input: DType
     output: DType
     float_fallback: bool
+    sparse: bool = False
 
 
-Pass = Prune | Quantize
+Compression = Student | Channels | Prune | Cluster | QuantizeAware
+Pass = Compression | Quantize

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Budget
-from edgebuild.core.passes import Pass, Quantize
-from edgebuild.core.settings import BenchSettings, Metric, Preprocess
+from edgebuild.core.passes import Compression, Pass, Quantize
+from edgebuild.core.settings import BenchSettings, DistillSettings, Metric, Preprocess, TrainSettings
 from edgebuild.core.target import Operators, Runtime
 
 
@@ -35,7 +35,8 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The ordered passes for one target, with everything that decides their result.
 
-    `deferred` are passes that the profile names and this version does not apply.
+    `learns_from` are the files and functions beside the data that training depends on: teachers, students,
+    augmentation, a metric of the user's own.
     """
 
     target: str
@@ -48,7 +49,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     preprocess: Preprocess
     split: Split
     passes: tuple[Pass, ...]
-    deferred: tuple[Pass, ...]
+    train: TrainSettings
+    distill: DistillSettings
+    learns_from: tuple[Source, ...]
     runtime: Runtime
     operators: Operators
     metric: Metric
@@ -59,3 +62,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def quantize(self) -> Quantize:
         """The pass that makes the artifact; every plan has one."""
         return next(step for step in self.passes if isinstance(step, Quantize))
+
+    @property
+    def compressions(self) -> tuple[Compression, ...]:
+        """What is done to the network before it is quantized, in order."""
+        return tuple(step for step in self.passes if not isinstance(step, Quantize))

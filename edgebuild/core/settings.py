@@ -108,10 +108,14 @@ class Preprocess(_Table, frozen=True, kw_only=True):
 
 
 class BuildSettings(_Table, frozen=True, kw_only=True):
-    """`[build]`: the targets by name or by path of a TOML file, and the folder that artifacts are left in."""
+    """`[build]`: the targets by name or by path of a TOML file, and the folder that artifacts are left in.
+
+    `compress` is whether anything but quantization is done.
+    """
 
     targets: tuple[str, ...]
     out: str
+    compress: bool
     measure_again: bool
 
 
@@ -124,6 +128,71 @@ class BenchSettings(_Table, frozen=True, kw_only=True):
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)]
 
 
+class TrainSettings(_Table, frozen=True, kw_only=True):
+    """`[train]`: how the passes that learn are trained.
+
+    Attributes:
+        time: for all training of one target, in seconds; decides the number of epochs where `epochs` is 0.
+        epochs: of each training; 0 for as many as `time` is worth (200 optimizer steps a minute, fewer where the
+            machine is too slow for that).
+        batch_size: samples an optimizer step sees.
+        learning_rate: Adam's highest; it rises for a twentieth of the steps and falls along a cosine.
+        validation_share: of the train split, kept for choosing the best epoch; never evaluated on, never trained on.
+        patience: epochs without a better validation score after which training ends; 0 for never.
+        augment: "module:callable" of (x, rng), which returns a changed batch of the first input; empty for none.
+    """
+
+    time: Annotated[float, parse_seconds]
+    epochs: Count
+    batch_size: AtLeastOne
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)]
+    validation_share: Annotated[float, parse_part]
+    patience: Count
+    augment: str
+
+
+Weight = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class TeacherSettings(_Table, frozen=True, kw_only=True):
+    """One of `[[distill.teachers]]`.
+
+    Attributes:
+        network: a .keras or .h5 file, a SavedModel folder, "module:callable" (a Keras model, or a function that is one
+            itself: batch in, outputs out), or a .npy file of outputs stored for x_train, in its order.
+        weight: relative to the other teachers'.
+    """
+
+    network: str
+    weight: Weight = 1.0
+
+
+class DistillSettings(_Table, frozen=True, kw_only=True):
+    """`[distill]`: what a student learns from; a weight of 0 leaves a part out.
+
+    Attributes:
+        soft: weight of the teachers' softened answers (temperature, Kullback-Leibler).
+        hard: weight of y_train; where there is none, only the teachers count.
+        temperature: that softens the answers.
+        feature: weight of the mean square difference of paired layers' outputs.
+        attention: weight of the difference of paired layers' spatial attention maps.
+        relation: weight of the difference of the distances between samples, as paired layers see them.
+        pairs: [teacher's layer, student's layer]; empty for layers of the same name, at most four.
+        original: weight of the network before compression as a teacher.
+        teachers: further ones.
+    """
+
+    soft: Weight
+    hard: Weight
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
+    feature: Weight
+    attention: Weight
+    relation: Weight
+    pairs: tuple[tuple[str, str], ...]
+    original: Weight
+    teachers: tuple[TeacherSettings, ...]
+
+
 class LimitSettings(_Table, frozen=True, kw_only=True):
     """`[limits]`: what one step may take; `run_*` are for a child that interprets an artifact. Bytes and seconds."""
 
@@ -134,14 +203,17 @@ class LimitSettings(_Table, frozen=True, kw_only=True):
 
 
 class Settings(_Table, frozen=True, kw_only=True):
-    """Everything a build is asked for. `budgets` and `targets` are kept as written, to be laid over the profiles."""
+    """Everything a build is asked for; `passes`, `budgets` and `targets` are as written, laid over profiles later."""
 
     model: ModelSettings
     data: DataSettings
     preprocess: Preprocess
     metric: Metric
     build: BuildSettings
+    train: TrainSettings
+    distill: DistillSettings
     bench: BenchSettings
     limits: LimitSettings
+    passes: dict[str, object]
     budgets: dict[str, object]
     targets: dict[str, dict[str, object]]

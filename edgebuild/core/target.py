@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 
 from edgebuild.core.budget import Budget
-from edgebuild.core.passes import DType, Scheme
-from edgebuild.units import parse_bytes, parse_part
+from edgebuild.core.passes import Channels, Cluster, Compression, DType, Prune, QuantizeAware, Scheme, Student
+from edgebuild.units import parse_bytes
 
 
 class Kernels(StrEnum):
@@ -51,11 +51,13 @@ class Runtime(_Table, frozen=True, kw_only=True):
     Attributes:
         version: the oldest runtime that must load it, in TensorFlow Lite's numbering; empty where none is declared.
         kernels: the kernels on the build machine that compute like the target's.
+        sparse: whether it reads the converter's encoding of sparse weights.
     """
 
     name: Interpreter
     version: Version = ""
     kernels: Kernels
+    sparse: bool = False
 
 
 class InputOutput(_Table, frozen=True, kw_only=True):
@@ -79,12 +81,6 @@ class Memory(_Table, frozen=True, kw_only=True):
     ram: Annotated[int, parse_bytes] | None = None
 
 
-class PruneSettings(_Table, frozen=True, kw_only=True):
-    """`[passes.prune]` of a profile."""
-
-    sparsity: Annotated[float, parse_part]
-
-
 class QuantizeSettings(_Table, frozen=True, kw_only=True):
     """`[passes.quantize]` of a profile."""
 
@@ -92,10 +88,20 @@ class QuantizeSettings(_Table, frozen=True, kw_only=True):
 
 
 class PassTables(_Table, frozen=True, kw_only=True):
-    """The passes a profile asks for, each under its kind."""
+    """The passes that a profile asks for, each under its kind."""
 
+    student: Student | None = None
+    channels: Channels | None = None
+    prune: Prune | None = None
+    cluster: Cluster | None = None
+    qat: QuantizeAware | None = None
     quantize: QuantizeSettings
-    prune: PruneSettings | None = None
+
+    @property
+    def compressions(self) -> tuple[Compression, ...]:
+        """Those before quantization, in the order in which they are done."""
+        asked = (self.student, self.channels, self.prune, self.cluster, self.qat)
+        return tuple(step for step in asked if step is not None)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

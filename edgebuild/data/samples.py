@@ -42,6 +42,11 @@ class Samples:
         parts = zip(self._x, dtypes, strict=True)
         return [_prepare(array[start:stop], dtype, self._preprocess) for array, dtype in parts]
 
+    def take(self, rows: npt.NDArray[np.intp], dtypes: list[np.dtype[np.generic]]) -> list[Array]:
+        """The samples at the given positions, as `batch` gives them."""
+        parts = zip(self._x, dtypes, strict=True)
+        return [_prepare(array[rows], dtype, self._preprocess) for array, dtype in parts]
+
     def batches(self, size: int, dtypes: list[np.dtype[np.generic]]) -> Iterator[list[Array]]:
         """All samples in order, `size` at a time."""
         for start in range(0, len(self), size):

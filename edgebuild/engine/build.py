@@ -9,10 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import hashing, host, readback
-from edgebuild.core.manifest import Inputs, Manifest
+from edgebuild.core.manifest import Footprint, Inputs, Manifest
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.engine import figures, publish, steps, toolchain
+from edgebuild.engine.compress import compress
 from edgebuild.engine.session import Made, Session
 from edgebuild.engine.steps import Built, Data, Network
 from edgebuild.errors import EdgebuildError
@@ -32,6 +33,7 @@ class _Shared(NamedTuple):
     """What all targets of a build share; `baseline` is None where there is nothing to score on."""
 
     model: Source
+    path: str
     network: Network
     source: Source | None
     data: Data | None
@@ -77,13 +79,13 @@ def _prepare(plan: Plan, session: Session) -> _Shared:
     frozen = session.transform(steps.freeze(plan, model, model_path))
     network = _network(frozen, model)
     if source is None:
-        return _Shared(model, network, None, None, None)
+        return _Shared(model, model_path, network, None, None, None)
     divided = session.transform(steps.split(plan, source, data_path, network))
     data = Data(divided.read(jobs.Splits), divided.path)
     baseline = None
     if data.splits.has_answers:
         baseline = session.transform(steps.baseline(plan, network, data)).read(jobs.Baseline)
-    return _Shared(model, network, source, data, baseline)
+    return _Shared(model, model_path, network, source, data, baseline)
 
 
 def _network(made: Made, model: Source) -> Network:
@@ -98,12 +100,23 @@ def _kept(example: Source, path: str) -> Source:
 
 
 def _convert(plan: Plan, shared: _Shared, session: Session) -> Built:
-    """Convert for one target and hold what came out against what the target can run."""
-    made = session.transform(steps.quantize(plan, shared.network, shared.data))
-    network = shared.network.frozen.network
+    """Compress and convert for one target, and hold what came out against what the target can run."""
+    compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
+    made = session.transform(steps.quantize(plan, compressed.network, shared.data))
+    network = compressed.network.frozen.network
     spec = readback.in_order(made.read(jobs.Converted).artifact, network)
     readback.require_fit(spec, network, plan)
-    return Built(plan, made.path / jobs.ARTIFACT, spec)
+    plain = None if compressed.network == shared.network else _plain(plan, shared, session)
+    return Built(plan, made.path / jobs.ARTIFACT, spec, plain, compressed.notes)
+
+
+def _plain(plan: Plan, shared: _Shared, session: Session) -> Footprint:
+    """What quantization alone would have made, to hold the compressed artifact against."""
+    dense = msgspec.structs.replace(plan.quantize, sparse=False)
+    made = session.transform(
+        steps.quantize(msgspec.structs.replace(plan, passes=(dense,)), shared.network, shared.data)
+    )
+    return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
 
 
 def _finish(built: Built, shared: _Shared, session: Session, out: Path, again: bool) -> Outcome:
@@ -119,6 +132,7 @@ def _finish(built: Built, shared: _Shared, session: Session, out: Path, again: b
             baseline=shared.baseline,
             score=score,
             bench=bench,
+            plain=built.plain,
             versions=toolchain.versions(),
             machine=host.describe(),
             notes=_notes(built, shared),
@@ -152,7 +166,5 @@ def _notes(built: Built, shared: _Shared) -> tuple[str, ...]:
     if plan.quantize.scheme.needs_calibration and floating:
         names = readback.names_of(floating, shared.network.frozen.network)
         notes.append(f"{plan.target}: the converter left operators in float: {names}")
-    for step in plan.deferred:
-        kind = msgspec.to_builtins(step)["kind"]
-        notes.append(f"{plan.target} names the pass {kind}, which this version of edgebuild does not apply yet")
+    notes += [f"{plan.target}: {note}" for note in built.notes]
     return tuple(notes)

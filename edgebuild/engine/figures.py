@@ -7,7 +7,7 @@ import gzip
 from edgebuild import gate, hashing, stats
 from edgebuild.budgets import HOST
 from edgebuild.core.budget import Subject, Unit
-from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Inputs, Manifest
+from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, Inputs, Manifest, Shrinkage
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
@@ -29,6 +29,7 @@ def manifest(
     baseline: Baseline | None,
     score: Score | None,
     bench: Bench,
+    plain: Footprint | None,
     versions: dict[str, str],
     machine: str,
     notes: tuple[str, ...],
@@ -43,6 +44,7 @@ def manifest(
         baseline: the float network's score, or None where nothing was scored.
         score: the artifact's score, or None.
         bench: times and memory.
+        plain: what the artifact would take without the passes before quantization, or None where there were none.
         versions: of the packages that made and ran it.
         machine: what the figures were measured on.
         notes: what was decided for the user.
@@ -61,6 +63,7 @@ def manifest(
         target=plan.target,
         artifact=artifact,
         accuracy=accuracy,
+        compression=Shrinkage(before=plain, after=footprint(data, spec)) if plain is not None else None,
         measurements=measurements,
         verdict=gate.judge(plan.budgets, measurements, lower_is_better=plan.metric.less_is_more),
         plan=plan,
@@ -78,6 +81,17 @@ def describe(path: str, data: bytes) -> Artifact:
         sha256=hashing.of_bytes(data),
         size_bytes=len(data),
         size_gzip_bytes=len(gzip.compress(data, _GZIP_LEVEL, mtime=0)),
+    )
+
+
+def footprint(data: bytes, spec: ArtifactSpec) -> Footprint:
+    """What an artifact of these bytes takes."""
+    sizes = describe("", data)
+    return Footprint(
+        size_bytes=sizes.size_bytes,
+        size_gzip_bytes=sizes.size_gzip_bytes,
+        activations_bytes=spec.activations_bytes,
+        macs=spec.macs,
     )
 
 

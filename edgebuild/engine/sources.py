@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from edgebuild import hashing
 from edgebuild.config import is_callable
@@ -45,6 +48,30 @@ def data(path: str) -> Source | None:
     if source.kind == "file" and not path.endswith(".npz"):
         raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
     return source
+
+
+def learnt(path: str, folders: Sequence[str]) -> Source:
+    """A teacher, a student, or a function that has a say in training.
+
+    Args:
+        path: a file, a folder or a module:callable.
+        folders: where modules of the user's own are looked up; a function's digest is that of its file (a package's of
+            all of its files), and empty where it is found in none of them.
+
+    Raises:
+        UsageError: there is no such file.
+        StepError: it cannot be read.
+    """
+    found = _source(path, "file", "a .keras or .h5 file, a SavedModel folder, a .npy of outputs, or module:callable")
+    if found.kind != "callable":
+        return found
+    package, *inner = path.partition(":")[0].split(".")
+    for folder in map(Path, folders):
+        if (folder / package / "__init__.py").is_file():
+            return msgspec.structs.replace(found, sha256=hashing.of_tree(folder / package))
+        if not inner and (folder / f"{package}.py").is_file():
+            return msgspec.structs.replace(found, sha256=hashing.of_file(folder / f"{package}.py"))
+    return found
 
 
 def _source(path: str, what: str, kinds: str) -> Source:

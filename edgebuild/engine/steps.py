@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from edgebuild import hashing, host
+from edgebuild.core.layers import LayerShape
+from edgebuild.core.manifest import Footprint
 from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.passes import Channels, Compression
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine.session import Step
+from edgebuild.layer_costs import LatencyTable
 from edgebuild.passes import jobs
 from edgebuild.report import wording
-from edgebuild.runtimes.jobs import BenchJob, ScoreJob
+from edgebuild.runtimes.jobs import BenchJob, LayerTimesJob, ScoreJob
 
 # What is known to end the converter's process, since it says nothing itself.
 _CRASHED = (
@@ -28,6 +33,13 @@ class Network(NamedTuple):
     identity: str
 
 
+class Changeable(NamedTuple):
+    """A network that passes can change: where its file lies, and what tells it from all others."""
+
+    path: Path
+    identity: str
+
+
 class Data(NamedTuple):
     """Divided data: what they are, and where the splits lie."""
 
@@ -36,11 +48,20 @@ class Data(NamedTuple):
 
 
 class Built(NamedTuple):
-    """An artifact that fits its plan: where it lies, and what was read back from it."""
+    """An artifact that fits its plan.
+
+    Attributes:
+        path: where it lies.
+        spec: what was read back from it.
+        plain: what it would take without the passes before quantization; None where they changed nothing.
+        notes: what these passes had to say.
+    """
 
     plan: Plan
     path: Path
     spec: ArtifactSpec
+    plain: Footprint | None
+    notes: tuple[str, ...]
 
 
 def example(seed: int) -> Step:
@@ -62,6 +83,95 @@ def freeze(plan: Plan, model: Source, path: str) -> Step:
             signature=plan.signature,
             allow_code=plan.allow_code,
             out=str(out),
+        ),
+    )
+
+
+def carry(plan: Plan, model: Source, path: str) -> Step:
+    """Load the network with its layers; a function is called each time."""
+    given = (plan.input_shape, plan.signature, plan.allow_code)
+    return Step(
+        "carry",
+        f"load {plan.name} with its layers",
+        None if model.kind == "callable" else [model.sha256, model.kind, *given],
+        lambda out: jobs.CarryJob(
+            kind=model.kind,
+            path=path,
+            input_shape=plan.input_shape,
+            signature=plan.signature,
+            allow_code=plan.allow_code,
+            out=str(out),
+        ),
+    )
+
+
+def layers(plan: Plan, settings: Channels, network: Changeable) -> Step:
+    """List the layers whose times are to be measured, at the channel counts that they may get."""
+    return Step(
+        "layers",
+        f"{plan.target}: list the layers to time",
+        [network.identity, settings.multiple],
+        lambda _: jobs.LayersJob(network=str(network.path), multiple=settings.multiple),
+    )
+
+
+def layer_times(plan: Plan, shapes: tuple[LayerShape, ...]) -> Step:
+    """Time single layers on this machine, on the kernels that compute like the target's."""
+    kernels, threads = plan.runtime.kernels, plan.bench.threads
+    return Step(
+        "layer-times",
+        f"{plan.target}: time {len(shapes):,} single layers on this machine",
+        [shapes, kernels, threads, host.identity()],
+        lambda _: LayerTimesJob(layers=shapes, kernels=kernels, threads=threads),
+    )
+
+
+def compress(
+    plan: Plan,
+    settings: Compression,
+    network: Changeable,
+    original: Changeable,
+    data: Data | None,
+    earlier: Sequence[Compression],
+    latencies: LatencyTable | None,
+) -> Step:
+    """Do one pass before quantization; with samples to learn from the network is trained as well.
+
+    It is done each time where a function has a say whose source is not known.
+    """
+    learns = data is not None and data.splits.learning_samples > 0
+    lesson = _lesson(plan, data) if data is not None and learns else None
+    learnt = [data.splits.learning_sha256, _lesson_settings(plan)] if data is not None and learns else None
+    calibrates = data is not None and data.splits.calibration_samples > 0
+    seen = [data.splits.calibration_sha256, plan.preprocess] if data is not None and calibrates else None
+    known = not learns or all(source.sha256 for source in plan.learns_from)
+    return Step(
+        wording.kind(settings),
+        f"{plan.target}: {wording.step(settings)}",
+        [settings, network.identity, original.identity, list(earlier), learnt, seen, latencies] if known else None,
+        lambda out: jobs.CompressJob(
+            settings=settings,
+            network=str(network.path),
+            original=str(original.path),
+            lesson=lesson,
+            calibration=str(data.path / jobs.CALIBRATION) if data is not None and calibrates else "",
+            preprocess=plan.preprocess,
+            earlier=tuple(earlier),
+            latencies=latencies,
+            out=str(out),
+        ),
+        if_it_crashes="Training ended without a word: memory may have run out ([train] batch_size = 16 takes less).",
+    )
+
+
+def freeze_changed(plan: Plan, network: Changeable) -> Step:
+    """Fix the shapes of a network that passes have changed."""
+    return Step(
+        "freeze",
+        f"{plan.target}: fix the shapes of the compressed {plan.name}",
+        [network.identity, "changed"],
+        lambda out: jobs.FreezeJob(
+            kind="file", path=str(network.path), input_shape=(), signature="", allow_code=False, out=str(out)
         ),
     )
 
@@ -149,6 +259,31 @@ def score(built: Built, data: Data, *, again: bool) -> Step:
         ),
         again=again,
     )
+
+
+def _lesson(plan: Plan, data: Data) -> jobs.LessonJob:
+    return jobs.LessonJob(
+        data=str(data.path),
+        given_samples=data.splits.given_samples,
+        preprocess=plan.preprocess,
+        metric=plan.metric,
+        train=plan.train,
+        distill=plan.distill,
+        seed=plan.split.seed,
+        time_s=_pass_time_s(plan),
+        allow_code=plan.allow_code,
+    )
+
+
+def _lesson_settings(plan: Plan) -> list[object]:
+    """What a training depends on beside the network and the samples."""
+    own = [plan.preprocess, plan.metric, plan.train, plan.distill, plan.split.seed, _pass_time_s(plan)]
+    return [*own, [source.sha256 for source in plan.learns_from]]
+
+
+def _pass_time_s(plan: Plan) -> float:
+    """The time for training is shared out evenly."""
+    return plan.train.time / max(1, len(plan.compressions))
 
 
 def _scoring(plan: Plan, data: Data) -> list[object]:

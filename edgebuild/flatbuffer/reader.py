@@ -6,6 +6,7 @@ The format is TensorFlow Lite's schema version 3; its accessors are those that t
 from __future__ import annotations
 
 import functools
+import math
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.model import UNKNOWN_RUNTIME, ArtifactSpec, Operator, TensorSpec
 from edgebuild.errors import StepError
+from edgebuild.flatbuffer import macs
 
 _IDENTIFIER = b"TFL3"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -103,6 +105,11 @@ class _Model:
             dtypes=tuple(dict.fromkeys(_dtype(tensor) for tensor in data)),
             runtime=_runtime(name, version),
             dynamic=any(-1 in _signature(tensor) for tensor in outputs),
+            macs=macs.of_operator(
+                name,
+                [_shape(graph.Tensors(i)) if i >= 0 else () for i in _indices(operator.InputsAsNumpy())],
+                [_shape(tensor) for tensor in outputs],
+            ),
         )
 
     def _operator_name(self, code: Any) -> str:
@@ -206,10 +213,11 @@ def _signature(tensor: Any) -> tuple[int, ...]:
     return tuple(_indices(shape))
 
 
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(abs(size) for size in _indices(tensor.ShapeAsNumpy()))
+
+
 def _size_bytes(tensor: Any) -> int:
     dtype = _dtype(tensor)
     item = _ITEM_BYTES[dtype] if dtype in _ITEM_BYTES else np.dtype(dtype).itemsize
-    size = item
-    for dimension in _indices(tensor.ShapeAsNumpy()):
-        size *= abs(dimension)
-    return size
+    return item * math.prod(_shape(tensor))

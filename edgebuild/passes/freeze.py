@@ -27,8 +27,23 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         StepError: the network cannot be loaded, or cannot be called with static shapes.
     """
     network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
-    inputs = [_static(spec, job.input_shape, len(network.inputs)) for spec in network.inputs]
     say("fixing the batch at 1")
+    return freeze(network, Path(job.out), name=job.path, input_shape=job.input_shape)
+
+
+def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ...] = ()) -> Frozen:
+    """Write a network as SAVED_MODEL with static shapes.
+
+    Args:
+        network: as loaded, or a model wrapped by `loading.from_keras_model`.
+        out: the folder to write into.
+        name: of the network, for errors.
+        input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+
+    Raises:
+        StepError: the network cannot be called with static shapes.
+    """
+    inputs = [_static(spec, input_shape, len(network.inputs)) for spec in network.inputs]
     module = tf.Module()
     module.owner, module.tracked = network.owner, network.variables
     try:
@@ -41,9 +56,9 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         batched = all(spec.shape[0] is None for spec in network.inputs)
         if batched:
             _trace_batched(function, inputs)
-        tf.saved_model.save(module, str(Path(job.out) / SAVED_MODEL), signatures={"serving_default": one})
+        tf.saved_model.save(module, str(out / SAVED_MODEL), signatures={"serving_default": one})
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise StepError(f"{job.path} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
+        raise StepError(f"{name} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
     return Frozen(
         network=ModelSpec(
             inputs=tuple(

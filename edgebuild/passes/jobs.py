@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import msgspec
 
+from edgebuild.core.layers import LayerShape
 from edgebuild.core.model import ArtifactSpec, ModelSpec, TensorSpec
-from edgebuild.core.passes import Quantize
+from edgebuild.core.passes import Pass, Quantize
 from edgebuild.core.plan import Split
-from edgebuild.core.settings import Metric, Preprocess
+from edgebuild.core.settings import DistillSettings, Metric, Preprocess, TrainSettings
+from edgebuild.layer_costs import LatencyTable
 
 SAVED_MODEL = "saved_model"
+NETWORK = "network.h5"
 ARTIFACT = "model.tflite"
 EXAMPLE_MODEL = "digits.keras"
 EXAMPLE_DATA = "digits.npz"
 # The folders that the splits are written to.
 CALIBRATION = "calibration"
 EVALUATION = "evaluation"
+LEARNING = "learning"
+# Where each sample to learn from was in the train split as it was given.
+LEARNING_ROWS = "learning_rows.npy"
 
 
 class ExampleJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +82,17 @@ class SplitJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Splits(msgspec.Struct, frozen=True, kw_only=True):
-    """The size and the digest of each split (0 and "" where there is none)."""
+    """The size and the digest of each split (0 and "" where there is none).
+
+    `learning` is all of train that is not evaluated on; `given` is train as it was given.
+    """
 
     train_samples: int
     calibration_samples: int
     evaluation_samples: int
+    given_samples: int
+    learning_samples: int
+    learning_sha256: str
     calibration_sha256: str
     evaluation_sha256: str
     has_answers: bool
@@ -121,3 +133,98 @@ class Converted(msgspec.Struct, frozen=True, kw_only=True):
     """The artifact is there and was read back."""
 
     artifact: ArtifactSpec
+
+
+class CarryJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Load a network with its layers and write it as NETWORK, a tf_keras model that passes can change.
+
+    The fields are those of FreezeJob.
+    """
+
+    kind: str
+    path: str
+    input_shape: tuple[int, ...]
+    signature: str
+    allow_code: bool
+    out: str
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """A network that passes can change; `identity_sha256` is of its structure and its weights."""
+
+    identity_sha256: str
+    parameters: int
+    notes: tuple[str, ...]
+
+
+class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What trainings learn from.
+
+    Attributes:
+        data: the folder of the splits.
+        given_samples: in the train split as it was given.
+        time_s: that this pass may train for.
+        allow_code: whether Python code stored in a teacher's file may run.
+    """
+
+    data: str
+    given_samples: int
+    preprocess: Preprocess
+    metric: Metric
+    train: TrainSettings
+    distill: DistillSettings
+    seed: int
+    time_s: float
+    allow_code: bool
+
+
+class LayersJob(msgspec.Struct, frozen=True, kw_only=True):
+    """List the shapes to measure for ranking channels by latency."""
+
+    network: str
+    multiple: int
+
+
+class Layers(msgspec.Struct, frozen=True, kw_only=True):
+    """For each layer that can be timed the shapes that it may get."""
+
+    grids: tuple[tuple[LayerShape, tuple[LayerShape, ...]], ...]
+
+
+class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Do one pass on a network.
+
+    Attributes:
+        settings: the pass.
+        network: the file to change.
+        original: the file of the network before all compression.
+        lesson: None where there are no train data.
+        calibration: the folder of the calibration split; empty where there is none.
+        preprocess: what is done to samples.
+        earlier: the passes that were done before: what they achieved is kept.
+        latencies: measured times of the network's layers, for Cost.LATENCY.
+    """
+
+    settings: Pass
+    network: str
+    original: str
+    lesson: LessonJob | None
+    calibration: str
+    preprocess: Preprocess
+    earlier: tuple[Pass, ...]
+    latencies: LatencyTable | None
+    out: str
+
+
+class Compressed(msgspec.Struct, frozen=True, kw_only=True):
+    """A pass was done, and NETWORK written (by quantization-aware training SAVED_MODEL).
+
+    Attributes:
+        notes: what was done, and what was left alone and why.
+        frozen: what the SavedModel is, where the pass wrote one.
+    """
+
+    identity_sha256: str
+    parameters: int
+    notes: tuple[str, ...]
+    frozen: Frozen | None = None

@@ -34,6 +34,7 @@ class Network(NamedTuple):
         owner: what holds the variables, to be tracked when it is saved.
         variables: all of them, as TensorFlow variables.
         framework: what it was saved by, for people.
+        keras_model: the model of Keras 3 or tf_keras, whose layers can be had; None where there is a traced graph only.
     """
 
     call: Callable[..., list[tf.Tensor]]
@@ -43,6 +44,7 @@ class Network(NamedTuple):
     owner: Any
     variables: list[tf.Variable]
     framework: str
+    keras_model: Any
 
 
 def load(kind: str, path: str, *, signature: str, allow_code: bool) -> Network:
@@ -154,7 +156,7 @@ def _from_signature(folder: Path, signature: str) -> Network:
         return [result[name] for name in outputs]
 
     variables = list(function.variables) or list(getattr(loaded, "variables", []))
-    return Network(call, inputs, outputs, [], loaded, variables, "SavedModel")
+    return Network(call, inputs, outputs, [], loaded, variables, "SavedModel", None)
 
 
 def _choose(names: Sequence[str], asked: str, folder: Path) -> str:
@@ -193,7 +195,7 @@ def from_keras_model(model: Any) -> Network:
     layers = [layer.name for layer in _all_layers(model)]
     variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
     framework = f"Keras {_keras_version(model)}"
-    return Network(call, inputs, _distinct(outputs), layers, None, variables, framework)
+    return Network(call, inputs, _distinct(outputs), layers, None, variables, framework, model)
 
 
 def _refuse_mixed_precision(model: Any) -> None:

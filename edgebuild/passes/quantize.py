@@ -15,7 +15,7 @@ from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError, UsageError
-from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer import packing, reader, sparsity
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
@@ -49,6 +49,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         artifact: bytes = converter.convert()
     except Exception as error:  # the converter raises whatever its parts raise
         raise _refusal(str(error), job) from None
+    artifact = packing.share(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))
@@ -56,9 +57,10 @@ def run(job: QuantizeJob, say: Say) -> Converted:
 
 def _configure(converter: Any, quantize: Quantize) -> None:
     scheme = quantize.scheme
+    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if _is_sparse(quantize) else []
     if scheme == Scheme.FLOAT32:
         return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if scheme == Scheme.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     if scheme.needs_calibration:
@@ -67,6 +69,11 @@ def _configure(converter: Any, quantize: Quantize) -> None:
         converter.target_spec.supported_ops = [integer, *fallback]
         converter.inference_input_type = _DTYPES[quantize.input]
         converter.inference_output_type = _DTYPES[quantize.output]
+
+
+def _is_sparse(quantize: Quantize) -> bool:
+    """With int16x8 the converter makes biases of int8 of it, which no kernel takes; XNNPACK takes none of dynamic's."""
+    return quantize.sparse and quantize.scheme not in (Scheme.INT16X8, Scheme.DYNAMIC)
 
 
 def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import reading, samples
@@ -11,7 +13,7 @@ from edgebuild.data.given import Examples, Given, fit
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.metrics import load_callable
-from edgebuild.passes.jobs import CALIBRATION, EVALUATION, SplitJob, Splits
+from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, SplitJob, Splits
 
 
 def run(job: SplitJob, say: Say) -> Splits:
@@ -25,10 +27,15 @@ def run(job: SplitJob, say: Say) -> Splits:
     divided = divide(given, job.split)
     out = Path(job.out)
     evaluation = divided.evaluation
+    learning = given.train.take(divided.learning) if given.train and len(divided.learning) else None
+    np.save(out / LEARNING_ROWS, divided.learning)
     return Splits(
         train_samples=len(divided.train) if divided.train else 0,
         calibration_samples=len(divided.calibration) if divided.calibration else 0,
         evaluation_samples=len(evaluation) if evaluation else 0,
+        given_samples=len(given.train) if given.train else 0,
+        learning_samples=len(divided.learning),
+        learning_sha256=_save(learning, out / LEARNING),
         calibration_sha256=_save(divided.calibration, out / CALIBRATION),
         evaluation_sha256=_save(evaluation, out / EVALUATION),
         has_answers=evaluation is not None and evaluation.y is not None,

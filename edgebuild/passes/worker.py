@@ -24,6 +24,13 @@ JOBS = {
     "example": _lazily("example", jobs.ExampleJob),
     "freeze": _lazily("freeze", jobs.FreezeJob),
     "split": _lazily("split", jobs.SplitJob),
+    "carry": _lazily("carry", jobs.CarryJob),
+    "student": _lazily("student", jobs.CompressJob),
+    "layers": _lazily("layers", jobs.LayersJob),
+    "channels": _lazily("channels", jobs.CompressJob),
+    "prune": _lazily("prune", jobs.CompressJob),
+    "cluster": _lazily("cluster", jobs.CompressJob),
+    "qat": _lazily("qat", jobs.CompressJob),
     "baseline": _lazily("baseline", jobs.BaselineJob),
     "quantize": _lazily("quantize", jobs.QuantizeJob),
 }

@@ -37,7 +37,6 @@ def of_plan(plan: Plan) -> str:
     lines.append(f"  network    {_source(plan.model)}")
     lines.append(f"  data       {_source(plan.data) if plan.data else 'none'}")
     lines += [f"  pass       {wording.step(step)}" for step in plan.passes]
-    lines += [f"  not yet    {wording.step(step)} (named by the profile, not applied)" for step in plan.deferred]
     lines.append(f"  measure    {plan.metric.label}, latency and memory on this host, {plan.runtime.kernels} kernels")
     for budget in plan.budgets:
         limit = wording.limit(budget, lower_is_better=plan.metric.less_is_more)

@@ -62,6 +62,8 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     artifact = manifest.artifact
     yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
     yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
+    if manifest.compression is not None:
+        yield "compressed", wording.shrunk(manifest.compression)
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+
 from edgebuild.core.budget import Budget, Subject, Unit
-from edgebuild.core.passes import Pass, Prune, Quantize
+from edgebuild.core.manifest import Shrinkage
+from edgebuild.core.passes import Channels, Cluster, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.units import format_bytes, format_seconds, format_share
 
 
@@ -32,12 +37,42 @@ def name(budget: Budget) -> str:
     return f"{budget.subject} on {budget.on}" if budget.on else str(budget.subject)
 
 
+def kind(item: Pass) -> str:
+    """A pass's kind, as profiles and edgebuild.toml call it."""
+    return str(msgspec.to_builtins(item)["kind"])
+
+
 def step(item: Pass) -> str:
     """A pass: "quantize to int8, float32 in and out"."""
+    if isinstance(item, Student):
+        return f"teach {item.network or f'a copy of {format_share(item.width)} of the width'}"
+    if isinstance(item, Channels):
+        return f"prune channels to {format_share(item.keep)} of the {item.cost}"
     if isinstance(item, Prune):
-        return f"prune to {format_share(item.sparsity)} zeros"
-    assert isinstance(item, Quantize)
+        return f"prune to {format_share(item.sparsity)} zeros ({item.pattern})"
+    if isinstance(item, Cluster):
+        return f"cluster to {item.clusters} values a tensor"
+    if isinstance(item, QuantizeAware):
+        return "train quantization-aware" if item.part else "choose ranges that keep what kernels share"
     return f"quantize to {ends(item)}"
+
+
+def shrunk(shrinkage: Shrinkage) -> str:
+    """What compression did: "file 0.51 of 47.9 KB, gzip as before, ..."."""
+    before, after = shrinkage.before, shrinkage.after
+    parts = [
+        _shrunk("file", after.size_bytes, before.size_bytes, format_bytes),
+        _shrunk("gzip", after.size_gzip_bytes, before.size_gzip_bytes, format_bytes),
+        _shrunk("activations", after.activations_bytes, before.activations_bytes, format_bytes),
+        _shrunk("MACs", after.macs, before.macs, lambda count: f"{count:,}"),
+    ]
+    return ", ".join(parts)
+
+
+def _shrunk(what: str, after: int, before: int, form: Callable[[int], str]) -> str:
+    if after == before:
+        return f"{what} as before"
+    return f"{what} {f'{after / before:.2f} of' if after < before else 'larger than'} {form(before)}"
 
 
 def ends(quantize: Quantize) -> str:

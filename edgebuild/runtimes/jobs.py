@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from edgebuild.core.layers import LayerShape
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.settings import BenchSettings, Metric, Preprocess
+from edgebuild.core.settings import AtLeastOne, BenchSettings, Metric, Preprocess
 from edgebuild.core.target import Kernels
 
 
@@ -40,3 +43,22 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     score: float
     samples: int
+
+
+class LayerTimesJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Time layers, each alone. `layer_s` is how long each is run in all; slow ones take what a few runs take."""
+
+    layers: tuple[LayerShape, ...]
+    kernels: Kernels
+    threads: AtLeastOne = 1
+    layer_s: Annotated[float, msgspec.Meta(gt=0)] = 0.03
+
+
+class LayerTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """What each layer adds to a network's latency, in the order of the job; at least a nanosecond, rounded to one.
+
+    `invocation_s` is what an inference takes beside its layers; it is not in `times_s`.
+    """
+
+    times_s: tuple[float, ...]
+    invocation_s: float

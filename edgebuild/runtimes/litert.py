@@ -5,28 +5,19 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgebuild.child import Job, Say, paced
 from edgebuild.core.model import TensorSpec
-from edgebuild.core.target import Kernels
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
-from edgebuild.errors import StepError
 from edgebuild.metrics import require_output, score
-from edgebuild.runtimes.jobs import Bench, BenchJob, Score, ScoreJob
+from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
+from edgebuild.runtimes.jobs import Bench, BenchJob, LayerTimesJob, Score, ScoreJob
+from edgebuild.runtimes.layer_times import layer_times
 
-_RESOLVERS = {
-    Kernels.XNNPACK: OpResolverType.AUTO,
-    Kernels.BUILTIN: OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    Kernels.REFERENCE: OpResolverType.BUILTIN_REF,
-}
 _FEWEST_RUNS = 10
 _BATCH = 256
 _STATUS = Path("/proc/self/status")
@@ -40,23 +31,13 @@ def bench(job: BenchJob, _say: Say) -> Bench:
         StepError: the interpreter refused the artifact.
     """
     before = _reset_peak_bytes()
-    interpreter = _load(job.artifact, job.kernels, job.bench.threads)
-    _fill_randomly(interpreter)
-    with _refusals(job.artifact, job.kernels):
-        _times_s(interpreter, job.bench.warmup_runs, 1, job.bench.time / 4)
-        samples = _times_s(interpreter, job.bench.runs, _FEWEST_RUNS, job.bench.time)
+    name = Path(job.artifact).name
+    interpreter = load(job.artifact, name, job.kernels, job.bench.threads)
+    fill_randomly(interpreter)
+    with refusals(name, job.kernels):
+        times_s(interpreter, most=job.bench.warmup_runs, fewest=1, budget_s=job.bench.time / 4)
+        samples = times_s(interpreter, most=job.bench.runs, fewest=_FEWEST_RUNS, budget_s=job.bench.time)
     return Bench(samples_s=tuple(samples), peak_memory_bytes=max(0, _peak_bytes() - before))
-
-
-def _times_s(interpreter: Any, most: int, fewest: int, budget_s: float) -> list[float]:
-    """Seconds of single inferences: `most` of them, or as many as the budget allows once there are `fewest`."""
-    samples: list[float] = []
-    started = time.perf_counter()
-    while len(samples) < most and (len(samples) < fewest or time.perf_counter() - started < budget_s):
-        start = time.perf_counter_ns()
-        interpreter.invoke()
-        samples.append((time.perf_counter_ns() - start) * 1e-9)
-    return samples
 
 
 def evaluate(job: ScoreJob, say: Say) -> Score:
@@ -66,7 +47,8 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
         StepError: the interpreter refused the artifact, or its metric's function failed.
         UsageError: the answers do not fit the outputs.
     """
-    interpreter = _load(job.artifact, job.kernels, threads=1)
+    name = Path(job.artifact).name
+    interpreter = load(job.artifact, name, job.kernels, threads=1)
     samples = Samples(Path(job.evaluation), job.preprocess)
     assert samples.y is not None, "the engine asks only where there are answers"
     require_output(job.metric, len(job.spec.outputs))
@@ -79,7 +61,7 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
         for row in range(len(stored[0])):
             for array, spec in zip(stored, inputs, strict=True):
                 interpreter.set_tensor(spec.index, array[row : row + 1])
-            with _refusals(job.artifact, job.kernels):
+            with refusals(name, job.kernels):
                 # Samples are independent: a recurrent network must not remember the one before.
                 interpreter.reset_all_variables()
                 interpreter.invoke()
@@ -89,32 +71,11 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     return Score(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(rows))
 
 
-JOBS = {"bench": Job(BenchJob, bench), "score": Job(ScoreJob, evaluate)}
-
-
-def _load(artifact: str, kernels: Kernels, threads: int) -> Any:
-    with _refusals(artifact, kernels):
-        interpreter = Interpreter(
-            model_path=artifact, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels]
-        )
-        interpreter.allocate_tensors()
-    return interpreter
-
-
-@contextlib.contextmanager
-def _refusals(artifact: str, kernels: Kernels) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise StepError(f"LiteRT does not run {Path(artifact).name} with {kernels} kernels", str(error)) from None
-
-
-def _fill_randomly(interpreter: Any) -> None:
-    rng = np.random.default_rng(0)
-    for details in interpreter.get_input_details():
-        dtype = np.dtype(details["dtype"])
-        values = rng.random(details["shape"]) if dtype.kind == "f" else rng.integers(0, 2, details["shape"])
-        interpreter.set_tensor(details["index"], values.astype(dtype))
+JOBS = {
+    "bench": Job(BenchJob, bench),
+    "score": Job(ScoreJob, evaluate),
+    "layer-times": Job(LayerTimesJob, layer_times),
+}
 
 
 def _quantized(array: Array, spec: TensorSpec) -> Array:

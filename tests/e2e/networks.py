@@ -45,6 +45,21 @@ def convolutional(kit: object) -> object:
     return kit.Model(inputs, outputs)  # type: ignore[attr-defined]
 
 
+def residual() -> tf_keras.Model:
+    """An image classifier with enough channels, and a block too many, to be made smaller."""
+    layers = tf_keras.layers
+    inputs = layers.Input((SIDE, SIDE, 1), name="image")
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = shortcut = layers.ReLU(name="stem_relu")(layers.BatchNormalization(name="stem_norm")(x))
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="inner")(x)
+    x = layers.Add(name="sum")([x, shortcut])
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", activation="relu", name="depthwise")(x)
+    x = layers.Conv2D(48, 1, activation="relu", name="pointwise")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(32, activation="relu", name="hidden")(x)
+    return tf_keras.Model(inputs, layers.Dense(CLASSES, activation="softmax", name="answer")(x), name="residual")
+
+
 def dense(*middle: keras.layers.Layer) -> keras.Model:
     """A dense network with the given layers in its middle."""
     inputs = keras.Input((4,), name="features")
@@ -95,6 +110,32 @@ def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def to_compress(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
+    """A network for compression: with its layers, without them, and its answers."""
+    network = residual()
+    network.compile(tf_keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+    network.fit(x, y, epochs=8, verbose=0)
+    network.save(folder / "residual.h5")
+    np.save(folder / "answers.npy", network.predict(x, verbose=0))
+    module = tf.Module()
+    module.variables_of_it = network.variables  # without the network itself, in which Keras would keep its layers
+    spec = tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32, "image")
+    function = tf.function(lambda image: {"answer": network(image)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder / "layerless"), signatures=function)
+
+
+def unfit(folder: Path, features: np.ndarray, answers: np.ndarray) -> None:
+    """Data and files that cannot be used."""
+    spoilt = features.copy()
+    spoilt[7, 2] = np.nan
+    np.savez(folder / "nan.npz", x_train=spoilt)
+    np.savez(folder / "wide.npz", x_train=np.zeros((9, 5), np.float32))
+    np.savez(folder / "no_calibration.npz", x_calibration=features[:0], x_eval=features, y_eval=answers)
+    np.savez(folder / "objects.npz", x_train=np.array([{"a": 1}], dtype=object))
+    for name in ("text.keras", "text.h5", "text.tflite", "text.npz"):
+        (folder / name).write_text("this is a text\n")
+
+
 def main(folder: Path) -> None:
     """Write everything into the folder."""
     keras.utils.set_random_seed(0)
@@ -104,6 +145,7 @@ def main(folder: Path) -> None:
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     model.fit(x[:200], y[:200], epochs=8, verbose=0)
     np.savez(folder / "images.npz", x_train=x[:200], y_train=y[:200], x_eval=x[200:], y_eval=y[200:])
+    np.savez(folder / "only_eval.npz", x_eval=x[200:], y_eval=y[200:], x_calibration=x[:100])
     np.savez(folder / "flat_images.npz", x_train=x[:200, ..., 0], x_eval=x[200:, ..., 0], y_eval=y[200:])
 
     model.save(folder / "keras3.keras")
@@ -116,6 +158,14 @@ def main(folder: Path) -> None:
     kernel = model.get_layer("stem").kernel
     kernel.assign(-kernel)
     model.export(folder / "exported_again", verbose=False)
+    large = residual()
+    large.compile(tf_keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+    large.fit(x[:200], y[:200], epochs=8, verbose=0)
+    large.save(folder / "residual.h5")
+    tf.saved_model.save(
+        large, str(folder / "layerless"), signatures=tf.function(large.call).get_concrete_function(x[:1])
+    )
+    np.save(folder / "answers.npy", large.predict(x[:200], verbose=0))
     recurrent(tf_keras, x[:200, ..., 0], y[:200]).save(folder / "recurrent.h5")
     recurrent(keras, x[:200, ..., 0], y[:200]).save(folder / "recurrent.keras")
     keyword = tf_keras.layers.Input((4,), name="in")
@@ -138,20 +188,12 @@ def main(folder: Path) -> None:
     ends = {"x_train/zebra": features, "x_train/ape": features[:, :2], "x_eval/zebra": features[:60]}
     np.savez(folder / "ends.npz", **ends, **{"x_eval/ape": features[:60, :2], "y_eval": answers[:60]})
 
-    spoilt = features.copy()
-    spoilt[7, 2] = np.nan
-    np.savez(folder / "nan.npz", x_train=spoilt)
-    np.savez(folder / "wide.npz", x_train=np.zeros((9, 5), np.float32))
-    np.savez(folder / "no_calibration.npz", x_calibration=features[:0], x_eval=features, y_eval=answers)
-    np.savez(folder / "objects.npz", x_train=np.array([{"a": 1}], dtype=object))
-    for name in ("text.keras", "text.h5", "text.tflite", "text.npz"):
-        (folder / name).write_text("this is a text\n")
-
+    unfit(folder, features, answers)
     for row in range(90):
         place = folder / "pictures" / f"third{y[row]}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((x[row, ..., 0] * 80).clip(0, 255).astype(np.uint8)).save(place / f"{row}.png")
-    (folder / "mine.py").write_text(_MODULE.format(here=str(Path(__file__).parent)))
+    (folder / "mine.py").write_text(_MODULE.format(here=str(Path(__file__).parent), folder=str(folder)))
 
 
 _MODULE = """
@@ -168,6 +210,17 @@ def wave():
 
 def inverse():
     return networks.dense(networks.Inverse(name="inverse"))
+
+def large():
+    import tf_keras
+    return tf_keras.models.load_model({folder!r} + "/residual.h5", compile=False)
+
+def oracle():
+    network = large()
+    return lambda x: network.predict(x, verbose=0)
+
+def mirrored(x, rng):
+    return x[:, ::-1] if rng.random() < 0.5 else x
 
 def raises():
     raise ValueError("not today")

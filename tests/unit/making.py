@@ -4,23 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgebuild import config
+import msgspec
+
+from edgebuild import config, targets
 from edgebuild.core.budget import Budget, Level, Subject, Unit
 from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
-from edgebuild.core.passes import DType, Prune, Quantize, Scheme
+from edgebuild.core.passes import Cluster, Compression, DType, Prune, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import BenchSettings, Metric, Preprocess
 from edgebuild.core.target import Kernels, Operators, Runtime
 from edgebuild.core.verdict import Verdict
 from edgebuild.gate import judge
+from edgebuild.layering import Layer
 
+SETTINGS = config.load({}, {}, use_file=False).settings
 ACCURACY = Metric(name="accuracy", k=5, output=0, lower_is_better=False)
 IDENTITY = Preprocess(scale=1.0, mean=0.0)
-INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)
+INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False, sparse=False)
 MODEL = Source(kind="file", path="nets/kws.keras", sha256="ab" * 32)
 DATA = Source(kind="file", path="kws.npz", sha256="cd" * 32)
+
+
+def asked(**passes: Any) -> tuple[Compression, ...]:
+    """The passes that these tables ask for, with the defaults of all that they leave out."""
+    over = {"passes": {"channels": "off", **passes}}
+    return targets.load("mcu", ACCURACY, [Layer("test", over)]).target.passes.compressions
+
+
+(PRUNE,) = asked(prune={"sparsity": "50 %"})
+(CLUSTER,) = asked(cluster={})
+(QAT,) = asked(qat={})
+
+
+def prune_with(**fields: Any) -> Prune:
+    assert isinstance(PRUNE, Prune)
+    return msgspec.structs.replace(PRUNE, **fields)
+
+
+def cluster_with(**fields: Any) -> Cluster:
+    assert isinstance(CLUSTER, Cluster)
+    return msgspec.structs.replace(CLUSTER, **fields)
+
+
+def qat_with(**fields: Any) -> QuantizeAware:
+    assert isinstance(QAT, QuantizeAware)
+    return msgspec.structs.replace(QAT, **fields)
 
 
 def metric(name: str, **fields: Any) -> Metric:
@@ -69,7 +99,9 @@ def plan(**fields: Any) -> Plan:
         "preprocess": IDENTITY,
         "split": Split(calibration_samples=200, evaluation_share=0.2, seed=0),
         "passes": (INT8,),
-        "deferred": (),
+        "train": SETTINGS.train,
+        "distill": SETTINGS.distill,
+        "learns_from": (),
         "runtime": Runtime(name="tflm", kernels=Kernels.REFERENCE),
         "operators": Operators(float=False, allowed=("CONV_2D", "FULLY_CONNECTED")),
         "metric": ACCURACY,
@@ -133,7 +165,7 @@ def manifest(budgets: tuple[Budget, ...] = (), **fields: Any) -> Manifest:
             metric="accuracy", baseline=0.926, artifact=0.914, samples=1000, lower_is_better=False, unit=Unit.SHARE
         ),
         "measurements": FIGURES,
-        "plan": plan(budgets=budgets, deferred=(Prune(sparsity=0.5),)),
+        "plan": plan(budgets=budgets, passes=(PRUNE, INT8)),
         "network": artifact(),
         "toolchain": {"tensorflow": "2.21.0"},
         "inputs": Inputs(model=MODEL, network=network(), network_sha256="e" * 64, data=record),

@@ -7,6 +7,7 @@ import pytest
 from making import ACCURACY
 
 from edgebuild import config, targets
+from edgebuild.cli import options
 from edgebuild.core.budget import Subject
 from edgebuild.core.passes import Scheme
 from edgebuild.errors import UsageError
@@ -165,9 +166,59 @@ def test_a_targets_own_budgets_lie_over_those_of_all_and_options_over_both() -> 
 
 
 def test_a_quantization_asked_for_replaces_that_of_every_profile() -> None:
-    found = _load('[targets.mcu.passes.quantize]\nscheme = "int16x8"', quantize="dynamic")
+    found = _load('[targets.mcu.passes.quantize]\nscheme = "int16x8"', passes={"quantize": {"scheme": "dynamic"}})
     target = targets.load("mcu", ACCURACY, found.over_profile("mcu")).target
     assert target.passes.quantize.scheme == Scheme.DYNAMIC
+
+
+def test_passes_for_every_target_lie_below_those_of_one_and_below_the_options() -> None:
+    found = _load(
+        '[passes.prune]\nsparsity = "60 %"\n[targets.mcu.passes.prune]\nsparsity = "70 %"',
+        passes={"cluster": {"clusters": 8}},
+    )
+    mcu, edgetpu = (targets.load(name, ACCURACY, found.over_profile(name)).target.passes for name in ("mcu", "edgetpu"))
+    assert mcu.prune is not None
+    assert edgetpu.prune is not None
+    assert (mcu.prune.sparsity, edgetpu.prune.sparsity) == pytest.approx((0.7, 0.6))
+    assert mcu.cluster is not None
+    assert mcu.cluster.clusters == 8
+
+
+def test_networks_that_are_named_are_looked_up_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "edgebuild.toml"
+    file.write_text(
+        '[passes.student]\nnetwork = "small.keras"\n[targets.mcu.passes.student]\nnetwork = "mine:tiny"\n'
+        '[[distill.teachers]]\nnetwork = "large.h5"\n'
+    )
+    found = config.load({}, {}, file=file)
+    assert found.settings.distill.teachers[0].network == str(tmp_path / "large.h5")
+    student = targets.load("edgetpu", ACCURACY, found.over_profile("edgetpu")).target.passes.student
+    assert student is not None
+    assert student.network == str(tmp_path / "small.keras")
+    student = targets.load("mcu", ACCURACY, found.over_profile("mcu")).target.passes.student
+    assert student is not None
+    assert student.network == "mine:tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("train.epochs=20", {"train": {"epochs": 20}}),
+        ("passes.channels.keep=50%", {"passes": {"channels": {"keep": "50%"}}}),
+        ("passes.channels=off", {"passes": {"channels": "off"}}),
+        ('passes.channels.exclude=["stem"]', {"passes": {"channels": {"exclude": ["stem"]}}}),
+        ("build.compress=false", {"build": {"compress": False}}),
+        ("train.augment=mine:shift", {"train": {"augment": "mine:shift"}}),
+    ],
+)
+def test_any_setting_can_be_an_option(text: str, tree: dict[str, object]) -> None:
+    assert options.setting(text) == tree
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train..epochs=3"])
+def test_a_setting_without_a_key_or_a_value_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="says nothing"):
+        options.setting(text)
 
 
 def test_a_mistake_in_a_targets_table_is_told_with_its_file() -> None:

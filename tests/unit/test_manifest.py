@@ -5,13 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from making import DATA, MODEL, WARN, artifact, budget, manifest, metric, network, plan
+from making import DATA, INT8, MODEL, PRUNE, WARN, artifact, budget, manifest, metric, network, plan
 
 from edgebuild import hashing
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.manifest import Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
-from edgebuild.core.passes import Prune
 from edgebuild.core.verdict import Status
 from edgebuild.engine import check, figures
 from edgebuild.passes.jobs import Baseline, Splits
@@ -31,6 +30,7 @@ def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any
         baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
         score=None if baseline is None else Score(score=score, samples=1000),
         bench=BENCH,
+        plain=None,
         versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},
         machine="x86_64, Some Processor, 2 cores",
         notes=("a note",),
@@ -58,8 +58,8 @@ def test_a_manifest_has_the_keys_that_are_promised() -> None:
 
 
 def test_passes_keep_their_kind() -> None:
-    keys = msgspec.to_builtins(plan(deferred=(Prune(sparsity=0.5),)))
-    assert [step["kind"] for step in (*keys["passes"], *keys["deferred"])] == ["quantize", "prune"]
+    keys = msgspec.to_builtins(plan(passes=(PRUNE, INT8)))
+    assert [step["kind"] for step in keys["passes"]] == ["prune", "quantize"]
 
 
 def test_every_figure_says_how_and_where_it_was_come_by() -> None:
@@ -126,6 +126,9 @@ def test_the_data_are_recorded_with_the_sizes_and_digests_of_their_splits() -> N
         train_samples=1,
         calibration_samples=2,
         evaluation_samples=3,
+        given_samples=6,
+        learning_samples=3,
+        learning_sha256="l",
         calibration_sha256="c",
         evaluation_sha256="e",
         has_answers=True,

@@ -6,12 +6,13 @@ import pytest
 from making import ACCURACY, DATA, MODEL, settings
 
 from edgebuild import targets
-from edgebuild.core.passes import DType, Prune, Quantize, Scheme
+from edgebuild.core.passes import Channels, DType, Quantize, Scheme
 from edgebuild.core.plan import Source
 from edgebuild.core.target import Target
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer
 from edgebuild.plan import default_name, plan
+from edgebuild.report import wording
 
 
 def _target(name: str, **over: Any) -> Target:
@@ -47,24 +48,51 @@ def test_a_name_that_was_given_wins() -> None:
 
 def test_the_quantization_is_the_profiles_with_its_types() -> None:
     made = plan(_target("mcu"), settings(), MODEL, DATA)
-    assert made.passes == (Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False),)
+    assert made.quantize == Quantize(
+        scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False, sparse=False
+    )
 
 
 @pytest.mark.parametrize(("name", "fallback"), [("arm64", True), ("mcu", False), ("edgetpu", False)])
 def test_float_fallback_is_for_targets_that_run_float(name: str, fallback: bool) -> None:
-    (quantize,) = plan(_target(name), settings(), MODEL, DATA).passes
-    assert isinstance(quantize, Quantize)
-    assert quantize.float_fallback is fallback
+    assert plan(_target(name), settings(), MODEL, DATA).quantize.float_fallback is fallback
 
 
-def test_pruning_that_the_profile_names_is_deferred() -> None:
-    assert plan(_target("arm64"), settings(), MODEL, DATA).deferred == (Prune(sparsity=0.5),)
-    assert plan(_target("mcu"), settings(), MODEL, DATA).deferred == ()
+def _kinds(name: str, *, compress: bool = True, **over: Any) -> list[str]:
+    made = plan(_target(name, **over), settings(build={"compress": compress}), MODEL, DATA)
+    return [wording.kind(step) for step in made.passes]
 
 
-def test_pruning_nothing_is_no_pass() -> None:
-    none = _target("arm64", passes={"prune": {"sparsity": "0 %"}})
-    assert plan(none, settings(), MODEL, DATA).deferred == ()
+def test_profiles_choose_what_is_done() -> None:
+    assert _kinds("arm64") == ["channels", "prune", "quantize"]
+    assert _kinds("edgetpu") == _kinds("mcu") == ["channels", "quantize"]
+
+
+def test_passes_are_done_in_their_order_and_not_in_that_of_the_file() -> None:
+    asked = {"qat": {}, "cluster": {}, "prune": {}, "student": {"width": "50 %"}}
+    assert _kinds("mcu", passes=asked) == ["student", "channels", "prune", "cluster", "qat", "quantize"]
+
+
+def test_compression_can_be_left_out() -> None:
+    assert _kinds("arm64", compress=False) == ["quantize"]
+    assert _kinds("arm64", passes={"channels": "off"}) == ["prune", "quantize"]
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("arm64", 8), ("edgetpu", 4), ("mcu", 4)])
+def test_channel_counts_are_kept_at_the_targets_multiples(name: str, multiple: int) -> None:
+    channels = plan(_target(name), settings(), MODEL, DATA).passes[0]
+    assert isinstance(channels, Channels)
+    assert channels.multiple == multiple
+
+
+@pytest.mark.parametrize(("name", "sparse"), [("arm64", True), ("mcu", False)])
+def test_the_sparse_encoding_is_for_runtimes_that_read_it(name: str, sparse: bool) -> None:
+    made = plan(_target(name, passes={"prune": {"sparsity": "80 %"}}), settings(), MODEL, DATA)
+    assert made.quantize.sparse is sparse
+
+
+def test_the_sparse_encoding_is_for_what_was_pruned() -> None:
+    assert plan(_target("arm64", passes={"prune": "off"}), settings(), MODEL, DATA).quantize.sparse is False
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int16x8"])

@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from making import ACCURACY, FIGURES, INT8, WARN, budget, figure, manifest, plan
+from making import ACCURACY, FIGURES, INT8, PRUNE, WARN, budget, figure, manifest, plan
 
 from edgebuild import config, targets
 from edgebuild.core.budget import Subject, Unit
-from edgebuild.core.manifest import Manifest
-from edgebuild.core.passes import DType, Prune
+from edgebuild.core.manifest import Footprint, Manifest, Shrinkage
+from edgebuild.core.passes import DType
 from edgebuild.core.verdict import Status
 from edgebuild.layering import Layer
 from edgebuild.report import plans, summary, wording
@@ -138,18 +138,25 @@ def test_the_last_line_is_the_worst_of_all_targets(statuses: list[Status], faile
 
 
 def test_a_plan_shows_each_step_and_each_budget_with_its_origin() -> None:
-    shown = plans.of_plan(
-        plan(budgets=(budget("size", 60_000, origin="edgebuild.toml"),), deferred=(Prune(sparsity=0.5),))
-    )
+    shown = plans.of_plan(plan(budgets=(budget("size", 60_000, origin="edgebuild.toml"),), passes=(PRUNE, INT8)))
     assert shown.splitlines() == [
         "mcu: kws.tflite",
         "  network    nets/kws.keras (file, sha256 abababababab...)",
         "  data       kws.npz (file, sha256 cdcdcdcdcdcd...)",
+        "  pass       prune to 50.0 % zeros (unstructured)",
         "  pass       quantize to int8, int8 in and out",
-        "  not yet    prune to 50.0 % zeros (named by the profile, not applied)",
         "  measure    accuracy, latency and memory on this host, reference kernels",
         "  budget     size at most 60.0 KB (error; edgebuild.toml)",
     ]
+
+
+def test_what_compression_did_is_held_against_quantization_alone() -> None:
+    before = Footprint(size_bytes=48_480, size_gzip_bytes=31_000, activations_bytes=16_640, macs=2_656_768)
+    after = Footprint(size_bytes=24_240, size_gzip_bytes=31_000, activations_bytes=16_700, macs=1_328_384)
+    shown = summary.of_build(manifest(compression=Shrinkage(before=before, after=after)), "dist/mcu")
+    assert (
+        "  compressed file 0.50 of 48.5 KB, gzip as before, activations larger than 16.6 KB, MACs 0.50 of 2,656,768"
+    ) in shown.splitlines()
 
 
 def test_a_plan_without_data_says_so() -> None:

@@ -94,6 +94,15 @@ def test_no_sample_is_in_two_splits_and_none_is_lost(
     assert len(numbers) == len(set(numbers)) == train + calibration + evaluation
 
 
+def test_networks_may_learn_from_all_of_train_that_is_not_evaluated_on() -> None:
+    divided = _divide(train=100)
+    evaluated = set(_numbers(divided.evaluation))
+    assert divided.learning.tolist() == [number for number in range(100) if number not in evaluated]
+    assert set(_numbers(divided.calibration)) < set(divided.learning.tolist())
+    assert _divide(train=100, evaluation=5).learning.tolist() == list(range(100))
+    assert _divide(evaluation=30).learning.tolist() == []
+
+
 def test_drawing_is_the_same_each_time() -> None:
     assert _numbers(_divide(train=100).evaluation) == _numbers(_divide(train=100).evaluation)
 

@@ -9,7 +9,7 @@ from making import ACCURACY
 
 from edgebuild import targets
 from edgebuild.core.budget import Level, Subject
-from edgebuild.core.passes import DType, Scheme
+from edgebuild.core.passes import DType, Pattern, Scheme
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer.reader import runtime_versions
 from edgebuild.layering import Layer, flatten
@@ -189,11 +189,39 @@ def test_an_unknown_key_is_told_with_the_closest_known_one_and_its_file(write: W
     assert caught.value.why == f'memory.rom is not a known key; did you mean "ram"? ({path})'
 
 
+def test_a_pass_that_is_asked_for_has_its_defaults_and_their_origin() -> None:
+    over = [Layer("edgebuild.toml", {"passes": {"prune": {"sparsity": "80 %"}}})]
+    found = targets.load("mcu", ACCURACY, over)
+    assert found.target.passes.prune is not None
+    assert found.target.passes.prune.sparsity == 0.8
+    assert found.target.passes.prune.pattern == Pattern.UNSTRUCTURED
+    assert found.layered.origin_of("passes.prune.sparsity") == "edgebuild.toml"
+    assert found.layered.origin_of("passes.prune.pattern") == "default"
+    assert targets.load("mcu", ACCURACY).target.passes.prune is None
+
+
+def test_a_pass_can_be_switched_off_and_on_again() -> None:
+    off = Layer("edgebuild.toml", {"passes": {"channels": "off"}})
+    assert targets.load("arm64", ACCURACY, [off]).target.passes.channels is None
+    on = Layer("options", {"passes": {"channels": {"keep": "90 %"}}})
+    channels = targets.load("arm64", ACCURACY, [off, on]).target.passes.channels
+    assert channels is not None
+    assert (channels.keep, channels.multiple) == (0.9, 8)
+
+
+def test_shares_for_single_layers_have_units_too() -> None:
+    over = [Layer("test", {"passes": {"prune": {"layers": {"dense": "30 %", "conv": 0.5}}}})]
+    with pytest.raises(UsageError, match="1 mistake") as caught:
+        targets.load("mcu", ACCURACY, over)
+    assert "passes.prune.layers.conv" in caught.value.why
+    assert "has no unit" in caught.value.why
+
+
 def test_a_profile_that_extends_nothing_must_be_whole(write: Write) -> None:
     with pytest.raises(UsageError) as caught:
         targets.load(str(write("board.toml", 'description = "half"')), ACCURACY)
     missing = [line.split()[0] for line in caught.value.why.splitlines()]
-    assert missing == ["runtime", "io", "operators", "passes"]
+    assert missing == ["runtime", "io", "operators", "passes.quantize"]
 
 
 def test_an_unknown_name_is_told_with_the_closest_known_one() -> None:

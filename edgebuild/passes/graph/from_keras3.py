@@ -1,0 +1,177 @@
+"""A Keras 3 model read into a graph of tf_keras layers: the model is built again in tf_keras, call by call."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.errors import StepError
+from edgebuild.passes.graph import reading
+from edgebuild.passes.graph.editing import distinct, rename
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.keras3 import activations, configs, weights
+from edgebuild.passes.graph.keras3.tracing import trace
+from edgebuild.passes.graph.plain import simplify
+
+
+def read(model: keras.Model) -> Graph:
+    """The graph of a functional or sequential Keras 3 model; the model itself is not changed.
+
+    Models nested in it are taken apart. Operations that are no layers (`x + y`, `keras.ops`), activations that tf_keras
+    does not have, Lambda layers and layers without weights that only Keras 3 has become the TensorFlow functions that
+    they consist of. Equal outputs are likely then, not certain: prove them (`proof.require_equal`).
+
+    Raises:
+        StepError: the model's structure is not known, or something in it has no counterpart in tf_keras; it is named.
+    """
+    carrier = _Carrier()
+    return carrier.carry(_functional(model))
+
+
+def _functional(model: Any) -> Any:
+    """The functional model that a model is, or consists of."""
+    inner = getattr(model, "_functional", None) or model  # the only place where a Sequential keeps it
+    if not hasattr(inner, "_nodes_by_depth"):
+        raise StepError(
+            f"the structure of the model {model.name} is not known",
+            "It is a subclassed model (or was never given its input's shape): Keras keeps no graph of it.",
+            "Build it with the functional API, or as a Sequential with an Input.",
+        )
+    return inner
+
+
+class _Carrier:
+    """Builds the tf_keras model. `tensors` holds the tf_keras tensor for each Keras tensor just now."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[int, Any] = {}
+        self.layers: dict[int, tuple[Any, Any]] = {}  # each Keras layer, and the tf_keras layer made from it
+        self.taken: set[str] = set()
+        self.names: dict[str, str] = {}  # for the layers that tf_keras made by itself, what they come from
+        self._known: dict[int, Any] = {}  # the tf_keras layers that are settled; kept, for their ids must stay theirs
+
+    def carry(self, model: Any) -> Graph:
+        for tensor in model.inputs:
+            shape, name = tensor.shape, self._distinct(tensor._keras_history.operation.name)
+            self.tensors[id(tensor)] = tf_keras.Input(shape[1:], shape[0], name=name, dtype=tensor.dtype)
+        inputs = [self.tensors[id(tensor)] for tensor in model.inputs]
+        for tensor in inputs:
+            self._settle(tensor._keras_history.layer)
+        self.walk(model)
+        outputs = [self.tensors[id(tensor)] for tensor in model.outputs]
+        built = tf_keras.Model(inputs, outputs, name=model.name)
+        weights.fill(self.layers.values())
+        graph = simplify(reading.read(built))
+        made = dict.fromkeys(call.layer for call in graph.calls if call.layer in self.names)
+        return rename(graph, {name: self._distinct(self.names[name]) for name in made})
+
+    def walk(self, model: Any) -> None:
+        """Repeat the calls of a model whose inputs have their tensors already."""
+        for node in _nodes(model):
+            args, kwargs = node.arguments.fill_in(self.tensors)
+            results = self._do(node.operation, args, {key: kwargs[key] for key in kwargs if _is_own(key, node)})
+            self.tensors.update(zip(map(id, node.outputs), tf.nest.flatten(results), strict=True))
+
+    def _do(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(operation, keras.Model):
+            return self._inline(operation, args)
+        try:
+            if not isinstance(operation, keras.layers.Layer):
+                return self._traced(operation.name, trace, operation, *args, **kwargs)
+            return self._layer(operation, args, kwargs)
+        except StepError:
+            raise
+        except Exception as error:  # whatever the code of an operation meets where it expects a tensor with values
+            why = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            raise configs.refused(operation.name, type(operation).__name__, why) from error
+
+    def _inline(self, model: Any, args: tuple[Any, ...]) -> Any:
+        inner = _functional(model)
+        given = tf.nest.flatten(args[:1])
+        if len(given) != len(inner.inputs):
+            raise StepError(f"the model {model.name} inside the network is called in a way that cannot be followed")
+        self.tensors.update(zip(map(id, inner.inputs), given, strict=True))
+        self.walk(inner)
+        return [self.tensors[id(tensor)] for tensor in inner.outputs]
+
+    def _layer(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(layer, keras.layers.Lambda):
+            return self._traced(layer.name, layer.function, *args, **kwargs, **layer.arguments)
+        if _is_mere_function(layer):
+            return self._traced(layer.name, trace, layer, *args, **kwargs)
+        foreign = activations.foreign(layer)
+        if isinstance(layer, keras.layers.Activation) and foreign:
+            return self._traced(layer.name, foreign, *args)
+        if id(layer) not in self.layers:
+            self.layers[id(layer)] = self._made(layer, foreign is not None)
+        results = self.layers[id(layer)][1](*args, **kwargs)
+        return results if foreign is None else self._activated(layer, foreign, results)
+
+    def _made(self, layer: Any, is_linear: bool) -> tuple[Any, Any]:
+        linear = {"activation": "linear"} if is_linear else {}
+        made = configs.carry(layer, name=self._distinct(layer.name), **linear)
+        self._settle(made)
+        return layer, made
+
+    def _settle(self, layer: Any) -> None:
+        self._known[id(layer)] = layer
+
+    def _activated(self, layer: Any, activation: Any, tensor: Any) -> Any:
+        """Of a tensor an activation that tf_keras does not know by name; it may be a layer, as PReLU is."""
+        if isinstance(activation, keras.layers.Layer):
+            return self._do(activation, (tensor,), {})
+        return self._traced(f"{layer.name}_{activations.name_of(activation)}", activation, tensor)
+
+    def _traced(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a function makes of tensors; the layers that arise are named after it."""
+        results = function(*args, **kwargs)
+        self.names.update(dict.fromkeys(self._new(tf.nest.flatten(results)), name))
+        return results
+
+    def _new(self, tensors: list[Any]) -> Iterator[str]:
+        """The layers that some tensors come from and that were not there before."""
+        waiting = list(tensors)
+        while waiting:
+            layer = waiting.pop()._keras_history.layer
+            if id(layer) not in self._known:
+                self._settle(layer)
+                yield layer.name
+                waiting.extend(tf.nest.flatten(layer.inbound_nodes[0].keras_inputs))
+
+    def _distinct(self, name: str) -> str:
+        word = distinct(name, self.taken)
+        self.taken.add(word)
+        return word
+
+
+def _is_own(key: str, node: Any) -> bool:
+    """Whether an argument of a call belongs to the network: Keras writes down what it filled in itself, too.
+
+    Whoever calls the model says whether it is training; a mask that comes with a tensor does so in tf_keras as well.
+    """
+    if key == "training":
+        return False
+    masks = [getattr(tensor, "_keras_mask", None) for tensor in node.input_tensors]
+    mask = node.arguments.kwargs["mask"] if key == "mask" else key
+    return mask is not None and not any(mask is own for own in masks)
+
+
+def _is_mere_function(layer: Any) -> bool:
+    """Whether a layer that tf_keras lacks is but a function of its input: no weights, the same in training."""
+    lacking = not hasattr(tf_keras.layers, type(layer).__name__) or not type(layer).__module__.startswith("keras.")
+    return lacking and not layer.variables and "training" not in inspect.signature(layer.call).parameters
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """The calls of a model in the order in which they can be done, without its inputs."""
+    levels = (model._nodes_by_depth[depth] for depth in sorted(model._nodes_by_depth, reverse=True))
+    own = {id(tensor) for tensor in model.inputs}
+    for node in itertools.chain.from_iterable(levels):
+        if not node.is_input and not all(id(tensor) in own for tensor in node.outputs):
+            yield node

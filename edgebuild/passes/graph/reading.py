@@ -1,0 +1,124 @@
+"""A tf_keras model read into a graph: functional and sequential ones, with the models nested in them taken apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.errors import StepError
+from edgebuild.passes.graph.ir import Call, Graph, Input, Layer, Ref, Tensor, Weights
+
+# What Keras keeps in a first layer's config; in a graph an input is a thing of its own.
+_OF_INPUTS = frozenset({"batch_input_shape"})
+
+
+def read(model: tf_keras.Model) -> Graph:
+    """The graph of a model; the model itself is not changed.
+
+    Raises:
+        StepError: it is no functional or sequential model (its structure is known to Python alone).
+    """
+    reader = _Reader()
+    _require_graph(model)
+    inputs = []
+    for tensor in model.inputs:
+        number = reader.new(tensor)
+        reader.numbers[id(tensor)] = number
+        inputs.append(Input(_history(tensor).layer.name, number))
+    reader.walk(model)
+    outputs = tuple(reader.numbers[id(tensor)] for tensor in model.outputs)
+    return Graph(model.name, reader.layers, tuple(reader.calls), tuple(inputs), outputs, reader.tensors)
+
+
+class _Reader:
+    """Walks a model and the models in it. `numbers` holds the tensor that each Keras tensor stands for just now."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, Layer] = {}
+        self.calls: list[Call] = []
+        self.tensors: dict[int, Tensor] = {}
+        self.numbers: dict[int, int] = {}
+        self._names: dict[int, str] = {}  # of layers, by identity
+
+    def new(self, tensor: Any) -> int:
+        number = len(self.tensors)
+        self.tensors[number] = Tensor(tuple(tensor.shape), tensor.dtype.name)
+        return number
+
+    def walk(self, model: tf_keras.Model) -> None:
+        """Append the calls of a model whose inputs have their numbers already."""
+        _require_graph(model)
+        for node in _nodes(model):
+            if isinstance(node.layer, tf_keras.Model):
+                self._inline(node)
+            else:
+                self._append(node)
+
+    def _inline(self, node: Any) -> None:
+        inner = node.layer
+        _require_graph(inner)
+        given = [self.numbers[id(tensor)] for tensor in node.keras_inputs]
+        if len(given) != len(inner.inputs):
+            raise StepError(f"the model {inner.name} inside the network is called in a way that cannot be followed")
+        self.numbers.update(zip(map(id, inner.inputs), given, strict=True))
+        self.walk(inner)
+        results = [self.numbers[id(tensor)] for tensor in inner.outputs]
+        self.numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), results, strict=True))
+
+    def _append(self, node: Any) -> None:
+        args, kwargs = tf.nest.map_structure(self._ref, (tuple(node.call_args), dict(node.call_kwargs)))
+        outputs = tf.nest.flatten(node.outputs)
+        numbers = tuple(self.new(tensor) for tensor in outputs)
+        self.numbers.update(zip(map(id, outputs), numbers, strict=True))
+        self.calls.append(Call(self._layer(node.layer), args, kwargs, numbers))
+
+    def _ref(self, item: Any) -> Any:
+        return Ref(self.numbers[id(item)]) if id(item) in self.numbers and tf.is_tensor(item) else item
+
+    def _layer(self, layer: Any) -> str:
+        """The name of a layer in the graph, where two nested models may have used the same one."""
+        if id(layer) not in self._names:
+            name = _distinct(layer.name, self.layers)
+            config = {key: value for key, value in layer.get_config().items() if key not in _OF_INPUTS}
+            self._names[id(layer)] = name
+            self.layers[name] = Layer(name, type(layer), {**config, "name": name}, weights_of(layer))
+        return self._names[id(layer)]
+
+
+def weights_of(layer: Any) -> Weights:
+    """The arrays of a tf_keras layer by short names, in the order of `get_weights`."""
+    arrays: dict[str, Any] = {}
+    for variable, array in zip(layer.weights, layer.get_weights(), strict=True):
+        arrays[_distinct(variable.name.split("/")[-1].split(":")[0], arrays)] = np.asarray(array)
+    return arrays
+
+
+def _distinct(name: str, taken: Mapping[str, object]) -> str:
+    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
+    return next(word for word in candidates if word not in taken)
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """The calls of a model in the order in which they can be done, without its inputs."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):  # the only place where Keras keeps this
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                yield node
+
+
+def _history(tensor: Any) -> Any:
+    return tensor._keras_history
+
+
+def _require_graph(model: Any) -> None:
+    if not getattr(model, "_is_graph_network", False):
+        raise StepError(
+            f"the structure of the model {model.name} is not known",
+            "It is a subclassed model (or was never given its input's shape): Keras keeps no graph of it.",
+            "Build it with the functional API, or as a Sequential with an Input.",
+        )

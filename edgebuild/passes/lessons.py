@@ -1,0 +1,67 @@
+"""What a training learns from, set up from the words of a job: data, the original as a teacher, further teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.child import Say
+from edgebuild.core.settings import TeacherSettings
+from edgebuild.passes import loading
+from edgebuild.passes.graph import building
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, LessonJob
+from edgebuild.passes.training import teachers
+from edgebuild.passes.training.data import TrainData
+from edgebuild.passes.training.teachers import Teacher
+from edgebuild.passes.training.trainer import Lesson, Trainer
+
+
+def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
+    """A seeded trainer.
+
+    Args:
+        job: what to learn from.
+        original: the network before compression, a teacher unless its weight is 0.
+        say: is told how training gets on.
+
+    Raises:
+        UsageError: a teacher cannot be found, or does not fit the data.
+        StepError: there are too few samples, or a teacher failed.
+    """
+    tf_keras.utils.set_random_seed(job.seed)
+    tf.config.experimental.enable_op_determinism()
+    dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
+    data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed)
+    lesson = Lesson(
+        data=data,
+        teachers=[teacher for teacher in _teachers(job, original) if teacher.weight > 0],
+        train=job.train,
+        distill=job.distill,
+        metric=job.metric,
+        time_s=job.time_s,
+        seed=job.seed,
+    )
+    return Trainer(lesson, say)
+
+
+def _teachers(job: LessonJob, original: Graph) -> Iterator[Teacher]:
+    yield teachers.of_model(building.build(original), "the original network", job.distill.original)
+    for settings in job.distill.teachers:
+        yield _further(settings, job)
+
+
+def _further(settings: TeacherSettings, job: LessonJob) -> Teacher:
+    path = settings.network
+    if path.endswith(teachers.STORED):
+        rows = np.load(Path(job.data) / LEARNING_ROWS)
+        return teachers.of_file(Path(path), job.given_samples, rows, settings.weight)
+    if not Path(path).exists():
+        return teachers.of_callable(path, settings.weight)
+    kind = "folder" if Path(path).is_dir() else "file"
+    network = loading.load(kind, path, signature="", allow_code=job.allow_code)
+    return Teacher(path, settings.weight, lambda tensors: network.call(*tensors), None)

@@ -1,0 +1,48 @@
+"""Masks: which weights were pruned, found from a network itself, and kept zero while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.passes.optimization.kernels import kernels
+from edgebuild.passes.training.hooks import Hooks
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+"""For each pruned layer the shape of its kernel, True where a weight is left."""
+
+# Trained weights are hardly ever exactly zero; fewer zeros than this are no pruning.
+_FEWEST = 0.01
+
+
+def masks_of(model: tf_keras.Model) -> Masks:
+    """The masks of all kernels that hold zeros; one that is all zeros (new, say) was not pruned."""
+    found = {kernel.layer: kernel.variable.numpy() != 0 for kernel in kernels(model)}
+    return {layer: mask for layer, mask in found.items() if mask.any() and (~mask).mean() >= _FEWEST}
+
+
+def keep(model: tf_keras.Model, masks: Masks) -> Hooks:
+    """Hooks that set pruned weights back to zero after each step of an optimizer, from the first on.
+
+    Args:
+        model: to be trained; its layers may be wrapped by tfmot. Masks of layers that it does not have are not used.
+        masks: of the shapes of its kernels.
+    """
+    pairs = [
+        (kernel.variable, tf.constant(masks[kernel.layer], kernel.variable.dtype))
+        for kernel in kernels(model)
+        if kernel.layer in masks
+    ]
+
+    def apply() -> None:
+        for variable, mask in pairs:
+            variable.assign(variable * mask)
+
+    traced: Any = tf.function(apply, autograph=False)
+    traced()
+    return Hooks(after_step=lambda _: traced())

@@ -1,0 +1,62 @@
+"""Quantization-aware training; without train data only the choice of ranges that keeps clusters in the artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgebuild.child import Say
+from edgebuild.core.passes import QuantizeAware
+from edgebuild.data.samples import Samples
+from edgebuild.passes import lessons
+from edgebuild.passes.freeze import freeze
+from edgebuild.passes.graph import building, files, folding
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.jobs import Compressed, CompressJob
+from edgebuild.passes.loading import from_keras_model
+from edgebuild.passes.optimization import quantization_aware
+
+_BATCH = 32
+
+
+def run(job: CompressJob, say: Say) -> Compressed:
+    """Train with fake quantization and write the network, ranges and all, as a SavedModel for the converter.
+
+    Raises:
+        UsageError: a teacher does not fit.
+        StepError: nothing in the network can be quantized this way, or the train data are too few.
+    """
+    assert isinstance(job.settings, QuantizeAware), "the engine sends each pass to its own module"
+    settings = job.settings
+    graph, rewritten = folding.for_quantization_aware_training(files.load(Path(job.network)))
+    model = building.build(graph)
+    outside = quantization_aware.left_out(model, settings)
+    said = [
+        *(f"{note.layer}: {note.text}" for note in rewritten),
+        *([f"not quantized in training: {', '.join(outside)}"] if outside else []),
+    ]
+    if job.lesson is None or settings.part == 0:
+        say("choosing ranges")
+        trained = quantization_aware.calibrated(model, settings, _samples(job, graph))
+    else:
+        slower = msgspec.structs.replace(
+            job.lesson.train, learning_rate=settings.learning_rate * job.lesson.train.learning_rate
+        )
+        lesson = msgspec.structs.replace(job.lesson, train=slower)
+        trainer = lessons.trainer(lesson, files.load(Path(job.original)), say)
+        trained = quantization_aware.train(model, settings, trainer, _samples(job, graph))
+        said += trainer.notes
+    frozen = freeze(from_keras_model(trained), Path(job.out), name=graph.name)
+    return Compressed(
+        identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(said), frozen=frozen
+    )
+
+
+def _samples(job: CompressJob, graph: Graph) -> Iterator[list[Any]]:
+    """The calibration split in batches."""
+    dtypes = [np.dtype(graph.tensors[item.tensor].dtype) for item in graph.inputs]
+    return Samples(Path(job.calibration), job.preprocess).batches(_BATCH, dtypes)

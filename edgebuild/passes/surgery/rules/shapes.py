@@ -1,0 +1,128 @@
+"""Layers without weights that move channels or let them pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgebuild.passes.graph.ir import Shape
+from edgebuild.passes.surgery.channels import Axes, Vector
+from edgebuild.passes.surgery.use import Use
+
+
+def same(use: Use) -> list[Axes]:
+    """Each value is computed from the same place alone."""
+    return [use.inputs[0]]
+
+
+def dropout(use: Use) -> list[Axes]:
+    """As `same`; the noise may have a shape of its own, which counts channels."""
+    (axes, *_) = use.inputs
+    for axis, size in enumerate(use.config.get("noise_shape") or ()):
+        if size is not None and size > 1:
+            use.count(("noise_shape", axis), axes[axis])
+    return [axes]
+
+
+def spatial(use: Use) -> list[Axes]:
+    """Pooling, padding, cropping and resizing: channels pass where they are, other axes change."""
+    axis = use.channel_axis
+    return use.placed(axis, use.pin_others(use.inputs[0], axis)[axis])
+
+
+def global_pooling(use: Use) -> list[Axes]:
+    """All axes but that of the channels are averaged away, or kept with size 1."""
+    axis = use.channel_axis
+    vector = use.pin_others(use.inputs[0], axis)[axis]
+    return use.placed(axis if use.config.get("keepdims") else 1, vector)
+
+
+def mixing(use: Use) -> list[Axes]:
+    """Each value depends on the others along some axes (the last where none are named), with nothing to cut."""
+    (axes, *_) = use.inputs
+    chosen = use.config.get("axis", -1)
+    for axis in [chosen] if isinstance(chosen, int) else list(chosen or range(1, len(axes))):
+        use.pin(axes[axis])
+    return [axes]
+
+
+def mixing_all(use: Use) -> list[Axes]:
+    """Each value depends on others along all axes."""
+    (axes, *_) = use.inputs
+    for vector in axes:
+        use.pin(vector)
+    return [axes]
+
+
+def rescaling(use: Use) -> list[Axes]:
+    """Factors that may be given for each channel, which are not cut."""
+    (axes, *_) = use.inputs
+    if np.size(use.config["scale"]) > 1 or np.size(use.config["offset"]) > 1:
+        use.pin(axes[-1])
+    return [axes]
+
+
+def permute(use: Use) -> list[Axes]:
+    """`dims` numbers the axes from 1, without the batch."""
+    (axes, *_) = use.inputs
+    return [(axes[0], *(axes[axis] for axis in use.config["dims"]))]
+
+
+def repeat_vector(use: Use) -> list[Axes]:
+    """(batch, channels) becomes (batch, n, channels)."""
+    (axes, *_) = use.inputs
+    return [(axes[0], None, axes[1])]
+
+
+def flatten(use: Use) -> list[Axes]:
+    """Row by row, with the channels last."""
+    (axes, *_), (shape, *_) = use.inputs, use.given
+    if use.config.get("data_format") == "channels_first" and len(shape) > 2:
+        axes, shape = (axes[0], *axes[2:], axes[1]), (shape[0], *shape[2:], shape[1])
+    return [reshaped(use, axes, shape)]
+
+
+def reshape(use: Use) -> list[Axes]:
+    """`target_shape` is without the batch, and counts the channels wherever they come to lie."""
+    axes = reshaped(use, use.inputs[0], use.given[0])
+    for position, size in enumerate(use.config["target_shape"]):
+        if size != -1:
+            use.count(("target_shape", position), axes[position + 1])
+    return [axes]
+
+
+def reshaped(use: Use, axes: Axes, shape: Shape) -> Axes:
+    """The axes after the first tensor was reshaped to the first result; atoms that cannot be followed are pinned.
+
+    They can be followed to an axis if it alone tells which atom a value belongs to: then what is cut from the one shape
+    is, in the same order, what is cut from the other.
+    """
+    result = use.results[0]
+    found: dict[int, list[Vector]] = {}
+    for axis, vector in enumerate(axes):
+        if vector is None:
+            continue
+        place = _followed(vector, axis, shape, result)
+        if place is None:
+            use.pin(vector)
+        else:
+            found.setdefault(place[0], []).append(place[1])
+    for vectors in found.values():
+        if len(vectors) > 1:  # two axes became one: no position of it belongs to one atom alone
+            for vector in vectors:
+                use.pin(vector)
+    return tuple(found[axis][0] if len(found.get(axis, [])) == 1 else None for axis in range(len(result)))
+
+
+def _followed(vector: Vector, axis: int, before: Shape, after: Shape) -> tuple[int, Vector] | None:
+    if len(vector) == 1 or before[0] != after[0] or None in before[1:] or None in after[1:]:
+        return None
+    sizes: Any = before[1:]
+    along = vector.reshape([-1 if position == axis else 1 for position in range(1, len(before))])
+    atoms = np.broadcast_to(along, sizes).reshape(after[1:])  # type: ignore[arg-type]
+    for place in range(1, len(after)):
+        candidate = np.moveaxis(atoms, place - 1, 0).reshape(atoms.shape[place - 1], -1)
+        if (candidate == candidate[:, :1]).all():
+            return place, np.ascontiguousarray(candidate[:, 0])
+    return None

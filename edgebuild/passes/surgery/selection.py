@@ -1,0 +1,205 @@
+"""Which channels go: a global, greedy ranking by importance for each unit of cost that is saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edgebuild.passes.surgery.channels import Channels, Group
+from edgebuild.passes.surgery.cost import Cost, Savings, full_counts, total
+from edgebuild.passes.surgery.importance import Importance
+from edgebuild.passes.surgery.operators import Operator
+
+# A kernel may take as long for one step less, and save only with the next: so many are looked at together.
+_STEPS_AHEAD = 4
+
+
+class Narrowed(NamedTuple):
+    """What was decided for one group.
+
+    Attributes:
+        group: its name.
+        layers: that produce its channels.
+        before: the channels of the first of these.
+        after: likewise.
+        note: why nothing was taken, or an empty string.
+    """
+
+    group: str
+    layers: tuple[str, ...]
+    before: int
+    after: int
+    note: str = ""
+
+
+class Selection(NamedTuple):
+    """What to remove, and how far that gets.
+
+    Attributes:
+        removed: numbers of channel classes.
+        groups: one entry for each group, in the order of the network.
+        before: the cost of the network as it is.
+        after: the cost that is left.
+        notes: what the user should know: that the goal is out of reach, for one.
+    """
+
+    removed: frozenset[int]
+    groups: tuple[Narrowed, ...]
+    before: float
+    after: float
+    notes: tuple[str, ...]
+
+
+def select(
+    channels: Channels,
+    operators: Sequence[Operator],
+    importance: Importance,
+    cost: Cost,
+    *,
+    keep: float,
+    ranked_by: Cost | None = None,
+    multiple: int = 8,
+    least: float = 0.1,
+    exclude: Collection[str] = (),
+) -> Selection:
+    """Take channels until the cost is down to a share of what it was.
+
+    Again and again the group gives its least important channels (as many as the next smaller multiple asks) that loses
+    the least importance for the cost it saves; what it saves is reckoned at the widths that the others have by then.
+
+    Args:
+        channels: the trace of the network.
+        operators: its operators.
+        importance: by channel class. Groups of which it says nothing are left alone.
+        cost: what is to be saved.
+        keep: the share of the cost that may be left, over 0 and at most 1.
+        ranked_by: the cost that importance is held against, where it is another one: of all ways to the same number of
+            MACs, say, the one that saves the most time.
+        multiple: channel counts come down to multiples of it; groups that have no more than that stay.
+        least: the share of its channels that each group keeps.
+        exclude: layers whose channels all stay.
+
+    Raises:
+        ValueError: a share or the multiple is out of range.
+    """
+    if not 0 < keep <= 1 or not 0 <= least <= 1 or multiple < 1:
+        raise ValueError(f"keep={keep}, least={least}, multiple={multiple}: out of range")
+    search = _Search(
+        channels,
+        operators,
+        importance,
+        cost,
+        cost if ranked_by is None else ranked_by,
+        multiple=multiple,
+        least=least,
+        exclude=exclude,
+    )
+    before = total(operators, cost, search.counts)
+    after = search.down_to(keep * before)
+    notes = []
+    if after > keep * before:
+        notes.append(
+            f"{after / before:.1%} of the {cost.unit} are left, {keep:.1%} were asked for: what else there is "
+            "is excluded, at its least width or tied to what must stay"
+        )
+    return Selection(search.removed(), search.record(), before, after, tuple(notes))
+
+
+class _Step(NamedTuple):
+    """What a group could give next: it keeps `classes`, at so much importance for each unit of what it is ranked by."""
+
+    classes: int
+    price: float
+    saved: float
+
+
+class _Search:
+    """The greedy search. `counts` has the kept classes of each group so far."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        operators: Sequence[Operator],
+        importance: Importance,
+        cost: Cost,
+        ranked_by: Cost,
+        *,
+        multiple: int,
+        least: float,
+        exclude: Collection[str],
+    ) -> None:
+        self.counts = full_counts(channels)
+        self._groups = channels.groups
+        self._operators, self._cost = operators, cost
+        self._savings = Savings(operators, cost, len(self._groups))
+        self._worth = Savings(operators, ranked_by, len(self._groups))
+        self._steps = [group.step(multiple) for group in self._groups]
+        self._floors = [_floor(group, step, least) for group, step in zip(self._groups, self._steps, strict=True)]
+        self._notes = [_note(group, importance, exclude) for group in self._groups]
+        self._order = [sorted(group.classes, key=lambda item: (importance[item], item)) for group in self._groups]
+        # What is lost by giving up the first n classes of the order.
+        self._lost = [np.concatenate([[0.0], np.cumsum(importance[order])]) for order in self._order]
+
+    def down_to(self, goal: float) -> float:
+        """Take until the cost is no more than the goal or nothing is left to take; the cost then."""
+        open_steps = {group: self._next(group) for group in range(len(self._groups))}
+        left = total(self._operators, self._cost, self.counts)
+        while left > goal:
+            found = {group: step for group, step in open_steps.items() if step is not None}
+            if not found:
+                break
+            group = min(found, key=lambda item: (found[item].price, item))
+            self.counts[group] = found[group].classes
+            left -= found[group].saved
+            for touched in self._savings.touched(group):
+                open_steps[touched] = self._next(touched)
+        return total(self._operators, self._cost, self.counts)
+
+    def _next(self, group: int) -> _Step | None:
+        if self._notes[group]:
+            return None
+        found = []
+        now = self.counts[group]
+        for count in _lower(now, self._steps[group], self._floors[group])[:_STEPS_AHEAD]:
+            saved = self._savings.of(group, count, self.counts)
+            worth = self._worth.of(group, count, self.counts)
+            if saved > 0 and worth > 0:
+                lost = self._lost[group][len(self._order[group]) - count]
+                lost -= self._lost[group][len(self._order[group]) - now]
+                found.append(_Step(count, float(lost) / worth, saved))
+        return min(found, key=lambda step: (step.price, -step.classes)) if found else None
+
+    def removed(self) -> frozenset[int]:
+        """The least important classes of each group."""
+        gone = [order[: len(order) - count] for order, count in zip(self._order, self.counts, strict=True)]
+        return frozenset(item for part in gone for item in part)
+
+    def record(self) -> tuple[Narrowed, ...]:
+        """What was decided for each group."""
+        rows = []
+        for group, count, note in zip(self._groups, self.counts, self._notes, strict=True):
+            width = group.widths[0]
+            rows.append(Narrowed(group.name, group.layers, len(group.classes) * width, count * width, note))
+        return tuple(rows)
+
+
+def _floor(group: Group, step: int, least: float) -> int:
+    """The fewest classes that a group may keep: the share, rounded up to a step, and a step at least."""
+    return max(1, math.ceil(least * len(group.classes) / step)) * step
+
+
+def _lower(count: int, step: int, floor: int) -> list[int]:
+    """The multiples of the step under a count and not under the floor, falling."""
+    return list(range((count - 1) // step * step, floor - 1, -step))
+
+
+def _note(group: Group, importance: Importance, exclude: Collection[str]) -> str:
+    excluded = [layer for layer in group.layers if layer in exclude]
+    if excluded:
+        return f"{', '.join(excluded)} is excluded" if len(excluded) == 1 else f"{', '.join(excluded)} are excluded"
+    if np.isnan(importance[list(group.classes)]).any():
+        return "the criterion says nothing of its channels"
+    return ""

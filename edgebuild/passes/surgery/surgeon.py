@@ -1,0 +1,170 @@
+"""One round of surgery: what to take out of a network to get its cost down, channels or a whole block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from edgebuild.core import passes
+from edgebuild.decode import closest
+from edgebuild.errors import UsageError
+from edgebuild.layer_costs import LatencyTable
+from edgebuild.passes.graph import building
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.surgery import blocks, cost, importance
+from edgebuild.passes.surgery.channels import Channels
+from edgebuild.passes.surgery.cost import Cost, Latency, Macs, ParameterBytes
+from edgebuild.passes.surgery.cutting import cut
+from edgebuild.passes.surgery.operators import Operator, operators
+from edgebuild.passes.surgery.selection import select
+from edgebuild.passes.surgery.tracing import trace
+
+# Batches that importance and the worth of a block are measured on.
+_BATCHES = 8
+
+
+class Evidence(Protocol):
+    """Train data, as surgery needs them."""
+
+    def batches(self, count: int) -> Sequence[importance.Batch]:
+        """Samples to learn from, with what the loss takes beside the outputs."""
+
+    def criterion(self, wanted: Any, outputs: Any) -> Any:
+        """The loss of a batch, a scalar tensor."""
+
+    def loss(self, model: Any) -> float:
+        """The mean loss of a model over the validation part."""
+
+
+class Cut(NamedTuple):
+    """A smaller network, and the names of the blocks that were dropped for it."""
+
+    graph: Graph
+    dropped: tuple[str, ...] = ()
+
+
+class Surgeon:
+    """Makes networks smaller, all held against the cost of the first one.
+
+    Args:
+        graph: the network before the first round.
+        settings: of the pass.
+        table: measured times of its layers, where the cost is latency.
+        evidence: None where there are no train data: then weights alone tell what matters, and no block is dropped.
+
+    Raises:
+        UsageError: a layer that is to be excluded does not exist.
+    """
+
+    def __init__(
+        self, graph: Graph, settings: passes.Channels, table: LatencyTable | None, evidence: Evidence | None
+    ) -> None:
+        unknown = [name for name in settings.exclude if name not in graph.layers]
+        if unknown:
+            raise UsageError(
+                f'passes.channels.exclude names the layer "{unknown[0]}", which the network does not have'
+                f"{closest(unknown[0], graph.layers)}"
+            )
+        self._settings, self._table, self._evidence = settings, table, evidence
+        channels = trace(graph)
+        found = operators(graph, channels)
+        self._first = {operator.layer: operator.shape for operator in found}
+        self._whole = self._total(found, channels)
+        self.left_alone = tuple(item.text for item in channels.left_alone)
+
+    def cuts(self, graph: Graph, share: float) -> list[Cut]:
+        """Ways to bring a network down to a share of the first one's cost, the likeliest first; none where it is there.
+
+        The first takes channels alone. The second, where blocks may be dropped and one saves no more than is asked
+        for in the end, drops the block that loses least for what it saves, and channels for the rest.
+        """
+        plain = self._narrowed(graph, share)
+        if plain is None:
+            return []
+        block = self._worst_block(graph)
+        if block is None:
+            return [plain]
+        shorter = blocks.drop(graph, block)
+        narrower = self._narrowed(shorter, share) or Cut(shorter)
+        return [plain, Cut(narrower.graph, (block.name,))]
+
+    def share(self, graph: Graph) -> float:
+        """The cost of a network, as a share of the first one's."""
+        channels = trace(graph)
+        return self._total(operators(graph, channels), channels) / self._whole
+
+    def _narrowed(self, graph: Graph, share: float) -> Cut | None:
+        channels = trace(graph)
+        found = operators(graph, channels)
+        keep = share * self._whole / self._total(found, channels)
+        if keep >= 1 or not channels.groups:
+            return None
+        counted = self._shaped(found)
+        selection = select(
+            channels,
+            counted,
+            self._importance(graph, channels),
+            self._cost(self._settings.cost, counted, channels),
+            keep=keep,
+            ranked_by=self._cost(self._settings.rank_by, counted, channels),
+            multiple=self._settings.multiple,
+            exclude=self._settings.exclude,
+        )
+        return Cut(cut(graph, channels, selection.removed)) if selection.removed else None
+
+    def _importance(self, graph: Graph, channels: Channels) -> importance.Importance:
+        kind = self._settings.importance
+        if kind == passes.Importance.TAYLOR and self._evidence is not None:
+            batches = self._evidence.batches(_BATCHES)
+            return importance.taylor(graph, channels, batches, self._evidence.criterion)
+        if kind == passes.Importance.BATCH_NORM:
+            return importance.batch_norm_scale(graph, channels)
+        return importance.magnitude(graph, channels, 1 if kind == passes.Importance.L1 else 2)
+
+    def _worst_block(self, graph: Graph) -> blocks.Block | None:
+        """The block that is missed least for what it costs; None where none may go."""
+        if not self._settings.blocks or self._evidence is None:
+            return None
+        channels = trace(graph)
+        found = operators(graph, channels)
+        now = self._total(found, channels)
+        spare = now - self._settings.keep * self._whole
+        counted = self._shaped(found)
+        price, counts = self._cost(self._settings.cost, counted, channels), cost.full_counts(channels)
+        worth: dict[blocks.Block, float] = {}
+        for block in blocks.find(graph):
+            saved = blocks.saved(block, counted, price, counts)
+            touches_excluded = any(graph.calls[number].layer in self._settings.exclude for number in block.calls)
+            if 0 < saved <= spare and not touches_excluded:
+                worth[block] = self._evidence.loss(building.build(blocks.drop(graph, block))) / saved
+        return min(worth, key=worth.__getitem__) if worth else None
+
+    def _total(self, found: Sequence[Operator], channels: Channels) -> float:
+        counted = self._shaped(found)
+        return cost.total(counted, self._cost(self._settings.cost, counted, channels), cost.full_counts(channels))
+
+    def _shaped(self, found: Sequence[Operator]) -> list[Operator]:
+        """Operators under the shapes they had in the first network, by which the table knows them."""
+        return [operator._replace(shape=self._first.get(operator.layer)) for operator in found]
+
+    def _cost(self, kind: passes.Cost, found: Sequence[Operator], channels: Channels) -> Cost:
+        if kind == passes.Cost.LATENCY:
+            assert self._table is not None, "the engine measures what is ranked by"
+            return Latency(self._table, found, channels)
+        return _COSTS[kind]()
+
+
+# The weights whose last axis has a filter for each channel that a layer makes.
+_KERNELS = ("kernel", "pointwise_kernel")
+_COSTS: dict[passes.Cost, Callable[[], Cost]] = {passes.Cost.MACS: Macs, passes.Cost.BYTES: ParameterBytes}
+
+
+def narrowed(before: Graph, after: Graph) -> tuple[str, ...]:
+    """How many channels each layer lost, in one sentence; none where no layer did."""
+    lost = []
+    for name, layer in after.layers.items():
+        for weight in _KERNELS:
+            if weight in layer.weights:
+                old, new = before.layers[name].weights[weight].shape, layer.weights[weight].shape
+                lost += [f"{name} {old[-1]} -> {new[-1]}"] if old[-1] > new[-1] else []
+    return (f"channels: {', '.join(lost)}",) if lost else ()

@@ -1,0 +1,107 @@
+"""The train split as a training uses it: rows to learn from and rows to choose by, in seeded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebuild.core.settings import Preprocess, TrainSettings
+from edgebuild.data.given import Array
+from edgebuild.data.samples import Samples
+from edgebuild.errors import StepError
+from edgebuild.metrics import load_callable
+
+Rows = npt.NDArray[np.intp]
+_FEWEST = 2  # samples that can be divided
+
+
+class TrainData:
+    """Samples to learn from, with a validation part that is never learnt from.
+
+    Args:
+        folder: of the train split.
+        preprocess: what is done to samples before a network sees them.
+        dtypes: of the network's inputs, in order.
+        train: sizes, and the function that changes batches.
+        seed: of the drawing of the validation part, of every order and of augmentation.
+
+    Raises:
+        StepError: there are too few samples to divide.
+        UsageError: the augmenting function cannot be found.
+    """
+
+    def __init__(
+        self, folder: Path, preprocess: Preprocess, dtypes: list[np.dtype[np.generic]], train: TrainSettings, seed: int
+    ) -> None:
+        self._samples = Samples(folder, preprocess)
+        self._dtypes = dtypes
+        self._seed = seed
+        self._augment = load_callable(train.augment) if train.augment else None
+        self.batch_size = train.batch_size
+        count = len(self._samples)
+        if count < _FEWEST:
+            raise StepError(f"{count} train samples are too few to train with", remedy="Give more x_train.")
+        kept = min(max(1, round(train.validation_share * count)), count - 1)
+        order = np.random.default_rng(seed).permutation(count)
+        self.validation: Rows = np.sort(order[:kept])
+        self.rows: Rows = np.sort(order[kept:])
+
+    @property
+    def augments(self) -> bool:
+        """Whether a batch differs each time it is drawn."""
+        return self._augment is not None
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether there are labels to learn from."""
+        return self._samples.y is not None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the rows."""
+        return max(1, -(-len(self.rows) // self.batch_size))
+
+    def shuffled(self) -> Iterator[tuple[Rows, list[Array]]]:
+        """Endless batches of the rows with their samples, every row once an epoch, the same sequence each time."""
+        rng = np.random.default_rng([self._seed, 1])
+        while True:
+            order = rng.permutation(self.rows)
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                yield rows, self._changed(self.take(rows), rng)
+
+    def in_order(self, rows: Rows) -> Iterator[tuple[Rows, list[Array]]]:
+        """Batches of the given rows, unchanged."""
+        for start in range(0, len(rows), self.batch_size):
+            some = rows[start : start + self.batch_size]
+            yield some, self.take(some)
+
+    def take(self, rows: Rows) -> list[Array]:
+        """Samples at the given positions, one array for each input."""
+        return self._samples.take(rows, self._dtypes)
+
+    def answers(self, rows: Rows) -> Array | None:
+        """The labels at the given positions."""
+        return None if self._samples.y is None else np.asarray(self._samples.y[rows])
+
+    def _changed(self, arrays: list[Array], rng: np.random.Generator) -> list[Array]:
+        if self._augment is None:
+            return arrays
+        first = _call(self._augment, arrays[0], rng)
+        if first.shape != arrays[0].shape:
+            raise StepError(
+                f"[train] augment returned the shape {first.shape} for {arrays[0].shape}",
+                remedy="It must return a batch of the same shape.",
+            )
+        return [np.ascontiguousarray(first, self._dtypes[0]), *arrays[1:]]
+
+
+def _call(function: Any, x: Array, rng: np.random.Generator) -> Array:
+    try:
+        return np.asarray(function(x, rng))
+    except Exception as error:
+        raise StepError("[train] augment failed", f"{type(error).__name__}: {error}") from None

@@ -1,0 +1,35 @@
+"""How a pass takes part in a training: what it does between the steps of the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+
+def _nothing(_: int) -> None:
+    """Leaves the network as it is."""
+
+
+class Hooks(NamedTuple):
+    """What is called around the steps of an optimizer; each is given the number of the step, from 0.
+
+    Attributes:
+        before_step: before the gradients are taken.
+        after_step: after the weights were changed.
+        settled_from: the share of the training after which the network has what the pass is for (all its zeros, say):
+            the best epoch is chosen from those that end later.
+    """
+
+    before_step: Callable[[int], None] = _nothing
+    after_step: Callable[[int], None] = _nothing
+    settled_from: float = 0.0
+
+
+class Fit(Protocol):
+    """A training, as the passes see it: data, teachers and settings are in it already."""
+
+    def __call__(self, model: Any, *, hooks: Hooks = ..., part: float = ...) -> None:
+        """Train a tf_keras model in place; `part` scales the length."""
+
+    def steps(self, part: float = ...) -> int:
+        """How many optimizer steps a training of this length takes at most."""

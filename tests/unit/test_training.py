@@ -1,0 +1,404 @@
+"""Training: what each part of distillation teaches, how a run ends, and that it is the same each time."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from making import ACCURACY, IDENTITY, metric
+from sklearn.datasets import load_digits
+
+from edgebuild import config
+from edgebuild.core.settings import DistillSettings, TrainSettings
+from edgebuild.data import samples
+from edgebuild.data.given import Examples
+from edgebuild.errors import StepError, UsageError
+from edgebuild.passes.training import features, losses, objective, teachers
+from edgebuild.passes.training.data import TrainData
+from edgebuild.passes.training.heads import Head, is_likely, logits_of_results
+from edgebuild.passes.training.hooks import Hooks
+from edgebuild.passes.training.teachers import Teacher
+from edgebuild.passes.training.trainer import Lesson, Trainer
+
+SETTINGS = config.load({}, {}, use_file=False).settings
+QUIET = lambda _: None  # noqa: E731 - a listener that says nothing
+
+
+def train_settings(**fields: Any) -> TrainSettings:
+    return msgspec.structs.replace(SETTINGS.train, **{"epochs": 4, "patience": 0, **fields})
+
+
+def distill(**fields: Any) -> DistillSettings:
+    return msgspec.structs.replace(SETTINGS.distill, **fields)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x, y = load_digits(return_X_y=True)
+    folder = tmp_path_factory.mktemp("data") / "learning"
+    samples.save(Examples(((x[:600] / 16).astype(np.float32),), y[:600]), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unlabelled(digits: Path) -> Path:
+    folder = digits.parent / "unlabelled"
+    samples.save(Examples((np.load(digits / "x000.npy"),)), folder)
+    return folder
+
+
+def network(width: int = 16, seed: int = 1, activation: str | None = "softmax") -> Any:
+    tf_keras.utils.set_random_seed(seed)
+    layers = tf_keras.layers
+    inputs = layers.Input((64,), name="pixels")
+    x = layers.Dense(width, activation="relu", name="hidden")(inputs)
+    return tf_keras.Model(inputs, layers.Dense(10, activation=activation, name="answer")(x))
+
+
+def data_of(folder: Path, **fields: Any) -> TrainData:
+    return TrainData(folder, IDENTITY, [np.dtype("float32")], train_settings(**fields), seed=0)
+
+
+def lesson(folder: Path, *taught_by: Teacher, parts: dict[str, Any] | None = None, **fields: Any) -> Lesson:
+    return Lesson(
+        data=data_of(folder, **fields),
+        teachers=taught_by,
+        train=train_settings(**fields),
+        distill=distill(**(parts or {})),
+        metric=ACCURACY,
+        time_s=60.0,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher(digits: Path) -> Any:
+    model = network(64, seed=5)
+    Trainer(lesson(digits, epochs=30, learning_rate=0.01), QUIET)(model)
+    return model
+
+
+def agreement(model: Any, other: Any, folder: Path) -> float:
+    x = np.load(folder / "x000.npy")
+    return float(np.mean(model(x).numpy().argmax(1) == other(x).numpy().argmax(1)))
+
+
+# Losses
+
+
+def test_soft_loss_is_nothing_between_equals_and_grows_with_the_difference() -> None:
+    wanted = tf.constant([[2.0, 0.0, -1.0], [0.5, 0.1, 0.0]])
+    for head in Head:
+        assert float(losses.soft(wanted, wanted, head, 3.0)) == pytest.approx(0, abs=1e-6)
+        near, far = (float(losses.soft(wanted * factor, wanted, head, 3.0)) for factor in (1.5, 3.0))
+        assert 0 < near < far
+
+
+def test_soft_loss_of_classes_is_the_divergence_of_softened_distributions() -> None:
+    ours, theirs = np.array([[1.0, 2.0]], np.float32), np.array([[3.0, 0.0]], np.float32)
+
+    def softened(logits: np.ndarray) -> np.ndarray:
+        e = np.exp(logits / 2.0)
+        return e / e.sum()
+
+    p, q = softened(theirs), softened(ours)
+    expected = 4.0 * float((p * np.log(p / q)).sum())
+    assert float(losses.soft(tf.constant(ours), tf.constant(theirs), Head.CLASSES, 2.0)) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_hard_loss_takes_class_numbers_and_one_hot_rows_alike() -> None:
+    logits = tf.constant([[2.0, 0.0], [0.0, 1.0]])
+    numbers = losses.hard(logits, tf.constant([0, 1]), Head.CLASSES)
+    column = losses.hard(logits, tf.constant([[0], [1]], tf.uint8), Head.CLASSES)
+    rows = losses.hard(logits, tf.constant([[1.0, 0.0], [0.0, 1.0]]), Head.CLASSES)
+    assert float(numbers) == pytest.approx(float(rows)) == pytest.approx(float(column))
+    assert float(losses.hard(logits, tf.constant([1, 0]), Head.CLASSES)) > float(numbers)
+
+
+def test_attention_looks_at_places_and_not_at_channels() -> None:
+    rng = np.random.default_rng(0)
+    layer = rng.random((2, 4, 4, 3)).astype(np.float32)
+    doubled = np.concatenate([layer, layer], axis=-1)
+    assert float(losses.attention(doubled, layer)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.attention(layer[:, ::-1], layer)) > 1e-3
+
+
+def test_relation_looks_at_distances_between_samples_and_not_at_their_place() -> None:
+    rng = np.random.default_rng(0)
+    layer = rng.random((6, 5)).astype(np.float32)
+    assert float(losses.relation(3 * layer + 7, layer)) == pytest.approx(0, abs=1e-3)
+    assert float(losses.relation(rng.random((6, 9)).astype(np.float32), layer)) > 1e-3
+
+
+def test_feature_is_relative_to_the_teacher() -> None:
+    layer = np.ones((2, 3), np.float32)
+    assert float(losses.feature(2 * layer, layer)) == pytest.approx(1.0)
+    assert float(losses.feature(20 * layer, 10 * layer)) == pytest.approx(1.0)
+
+
+# Heads
+
+
+@pytest.mark.parametrize(
+    ("activation", "name", "head"),
+    [
+        ("softmax", "mse", Head.CLASSES),
+        ("sigmoid", "accuracy", Head.ANSWERS),
+        (None, "accuracy", Head.CLASSES),
+        (None, "mse", Head.VALUES),
+        ("tanh", "mse", Head.VALUES),
+    ],
+)
+def test_the_end_of_a_network_tells_what_it_means(activation: str | None, name: str, head: Head) -> None:
+    assert objective.heads_of(network(activation=activation), metric(name)) == [head]
+
+
+def test_a_teachers_probabilities_and_logits_teach_the_same() -> None:
+    logits = np.array([[2.0, -1.0, 0.5]], np.float32)
+    likely = np.exp(logits) / np.exp(logits).sum()
+    assert is_likely(likely, Head.CLASSES)
+    assert not is_likely(logits, Head.CLASSES)
+    found = logits_of_results(tf.constant(likely), Head.CLASSES, likely=True).numpy()
+    np.testing.assert_allclose(found - found.mean(), logits - logits.mean(), atol=1e-5)
+
+
+# Training
+
+
+def test_training_on_labels_alone_learns(digits: Path) -> None:
+    model = network()
+    trainer = Trainer(lesson(digits, epochs=15, learning_rate=0.01), QUIET)
+    before = trainer.score(model)
+    trainer(model)
+    after = trainer.score(model)
+    assert before is not None
+    assert after is not None
+    assert before < 0.4
+    assert after > 0.85
+
+
+def test_a_teacher_alone_teaches_without_labels(unlabelled: Path, teacher: Any) -> None:
+    model = network()
+    before = agreement(model, teacher, unlabelled)
+    Trainer(lesson(unlabelled, teachers.of_model(teacher, "t", 1.0), epochs=15, learning_rate=0.01), QUIET)(model)
+    assert before < 0.4
+    assert agreement(model, teacher, unlabelled) > 0.9
+
+
+def test_nothing_to_learn_from_is_said(unlabelled: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to learn from"):
+        Trainer(lesson(unlabelled), QUIET)(network())
+
+
+def test_the_heavier_of_two_teachers_is_followed(unlabelled: Path, teacher: Any) -> None:
+    wrong = teachers.of_function(lambda x: np.roll(teacher(x).numpy(), 1, axis=1), "wrong", 0.05)
+    model = network()
+    right = teachers.of_model(teacher, "right", 1.0)
+    Trainer(lesson(unlabelled, right, wrong, epochs=15, learning_rate=0.01), QUIET)(model)
+    assert agreement(model, teacher, unlabelled) > 0.85
+    other = network()
+    heavy = wrong._replace(weight=20.0)
+    Trainer(lesson(unlabelled, right, heavy, epochs=15, learning_rate=0.01), QUIET)(other)
+    assert agreement(other, teacher, unlabelled) < 0.2
+
+
+def test_stored_answers_teach_as_the_network_that_gave_them(unlabelled: Path, teacher: Any, tmp_path: Path) -> None:
+    x = np.load(unlabelled / "x000.npy")
+    np.save(tmp_path / "answers.npy", teacher(x).numpy())
+    stored = teachers.of_file(tmp_path / "answers.npy", len(x), None, 1.0)
+    model, other = network(), network()
+    Trainer(lesson(unlabelled, stored, epochs=3), QUIET)(model)
+    Trainer(lesson(unlabelled, teachers.of_model(teacher, "t", 1.0), epochs=3), QUIET)(other)
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_stored_answers_follow_the_samples_that_were_not_drawn_away(tmp_path: Path) -> None:
+    np.save(tmp_path / "answers.npy", np.arange(20, dtype=np.float32).reshape(10, 2))
+    stored = teachers.of_file(tmp_path / "answers.npy", 10, np.array([1, 4, 9]), 1.0)
+    assert stored.outside is not None
+    assert stored.outside(np.array([2, 0]), [])[0].tolist() == [[18, 19], [2, 3]]
+    with pytest.raises(UsageError, match=r"holds answers to 10 samples, x_train has 12"):
+        teachers.of_file(tmp_path / "answers.npy", 12, None, 1.0)
+
+
+def test_stored_answers_and_augmentation_exclude_each_other(digits: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "answers.npy", np.zeros((600, 10), np.float32))
+    stored = teachers.of_file(tmp_path / "answers.npy", 600, None, 1.0)
+    with pytest.raises(UsageError, match="stored answers"):
+        Trainer(lesson(digits, stored, augment="test_training:shifted"), QUIET)
+
+
+@pytest.mark.parametrize("part", ["feature", "attention", "relation"])
+def test_compared_layers_become_alike(digits: Path, part: str) -> None:
+    layers = tf_keras.layers
+
+    def image_network(channels: int, seed: int) -> Any:
+        tf_keras.utils.set_random_seed(seed)
+        inputs = layers.Input((64,), name="pixels")
+        x = layers.Reshape((8, 8, 1))(inputs)
+        x = layers.Conv2D(channels, 3, activation="relu", name="conv")(x)
+        return tf_keras.Model(inputs, layers.Dense(10, name="answer")(layers.Flatten()(x)))
+
+    wide = image_network(8, 5)
+    student = image_network(4, 1)
+    x = np.load(digits / "x000.npy")[:100]
+
+    def distance() -> float:
+        theirs, ours = (tf_keras.Model(m.input, m.get_layer("conv").output)(x) for m in (wide, student))
+        if part != "feature":
+            return float(getattr(losses, part)(ours, theirs))
+        # What is left of the teacher's layer when the student's is mapped to it as well as a linear map can.
+        a, b = (layer.numpy().reshape(-1, layer.shape[-1]) for layer in (ours, theirs))
+        rest = b - a @ np.linalg.lstsq(a, b, rcond=None)[0]
+        return float((rest**2).mean() / (b**2).mean())
+
+    before = distance()
+    parts = {"soft": 0.0, "hard": 0.0, part: 1.0, "pairs": (("conv", "conv"),)}
+    guide = teachers.of_model(wide, "t", 1.0)
+    Trainer(lesson(digits, guide, parts={**parts, "soft": 1e-6}, epochs=20, learning_rate=0.01), QUIET)(student)
+    assert distance() < 0.75 * before
+
+
+def test_layers_to_compare_must_exist_and_have_one_size(teacher: Any) -> None:
+    student = network()
+    with pytest.raises(UsageError, match=r'names the layer "hiden".*did you mean "hidden"'):
+        features.with_layers(student, ["hiden"])
+    inputs = tf_keras.Input((8, 2))
+    small = tf_keras.Model(inputs, tf_keras.layers.Conv1D(2, 3, name="conv")(inputs))
+    large = tf_keras.Model(inputs, tf_keras.layers.Conv1D(2, 1, name="conv")(inputs))
+    with pytest.raises(UsageError, match="may differ in their channels"):
+        features.projections([("conv", "conv")], large, small)
+
+
+def test_layers_of_one_name_are_compared_where_no_pairs_are_given() -> None:
+    inputs = tf_keras.Input((8,))
+    x = inputs
+    for number in range(9):
+        x = tf_keras.layers.Dense(4, name=f"dense{number}")(x)
+    model = tf_keras.Model(inputs, x)
+    assert [pair[0] for pair in features.default_pairs(model, model)] == ["dense1", "dense3", "dense5", "dense7"]
+
+
+def test_two_trainings_of_one_seed_give_the_same_weights(digits: Path, teacher: Any) -> None:
+    results = []
+    for _ in range(2):
+        model = network()
+        Trainer(lesson(digits, teachers.of_model(teacher, "t", 1.0), epochs=3), QUIET)(model)
+        results.append(model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_hooks_are_called_around_each_step(digits: Path) -> None:
+    called: list[tuple[str, int]] = []
+    hooks = Hooks(lambda step: called.append(("before", step)), lambda step: called.append(("after", step)))
+    trainer = Trainer(lesson(digits, epochs=2), QUIET)
+    trainer(network(), hooks=hooks)
+    assert called == [(when, step) for step in range(trainer.steps()) for when in ("before", "after")]
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(digits: Path) -> None:
+    trainer = Trainer(lesson(digits, epochs=6, learning_rate=0.01), QUIET)
+    model = network()
+    each = trainer.steps() // 6
+
+    def spoil(step: int) -> None:
+        if step == 6 * each - 1:
+            for variable in model.trainable_variables:
+                variable.assign(tf.zeros_like(variable))
+
+    trainer(model, hooks=Hooks(after_step=spoil))
+    score = trainer.score(model)
+    assert score is not None
+    assert score > 0.5
+
+
+def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
+    trainer = Trainer(lesson(digits, epochs=6, learning_rate=0.01), QUIET)
+    model = network()
+    each = trainer.steps() // 6
+
+    def empty(step: int) -> None:
+        if step >= 4 * each:
+            model.get_layer("answer").bias.assign(np.full(10, 7.0))
+
+    trainer(model, hooks=Hooks(after_step=empty, settled_from=0.9))
+    assert model.get_layer("answer").bias.numpy().tolist() == [7.0] * 10
+
+
+def test_training_ends_early_where_nothing_gets_better(digits: Path) -> None:
+    steps: list[int] = []
+    trainer = Trainer(lesson(digits, epochs=50, patience=2, learning_rate=1e-9), QUIET)
+    trainer(network(), hooks=Hooks(steps.append))
+    each = trainer.steps() // 50
+    assert len(steps) < 50 * each
+
+
+def test_time_ends_training_and_is_told(digits: Path) -> None:
+    trainer = Trainer(lesson(digits, epochs=100_000)._replace(time_s=1.5), QUIET)
+    model = network()
+    trainer(model)
+    assert "by [train] time" in trainer.notes[0]
+    score = trainer.score(model)
+    assert score is not None
+    assert score > 0.3
+
+
+def test_epochs_follow_from_the_time_where_none_are_given(digits: Path) -> None:
+    assert Trainer(lesson(digits, epochs=0)._replace(time_s=120.0), QUIET).steps() == 400
+    assert Trainer(lesson(digits, epochs=3), QUIET).steps() == 3 * -(-540 // 64)
+    assert Trainer(lesson(digits, epochs=4), QUIET).steps(0.5) == 2 * -(-540 // 64)
+
+
+# Data
+
+
+def test_validation_is_never_learnt_from_and_the_same_each_time(digits: Path) -> None:
+    data = data_of(digits)
+    assert len(data.validation) == 60
+    assert not set(data.validation.tolist()) & set(data.rows.tolist())
+    assert data_of(digits).validation.tolist() == data.validation.tolist()
+    seen: list[int] = []
+    for number, (rows, _) in enumerate(data.shuffled()):
+        seen += rows.tolist()
+        if number + 1 == data.steps_per_epoch:
+            break
+    assert sorted(seen) == data.rows.tolist()
+
+
+def shifted(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return x + 100
+
+
+def squeezed(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return x[:, :-1]
+
+
+def test_augmentation_changes_what_is_learnt_from_and_not_what_is_chosen_by(digits: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    try:
+        data = data_of(digits, augment="test_training:shifted")
+        _, (x,) = next(data.shuffled())
+        _, (validation,) = next(data.in_order(data.validation))
+        spoilt = data_of(digits, augment="test_training:squeezed")
+        with pytest.raises(StepError, match="same shape"):
+            next(spoilt.shuffled())
+    finally:
+        sys.path.pop(0)
+    assert x.min() >= 100
+    assert validation.max() <= 1
+
+
+def test_too_few_samples_are_said(tmp_path: Path) -> None:
+    samples.save(Examples((np.zeros((1, 64), np.float32),)), tmp_path / "one")
+    with pytest.raises(StepError, match="too few"):
+        data_of(tmp_path / "one")
