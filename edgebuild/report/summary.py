@@ -63,7 +63,7 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
     yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
     if manifest.compression is not None:
-        yield "compressed", wording.shrunk(manifest.compression)
+        yield "compressed", wording.shrunk(manifest.compression, manifest.plan.runtime.name)
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])

@@ -9,6 +9,7 @@ import msgspec
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.manifest import Shrinkage
 from edgebuild.core.passes import Channels, Cluster, Pass, Prune, Quantize, QuantizeAware, Student
+from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds, format_share
 
 
@@ -57,13 +58,19 @@ def step(item: Pass) -> str:
     return f"quantize to {ends(item)}"
 
 
-def shrunk(shrinkage: Shrinkage) -> str:
-    """What compression did: "file 0.51 of 47.9 KB, gzip as before, ..."."""
+def shrunk(shrinkage: Shrinkage, runtime: Interpreter) -> str:
+    """What compression did: "file 0.51 of 47.9 KB, gzip as before, ..."; a microcontroller keeps its file in flash."""
     before, after = shrinkage.before, shrinkage.after
+    file, memory = ("flash", "RAM for activations") if runtime == Interpreter.TFLM else ("file", "activations")
     parts = [
-        _shrunk("file", after.size_bytes, before.size_bytes, format_bytes),
+        _shrunk(file, after.size_bytes, before.size_bytes, format_bytes),
         _shrunk("gzip", after.size_gzip_bytes, before.size_gzip_bytes, format_bytes),
-        _shrunk("activations", after.activations_bytes, before.activations_bytes, format_bytes),
+        _shrunk(
+            "RAM for activations" if is_micro else "activations",
+            after.activations_bytes,
+            before.activations_bytes,
+            format_bytes,
+        ),
         _shrunk("MACs", after.macs, before.macs, lambda count: f"{count:,}"),
     ]
     return ", ".join(parts)

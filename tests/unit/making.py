@@ -14,7 +14,7 @@ from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
 from edgebuild.core.passes import Cluster, Compression, DType, Prune, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import BenchSettings, Metric, Preprocess
-from edgebuild.core.target import Kernels, Operators, Runtime
+from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.core.verdict import Verdict
 from edgebuild.gate import judge
 from edgebuild.layering import Layer
@@ -102,7 +102,7 @@ def plan(**fields: Any) -> Plan:
         "train": SETTINGS.train,
         "distill": SETTINGS.distill,
         "learns_from": (),
-        "runtime": Runtime(name="tflm", kernels=Kernels.REFERENCE),
+        "runtime": Runtime(name=Interpreter.TFLM, kernels=Kernels.REFERENCE),
         "operators": Operators(float=False, allowed=("CONV_2D", "FULLY_CONNECTED")),
         "metric": ACCURACY,
         "bench": BenchSettings(warmup_runs=20, runs=200, time=20.0, threads=1),

@@ -155,7 +155,8 @@ def test_what_compression_did_is_held_against_quantization_alone() -> None:
     after = Footprint(size_bytes=24_240, size_gzip_bytes=31_000, activations_bytes=16_700, macs=1_328_384)
     shown = summary.of_build(manifest(compression=Shrinkage(before=before, after=after)), "dist/mcu")
     assert (
-        "  compressed file 0.50 of 48.5 KB, gzip as before, activations larger than 16.6 KB, MACs 0.50 of 2,656,768"
+        "  compressed flash 0.50 of 48.5 KB, gzip as before, RAM for activations larger than 16.6 KB, "
+        "MACs 0.50 of 2,656,768"
     ) in shown.splitlines()
 
 

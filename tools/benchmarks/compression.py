@@ -4,12 +4,14 @@
 
 Networks are trained once (seeded) and kept in the folder, and so is the result of each row: a run that was stopped goes
 on where it was. Prints Markdown tables. Every row is made by the command that stands in it, run in tools/benchmarks;
-"plain" is the same command with --no-compress, which only quantizes.
+--no-compress is the same command without its passes, which only quantizes and packs; its weights and its accuracy are
+those of the converter alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import subprocess
@@ -138,9 +140,19 @@ def _result(row: Row, work: Path, assets: Path) -> dict[str, Any]:
         plain = _build(row, model, work, assets, compress=False)
         compressed = _build(row, model, work, assets, compress=True)
         beside = kept.with_suffix(".new")
-        beside.write_text(json.dumps({"plain": plain, "compressed": compressed}))
+        converter = _converter_alone(row, model, work, assets)
+        beside.write_text(json.dumps({"plain": plain, "compressed": compressed, "converter": converter}))
         beside.replace(kept)
     return json.loads(kept.read_text())
+
+
+def _converter_alone(row: Row, model: Path, work: Path, assets: Path) -> list[int]:
+    """The size of what the converter alone makes, and that of its gzip, in bytes."""
+    out = work / f"{row.name}.plain.tflite"
+    scale = str(1 / 255 if _IMAGES in row.settings else 1)
+    subprocess.run([sys.executable, _HERE / "plain_converter.py", model, assets / row.data, scale, out], check=True)
+    data = out.read_bytes()
+    return [len(data), len(gzip.compress(data, 9, mtime=0))]
 
 
 def _network(name: str, work: Path, assets: Path) -> Path:
@@ -185,17 +197,26 @@ def _print(results: dict[Row, dict[str, Any]]) -> None:
     for row, result in results.items():
         plain, compressed = result["plain"], result["compressed"]
         baseline = compressed["accuracy"]["baseline"]
+        size, zipped = result["converter"]
         print(f"| {row.name} | {row.asked} | float network | | | | {baseline:.2%} |")
-        for name, manifest in (("plain int8", plain), ("compressed", compressed)):
+        print(f"| | | converter alone, int8 | {size:,} | {zipped:,} | {_macs(plain):,} | {_score(plain)} |")
+        for name, manifest in (("edgebuild --no-compress", plain), ("compressed", compressed)):
             artifact = manifest["artifact"]
-            macs = sum(operator["macs"] for operator in manifest["network"]["operators"])
-            cells = [f"{artifact['size_bytes']:,}", f"{artifact['size_gzip_bytes']:,}", f"{macs:,}"]
-            print(f"| | | {name} | {' | '.join(cells)} | {manifest['accuracy']['artifact']:.2%} |")
+            cells = [f"{artifact['size_bytes']:,}", f"{artifact['size_gzip_bytes']:,}", f"{_macs(manifest):,}"]
+            print(f"| | | {name} | {' | '.join(cells)} | {_score(manifest)} |")
     print()
     for row, result in results.items():
         print(f"- {row.name}: `edgebuild {' '.join(_command(row, row.network, row.data, compress=True))}`")
         for note in result["compressed"]["notes"]:
             print(f"  - {note}")
+
+
+def _macs(manifest: dict[str, Any]) -> int:
+    return sum(operator["macs"] for operator in manifest["network"]["operators"])
+
+
+def _score(manifest: dict[str, Any]) -> str:
+    return f"{manifest['accuracy']['artifact']:.2%}"
 
 
 if __name__ == "__main__":
