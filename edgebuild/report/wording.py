@@ -66,7 +66,7 @@ def shrunk(shrinkage: Shrinkage, runtime: Interpreter) -> str:
         _shrunk(file, after.size_bytes, before.size_bytes, format_bytes),
         _shrunk("gzip", after.size_gzip_bytes, before.size_gzip_bytes, format_bytes),
         _shrunk(
-            "RAM for activations" if is_micro else "activations",
+            memory,
             after.activations_bytes,
             before.activations_bytes,
             format_bytes,
