@@ -113,9 +113,8 @@ def _convert(plan: Plan, shared: _Shared, session: Session) -> Built:
 def _plain(plan: Plan, shared: _Shared, session: Session) -> Footprint:
     """What quantization alone would have made, to hold the compressed artifact against."""
     dense = msgspec.structs.replace(plan.quantize, sparse=False)
-    made = session.transform(
-        steps.quantize(msgspec.structs.replace(plan, passes=(dense,)), shared.network, shared.data)
-    )
+    step = steps.quantize(msgspec.structs.replace(plan, passes=(dense,)), shared.network, shared.data)
+    made = session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
     return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
 
 

@@ -7,11 +7,21 @@ from pathlib import Path
 
 from edgebuild import hashing, host
 
-_PACKAGES = ("tensorflow", "tf-keras", "keras", "numpy", "ai-edge-litert", "scikit-learn", "pillow")
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-model-optimization",
+    "tf-keras",
+    "keras",
+    "numpy",
+    "ai-edge-litert",
+    "flatbuffers",
+    "scikit-learn",
+    "pillow",
+)
 _PACKAGE = Path(__file__).parent.parent
 # What decides results; how they are shown and asked for does not.
 _SOURCES = frozenset({".py", ".toml"})
-_ROOMS = ("passes", "runtimes", "data", "flatbuffer", "metrics.py", "core")
+_ROOMS = ("passes", "runtimes", "data", "flatbuffer", "metrics.py", "layer_costs.py", "core")
 
 
 @functools.cache

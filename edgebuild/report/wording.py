@@ -65,12 +65,7 @@ def shrunk(shrinkage: Shrinkage, runtime: Interpreter) -> str:
     parts = [
         _shrunk(file, after.size_bytes, before.size_bytes, format_bytes),
         _shrunk("gzip", after.size_gzip_bytes, before.size_gzip_bytes, format_bytes),
-        _shrunk(
-            memory,
-            after.activations_bytes,
-            before.activations_bytes,
-            format_bytes,
-        ),
+        _shrunk(memory, after.activations_bytes, before.activations_bytes, format_bytes),
         _shrunk("MACs", after.macs, before.macs, lambda count: f"{count:,}"),
     ]
     return ", ".join(parts)

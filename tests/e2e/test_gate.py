@@ -184,12 +184,14 @@ def test_a_manifest_cannot_point_outside_its_folder(built: Edgebuild) -> None:
 
 
 def test_the_plan_is_shown_and_nothing_is_done(edgebuild: Edgebuild, networks: Path) -> None:
+    edgebuild.compresses = True
     ran = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "arm64", "--dry-run")
     as_json = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "arm64", "--dry-run", "--json")
 
     assert ran.code == 0
     assert "quantize to int8, float32 in and out" in ran.out
-    assert "prune to 50.0 % zeros (named by the profile, not applied)" in ran.out
+    assert "prune channels to 70.0 % of the macs" in ran.out
+    assert "prune to 75.0 % zeros (unstructured)" in ran.out
     assert "accuracy_drop at most 1.0 points (error; targets/arm64.toml)" in ran.out
     assert as_json.json[0]["passes"][0]["scheme"] == "int8"
     assert list(edgebuild.folder.iterdir()) == []

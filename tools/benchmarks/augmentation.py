@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-_PIXELS = 2
 _FRAMES = 3
 _HIDDEN_FRAMES = 5
 _NOISE = 0.05
 
 
-def shift_images(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[batch, height, width, channels] or [batch, height, width], each moved by up to two pixels; zeros come in."""
-    edges = [(0, 0), (_PIXELS, _PIXELS), (_PIXELS, _PIXELS), *[(0, 0)] * (x.ndim - 3)]
+def shift_images(x: np.ndarray, rng: np.random.Generator, pixels: int = 2) -> np.ndarray:
+    """[batch, height, width, channels] or [batch, height, width], each moved by up to `pixels`; zeros come in."""
+    edges = [(0, 0), (pixels, pixels), (pixels, pixels), *[(0, 0)] * (x.ndim - 3)]
     padded = np.pad(x, edges)
-    down, right = rng.integers(0, 2 * _PIXELS + 1, (2, len(x), 1))
+    down, right = rng.integers(0, 2 * pixels + 1, (2, len(x), 1))
     rows, columns = down + np.arange(x.shape[1]), right + np.arange(x.shape[2])
     return padded[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def nudge_images(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As `shift_images`, by up to one pixel: dense networks must learn each place anew."""
+    return shift_images(x, rng, 1)
 
 
 def vary_speech(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

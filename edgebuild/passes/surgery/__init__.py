@@ -7,7 +7,7 @@
   says what to measure for a table; `cost.total(operators, cost, counts)` with `cost.full_counts(channels)`.
 - `importance.magnitude(graph, channels, order)`, `importance.batch_norm_scale(graph, channels)`,
   `importance.taylor(graph, channels, batches, loss)`: how much each channel matters.
-- `selection.select(channels, operators, importance, cost, keep=…, multiple=…, least=…, exclude=…) -> Selection`.
+- `selection.select(channels, operators, importance, cost, keep=…, multiple=…, …) -> Selection`: which channels go.
 - `blocks.find(graph) -> (Block, ...)`, `blocks.drop(graph, block) -> Graph`.
 - `narrowing.narrow(graph, width, multiple, fresh=None) -> Graph`: the same architecture, narrower all over.
 """
