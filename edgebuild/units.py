@@ -53,6 +53,14 @@ def parse_part(text: object) -> float:
     return share
 
 
+def parse_some(text: object) -> float:
+    """A percentage of something that is divided, over 0 % and at most 100 %; raises UnitError."""
+    share = parse_part(text)
+    if share == 0:
+        raise UnitError(f"{text!r} leaves nothing: write a percentage over 0 %")
+    return share
+
+
 def parse_number(text: object) -> float:
     """A plain finite number, or a fraction such as "1/255"; raises UnitError."""
     parts = [text] if isinstance(text, int | float) and not isinstance(text, bool) else str(text).split("/")

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import msgspec
 
-from edgebuild.units import parse_part
+from edgebuild.units import parse_part, parse_some
 
 Share = Annotated[float, parse_part]
+SomeShare = Annotated[float, parse_some]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -66,7 +67,7 @@ class Student(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     network: str
-    width: Share
+    width: SomeShare
     multiple: AtLeastOne
     fresh: bool
 
@@ -89,7 +90,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         untrained: whether to prune also where there are no train data to recover with.
     """
 
-    keep: Share
+    keep: SomeShare
     cost: Cost
     rank_by: Cost
     importance: Importance
@@ -184,7 +185,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         clusters: how many different values a kernel may hold, zero included where it was pruned.
         centroids: where their search starts; 1-D k-means follows.
-        layers: numbers for layers by name; 0 leaves one alone.
+        layers: numbers for layers by name, from 3 on; 0 leaves one alone.
         smallest: kernels with fewer weights stay.
         max_drop: as in Channels: a network that lost more is not taken.
         untrained: whether to cluster also where there are no train data to recover with.
@@ -192,7 +193,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     clusters: Annotated[int, msgspec.Meta(ge=3, le=255)]
     centroids: Centroids
-    layers: dict[str, int]
+    layers: dict[str, Annotated[int, msgspec.Meta(ge=0, le=255)]]
     smallest: Count
     max_drop: Share
     untrained: bool

@@ -138,7 +138,7 @@ class TrainSettings(_Table, frozen=True, kw_only=True):
         batch_size: samples an optimizer step sees.
         learning_rate: Adam's highest; it rises for a twentieth of the steps and falls along a cosine.
         validation_share: of the train split, kept for choosing the best epoch; never evaluated on, never trained on.
-        patience: epochs without a better validation score after which training ends; 0 for never.
+        patience: epochs of the second half without a better validation loss after which training ends; 0 for never.
         augment: "module:callable" of (x, rng), which returns a changed batch of the first input; empty for none.
     """
 
@@ -158,8 +158,8 @@ class TeacherSettings(_Table, frozen=True, kw_only=True):
     """One of `[[distill.teachers]]`.
 
     Attributes:
-        network: a .keras or .h5 file, a SavedModel folder, "module:callable" (a Keras model, or a function that is one
-            itself: batch in, outputs out), or a .npy file of outputs stored for x_train, in its order.
+        network: a .keras or .h5 file, a SavedModel folder, "module:callable" that returns a Keras model or a function
+            of a batch (an array for each input in, outputs out), or a .npy file of outputs for x_train, in its order.
         weight: relative to the other teachers'.
     """
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgebuild.core.passes import Channels, Compression, Cost, Student
+from edgebuild.core.passes import Channels, Cluster, Compression, Cost, QuantizeAware, Student
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine import steps
 from edgebuild.engine.session import Session
 from edgebuild.engine.steps import Changeable, Data, Network
-from edgebuild.errors import EdgebuildError
+from edgebuild.errors import StepError
 from edgebuild.layer_costs import LatencyTable, tabulate
 from edgebuild.passes import jobs
+from edgebuild.process import ChildDiedError
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import LayerTimes
 
@@ -44,20 +45,24 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         return Compressed(network, tuple(notes))
     try:
         carried = session.transform(steps.carry(plan, model, path))
-    except EdgebuildError as error:
+    except ChildDiedError:
+        raise
+    except StepError as error:
         names = ", ".join(wording.kind(step) for step in wanted)
         return Compressed(network, (*notes, f"{names} left out: {error.what}. {error.why}".strip()))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
     notes += answer.notes
     current, frozen = original, None
-    done: list[Compression] = []
+    clustered = False
     for step in wanted:
+        if _only_ranges(step) and not clustered:
+            continue  # there are no clusters to keep: the converter chooses ranges as ever
         latencies = _latencies(plan, step, current, session)
-        made = session.transform(steps.compress(plan, step, current, original, data, done, latencies))
+        made = session.transform(steps.compress(plan, step, current, original, data, latencies))
         result = made.read(jobs.Compressed)
         notes += result.notes
-        done.append(step)
+        clustered |= isinstance(step, Cluster) and result.identity_sha256 != current.identity
         current = Changeable(made.path / jobs.NETWORK, result.identity_sha256)
         frozen = Network(result.frozen, made.path / jobs.SAVED_MODEL, result.identity_sha256) if result.frozen else None
     if current.identity == original.identity:
@@ -70,6 +75,10 @@ _NO_DATA = "there are no train data to recover with (untrained = true does it an
 
 def _works_untrained(step: Compression) -> bool:
     return not isinstance(step, Student) and step.untrained
+
+
+def _only_ranges(step: Compression) -> bool:
+    return isinstance(step, QuantizeAware) and step.part == 0
 
 
 def _latencies(plan: Plan, step: Compression, network: Changeable, session: Session) -> LatencyTable | None:

@@ -33,6 +33,7 @@ class Step(NamedTuple):
         depends_on: everything that decides the result, beside the toolchain; None for work that is done each time.
         job: makes the job's settings, given the folder to write into.
         again: whether to do it even where its result is kept, and keep the new one instead.
+        extra_s: what it may take beyond the limit of a step.
         if_it_crashes: what the user can do where the child's process ends without a word.
     """
 
@@ -41,6 +42,7 @@ class Step(NamedTuple):
     depends_on: object | None
     job: Callable[[Path], msgspec.Struct]
     again: bool = False
+    extra_s: float = 0.0
     if_it_crashes: str = ""
 
 
@@ -107,8 +109,9 @@ class Session:
         if self._tensorflow is None:
             child = Child(_TENSORFLOW, "the converter", self._logs / "tensorflow.log", self._code)
             self._tensorflow = self._resources.enter_context(child)
+        limits = msgspec.structs.replace(self._step_limits, time_s=self._step_limits.time_s + step.extra_s)
         try:
-            return self._tensorflow.call(step.name, step.job(out), self._step_limits, self._listener.step_progressed)
+            return self._tensorflow.call(step.name, step.job(out), limits, self._listener.step_progressed)
         except ChildDiedError as error:
             raise ChildDiedError(error.what, error.why, error.remedy or step.if_it_crashes) from None
 

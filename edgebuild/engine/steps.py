@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from edgebuild import hashing, host
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.manifest import Footprint
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.passes import Channels, Compression
+from edgebuild.core.passes import Channels, Compression, QuantizeAware
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine.session import Step
 from edgebuild.layer_costs import LatencyTable
@@ -23,6 +22,10 @@ _CRASHED = (
     "TensorFlow's converter ended without a word. Recurrent layers of Keras 3 do this in int8 and int16x8: build them "
     "with unroll=True or in tf_keras, or choose --quantize dynamic or float16."
 )
+
+
+# Trials, rounds and a last training that was not enough may take this many times what a pass was given.
+_TRAININGS = 2
 
 
 class Network(NamedTuple):
@@ -132,7 +135,6 @@ def compress(
     network: Changeable,
     original: Changeable,
     data: Data | None,
-    earlier: Sequence[Compression],
     latencies: LatencyTable | None,
 ) -> Step:
     """Do one pass before quantization; with samples to learn from the network is trained as well.
@@ -148,7 +150,7 @@ def compress(
     return Step(
         wording.kind(settings),
         f"{plan.target}: {wording.step(settings)}",
-        [settings, network.identity, original.identity, list(earlier), learnt, seen, latencies] if known else None,
+        [settings, network.identity, original.identity, learnt, seen, latencies] if known else None,
         lambda out: jobs.CompressJob(
             settings=settings,
             network=str(network.path),
@@ -156,10 +158,10 @@ def compress(
             lesson=lesson,
             calibration=str(data.path / jobs.CALIBRATION) if data is not None and calibrates else "",
             preprocess=plan.preprocess,
-            earlier=tuple(earlier),
             latencies=latencies,
             out=str(out),
         ),
+        extra_s=_TRAININGS * lesson.time_s if lesson is not None else 0.0,
         if_it_crashes="Training ended without a word: memory may have run out ([train] batch_size = 16 takes less).",
     )
 
@@ -282,8 +284,9 @@ def _lesson_settings(plan: Plan) -> list[object]:
 
 
 def _pass_time_s(plan: Plan) -> float:
-    """The time for training is shared out evenly."""
-    return plan.train.time / max(1, len(plan.compressions))
+    """The time for training is shared out evenly among the passes that learn."""
+    learning = [step for step in plan.compressions if not isinstance(step, QuantizeAware) or step.part]
+    return plan.train.time / max(1, len(learning))
 
 
 def _scoring(plan: Plan, data: Data) -> list[object]:

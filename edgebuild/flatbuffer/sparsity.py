@@ -49,7 +49,7 @@ def compact(data: bytes) -> bytes:
         for index, tensor in enumerate(graph.tensors):
             if tensor.sparsity is not None:
                 can_unpack = _can_unpack(graph, model, unpacked.get(index, index))
-                _store(tensor, model, may_be_sparse=can_unpack, may_be_dense=index in unpacked)
+                _store(tensor, model, may_be_sparse=can_unpack)
         _drop(graph, model, {index: made for index, made in unpacked.items() if graph.tensors[index].sparsity is None})
     return packing.pack(model)
 
@@ -68,12 +68,12 @@ def _can_unpack(graph: Any, model: Any, index: int) -> bool:
     return convolve and not any(is_float(tensor) for tensor in read_with)
 
 
-def _store(tensor: Any, model: Any, *, may_be_sparse: bool, may_be_dense: bool) -> None:
+def _store(tensor: Any, model: Any, *, may_be_sparse: bool) -> None:
     array = values_of(tensor, model.buffers[tensor.buffer])
     layout = min(sparse_encoding.layouts(array.shape), key=lambda layout: sparse_encoding.size_bytes(array, layout))
     pays = sparse_encoding.size_bytes(array, layout) + _DENSIFY_BYTES < array.nbytes
     buffer = schema.BufferT()
-    if may_be_dense and not (may_be_sparse and pays):
+    if not (may_be_sparse and pays):
         tensor.sparsity = None
         buffer.data = _raw(array)
     else:

@@ -97,6 +97,8 @@ class _Pruning:
             current = done.graph
             dropped += chosen.dropped
             if finished:
+                if number < settings.rounds:
+                    self.notes.append(f"stopped after round {number} of {settings.rounds}: it only just recovered")
                 break
         if current is not graph and not finished:
             current = self._trained(current, _FINAL).graph

@@ -23,7 +23,7 @@ class Guard(NamedTuple):
         return cls(trainer.score(building.build(original)), max_drop, trainer.metric)
 
     def holds(self, score: float | None) -> bool:
-        """Whether a score is good enough; without labels every network is."""
+        """Whether a score is good enough; without labels every network is, and one that gives no numbers never."""
         return score is None or self.standard is None or drop(self.standard, score, self.metric) <= self.max_drop
 
     def refusal(self, what: str, score: float | None) -> str:

@@ -201,7 +201,6 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
         lesson: None where there are no train data.
         calibration: the folder of the calibration split; empty where there is none.
         preprocess: what is done to samples.
-        earlier: the passes that were done before: what they achieved is kept.
         latencies: measured times of the network's layers, for Cost.LATENCY.
     """
 
@@ -211,7 +210,6 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
     lesson: LessonJob | None
     calibration: str
     preprocess: Preprocess
-    earlier: tuple[Pass, ...]
     latencies: LatencyTable | None
     out: str
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.child import Say
-from edgebuild.core.settings import TeacherSettings
+from edgebuild.core.settings import Metric, MetricKind, TeacherSettings
+from edgebuild.errors import UsageError
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
@@ -37,6 +38,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
     tf.config.experimental.enable_op_determinism()
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
     data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed)
+    _require_labels(data, job.metric, original)
     lesson = Lesson(
         data=data,
         teachers=[teacher for teacher in _teachers(job, original) if teacher.weight > 0],
@@ -47,6 +49,18 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
         seed=job.seed,
     )
     return Trainer(lesson, say)
+
+
+def _require_labels(data: TrainData, metric: Metric, original: Graph) -> None:
+    """Class numbers must be those of outputs; raises UsageError."""
+    y = data.answers(np.concatenate([data.rows, data.validation]))
+    classes = original.tensors[original.outputs[metric.output]].shape[-1] or 0
+    if y is None or classes < 2 or metric.name not in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC):
+        return
+    if y.dtype.kind not in "fiub":
+        raise UsageError(f"y_train is of type {y.dtype}, not numbers", remedy="Give class numbers.")
+    if y.shape[-1] != classes and not 0 <= y.min() <= y.max() < classes:
+        raise UsageError(f"y_train names classes from {y.min()} to {y.max()}, the network has 0 to {classes - 1}")
 
 
 def _teachers(job: LessonJob, original: Graph) -> Iterator[Teacher]:
@@ -64,4 +78,10 @@ def _further(settings: TeacherSettings, job: LessonJob) -> Teacher:
         return teachers.of_callable(path, settings.weight)
     kind = "folder" if Path(path).is_dir() else "file"
     network = loading.load(kind, path, signature="", allow_code=job.allow_code)
+    if network.keras_model is None and (len(network.inputs) > 1 or len(network.outputs) > 1):
+        raise UsageError(
+            f"the teacher {path} is a SavedModel without layers and has several inputs or outputs",
+            "In which order they are meant is not known.",
+            "Name its .keras or .h5 file, or a module:callable that returns a function of a batch.",
+        )
     return Teacher(path, settings.weight, lambda tensors: network.call(*tensors), None)

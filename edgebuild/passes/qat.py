@@ -12,6 +12,8 @@ import numpy as np
 from edgebuild.child import Say
 from edgebuild.core.passes import QuantizeAware
 from edgebuild.data.samples import Samples
+from edgebuild.decode import closest
+from edgebuild.errors import UsageError
 from edgebuild.passes import lessons
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import building, files, folding
@@ -34,6 +36,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
     settings = job.settings
     graph, rewritten = folding.for_quantization_aware_training(files.load(Path(job.network)))
     model = building.build(graph)
+    _require_known(settings.exclude, graph)
     outside = quantization_aware.left_out(model, settings)
     said = [
         *(f"{note.layer}: {note.text}" for note in rewritten),
@@ -54,6 +57,13 @@ def run(job: CompressJob, say: Say) -> Compressed:
     return Compressed(
         identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(said), frozen=frozen
     )
+
+
+def _require_known(names: tuple[str, ...], graph: Graph) -> None:
+    for name in names:
+        if name not in graph.layers:
+            near = closest(name, graph.layers)
+            raise UsageError(f'passes.qat.exclude names the layer "{name}", which the network does not have{near}')
 
 
 def _samples(job: CompressJob, graph: Graph) -> Iterator[list[Any]]:

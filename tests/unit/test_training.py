@@ -170,7 +170,61 @@ def test_a_teachers_probabilities_and_logits_teach_the_same() -> None:
     np.testing.assert_allclose(found - found.mean(), logits - logits.mean(), atol=1e-5)
 
 
+def test_class_numbers_teach_whatever_their_type_is_and_independent_answers_too() -> None:
+    logits = tf.constant([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    wanted = losses.hard(logits, tf.constant([0, 1]), Head.CLASSES)
+    assert float(losses.hard(logits, tf.constant([0.0, 1.0]), Head.CLASSES)) == pytest.approx(float(wanted))
+    answers = losses.hard(logits, tf.constant([0, 1]), Head.ANSWERS)
+    rows = losses.hard(logits, tf.constant([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), Head.ANSWERS)
+    assert float(answers) == pytest.approx(float(rows))
+
+
+def test_values_are_weighed_by_the_data_and_not_by_their_batch() -> None:
+    assert float(losses.hard(tf.constant([[1.0]]), tf.constant([[1.5]]), Head.VALUES, 0.25)) == pytest.approx(1.0)
+
+
 # Training
+
+
+def two_headed(seed: int) -> Any:
+    """An output of values, and one of probabilities."""
+    tf_keras.utils.set_random_seed(seed)
+    inputs = tf_keras.Input((64,), name="pixels")
+    x = tf_keras.layers.Dense(16, activation="relu")(inputs)
+    return tf_keras.Model(inputs, [tf_keras.layers.Dense(1)(x), tf_keras.layers.Dense(10, activation="softmax")(x)])
+
+
+def test_a_network_has_nothing_to_learn_from_itself_at_any_of_its_outputs(unlabelled: Path) -> None:
+    model = two_headed(1)
+    found = lesson(unlabelled, teachers.of_model(model, "itself", 1.0))._replace(metric=metric("accuracy", output=1))
+    said: list[str] = []
+    Trainer(found, said.append)(model)
+    assert float(said[0].split("loss ")[1].split(",")[0]) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_network_that_ends_in_logits_is_ranked_by_its_own_answers(unlabelled: Path) -> None:
+    model = network(activation=None)
+    trainer = Trainer(lesson(unlabelled, teachers.of_model(model, "itself", 1.0)), QUIET)
+    assert trainer.loss(model) == pytest.approx(0, abs=1e-5)
+    assert trainer.loss(network(seed=9, activation=None)) > 0.01
+
+
+def test_a_teacher_of_other_outputs_is_refused(unlabelled: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "narrow.npy", np.zeros((600, 2), np.float32))
+    stored = teachers.of_file(tmp_path / "narrow.npy", 600, None, 1.0)
+    with pytest.raises(UsageError, match=r"answers in the shapes \[\[2\]\], the network in \[\[10\]\]"):
+        Trainer(lesson(unlabelled, stored), QUIET)(network())
+    wrong = teachers.of_function(lambda x: x @ np.zeros((3, 10)), "wrong", 1.0)
+    with pytest.raises(StepError, match="the teacher wrong failed"):
+        Trainer(lesson(unlabelled, wrong), QUIET)(network())
+
+
+def test_layers_of_other_names_cannot_be_compared_unless_they_are_paired(digits: Path, teacher: Any) -> None:
+    inputs = tf_keras.Input((64,))
+    student = tf_keras.Model(inputs, tf_keras.layers.Dense(10, name="mine")(inputs))
+    guide = teachers.of_model(teacher, "t", 1.0)
+    with pytest.raises(UsageError, match="none of the same name"):
+        Trainer(lesson(digits, guide, parts={"feature": 1.0}), QUIET)(student)
 
 
 def test_training_on_labels_alone_learns(digits: Path) -> None:

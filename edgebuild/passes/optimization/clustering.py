@@ -24,6 +24,7 @@ _INITIAL = {
     Centroids.DENSITY: tfmot.CentroidInitialization.DENSITY_BASED,
     Centroids.LINEAR: tfmot.CentroidInitialization.LINEAR,
 }
+_FEWEST = 3
 _KMEANS_STEPS = 30
 _MOST_UNIQUE = 255  # more different values than this in a kernel are no clusters
 _LARGE = 1e9
@@ -41,6 +42,9 @@ def numbers(model: tf_keras.Model, settings: Cluster) -> Numbers:
         raise StepError(
             f"there is no kernel to cluster in {', '.join(unknown)}", f"Layers with one: {', '.join(found)}."
         )
+    few = [name for name, number in settings.layers.items() if 0 < number < _FEWEST]
+    if few:
+        raise StepError(f"{', '.join(few)} is to have fewer than {_FEWEST} clusters", "0 leaves a layer alone.")
     planned = {}
     for name, kernel in found.items():
         left = int(np.count_nonzero(kernel.variable.numpy()))

@@ -29,6 +29,8 @@ def shares(model: tf_keras.Model, settings: Prune) -> Shares:
         StepError: a layer is named that the network does not have or that has no kernel, or a share is out of range.
     """
     found = kernels(model)
+    if settings.sparsity >= 1:
+        raise StepError("every weight would be pruned", "sparsity is 100 %.")
     _require_known(settings.layers, [kernel.layer for kernel in found])
     first, last = ends(model)
     kept = (frozenset() if settings.first else first) | (frozenset() if settings.last else last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from edgebuild.core import passes
@@ -68,7 +68,7 @@ class Surgeon:
         self._settings, self._table, self._evidence = settings, table, evidence
         channels = trace(graph)
         found = operators(graph, channels)
-        self._first = {operator.layer: operator.shape for operator in found}
+        self._first = {key: operator.shape for key, operator in _by_use(found)}
         self._whole = self._total(found, channels)
         self.left_alone = tuple(item.text for item in channels.left_alone)
 
@@ -145,7 +145,7 @@ class Surgeon:
 
     def _shaped(self, found: Sequence[Operator]) -> list[Operator]:
         """Operators under the shapes they had in the first network, by which the table knows them."""
-        return [operator._replace(shape=self._first.get(operator.layer)) for operator in found]
+        return [operator._replace(shape=self._first.get(key)) for key, operator in _by_use(found)]
 
     def _cost(self, kind: passes.Cost, found: Sequence[Operator], channels: Channels) -> Cost:
         if kind == passes.Cost.LATENCY:
@@ -157,6 +157,15 @@ class Surgeon:
 # The weights whose last axis has a filter for each channel that a layer makes.
 _KERNELS = ("kernel", "pointwise_kernel")
 _COSTS: dict[passes.Cost, Callable[[], Cost]] = {passes.Cost.MACS: Macs, passes.Cost.BYTES: ParameterBytes}
+
+
+def _by_use(found: Sequence[Operator]) -> Iterator[tuple[tuple[str, int], Operator]]:
+    """Operators by layer and which of its operators each is: separable and shared layers have several."""
+    seen: dict[str, int] = {}
+    for operator in found:
+        number = seen.setdefault(operator.layer, 0)
+        seen[operator.layer] += 1
+        yield (operator.layer, number), operator
 
 
 def narrowed(before: Graph, after: Graph) -> tuple[str, ...]:

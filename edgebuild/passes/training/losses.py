@@ -11,18 +11,19 @@ from edgebuild.passes.training.heads import Head
 _EPSILON = 1e-9
 
 
-def soft(taught: Any, teacher: Any, head: Head, temperature: float) -> Any:
+def soft(taught: Any, teacher: Any, head: Head, temperature: float, scale: float = 1.0) -> Any:
     """How far a student's answers are from a teacher's.
 
     Classes: temperature squared times the Kullback-Leibler divergence of the softened distributions (Hinton, Vinyals
     and Dean 2015, "Distilling the knowledge in a neural network", section 2); independent answers likewise, each by
-    itself; values: the mean square difference relative to the teacher's variance in the batch.
+    itself; values: the mean square difference relative to `scale`.
 
     Args:
         taught: [batch, ...] logits or values of the student.
         teacher: the same of the teacher.
         head: what they mean.
         temperature: over one softens; no effect on values.
+        scale: the variance of the values over the data: of a batch it may be next to nothing.
     """
     if head == Head.CLASSES:
         targets = tf.nn.softmax(teacher / temperature)
@@ -33,26 +34,32 @@ def soft(taught: Any, teacher: Any, head: Head, temperature: float) -> Any:
         cross = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=taught / temperature)
         own = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=teacher / temperature)
         return temperature**2 * tf.reduce_mean(cross - own)
-    return _relative(taught, teacher)
+    return tf.reduce_mean(tf.square(taught - teacher)) / scale
 
 
-def hard(taught: Any, y: Any, head: Head) -> Any:
+def hard(taught: Any, y: Any, head: Head, scale: float = 1.0) -> Any:
     """How far a student's answers are from the labels.
 
     Args:
         taught: [batch, classes] logits, or values.
         y: [batch] or [batch, 1] class numbers, [batch, classes] one-hot or smoothed, or as many values as `taught`.
         head: what they mean.
+        scale: as for `soft`.
     """
+    classes = taught.shape[-1] or 0
+    # Class numbers have no axis for the classes, or one of size 1, whatever their type is.
+    numbered = classes > 1 and (y.shape.rank < taught.shape.rank or y.shape[-1] == 1)
+    numbers = tf.reshape(tf.cast(y, tf.int64), tf.shape(taught)[:-1]) if numbered and head != Head.VALUES else None
     if head == Head.CLASSES:
-        if y.dtype.is_integer and y.shape != taught.shape:
-            numbers = tf.reshape(tf.cast(y, tf.int64), tf.shape(taught)[:-1])
+        if numbers is not None:
             return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=numbers, logits=taught))
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=tf.cast(y, taught.dtype), logits=taught))
+    if head == Head.ANSWERS and numbers is not None:
+        y = tf.one_hot(numbers, classes)
     answers = tf.reshape(tf.cast(y, taught.dtype), tf.shape(taught))
     if head == Head.ANSWERS:
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=answers, logits=taught))
-    return _relative(taught, answers)
+    return tf.reduce_mean(tf.square(taught - answers)) / scale
 
 
 def feature(ours: Any, theirs: Any) -> Any:
@@ -84,10 +91,6 @@ def relation(ours: Any, theirs: Any) -> Any:
     Park et al. 2019, "Relational knowledge distillation", section 3.2.1 (distance-wise, Huber loss).
     """
     return tf.reduce_mean(_huber(_distances(ours) - _distances(theirs)))
-
-
-def _relative(taught: Any, wanted: Any) -> Any:
-    return tf.reduce_mean(tf.square(taught - wanted)) / (tf.math.reduce_variance(wanted) + _EPSILON)
 
 
 def _normalised(maps: Any) -> Any:

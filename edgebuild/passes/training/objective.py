@@ -19,7 +19,8 @@ class Objective:
     Args:
         student: a tf_keras model.
         teachers: may be none.
-        likely: for each teacher whether its outputs are probabilities.
+        likely: for each teacher and output whether it is probabilities.
+        scales: for each output the variance of its values.
         distill: weights.
         metric: tells what plain outputs mean, and which output the labels are for.
 
@@ -31,7 +32,8 @@ class Objective:
         self,
         student: Any,
         teachers: Sequence[Teacher],
-        likely: Sequence[bool],
+        likely: Sequence[Sequence[bool]],
+        scales: Sequence[float],
         distill: DistillSettings,
         metric: Metric,
         *,
@@ -39,19 +41,18 @@ class Objective:
     ) -> None:
         self._teachers, self._likely = teachers, likely
         self._distill, self._metric = distill, metric
-        self._hard = distill.hard if distill.soft and teachers else 1.0
-        self._has_answers = has_answers and self._hard > 0
-        if not self._has_answers and not (teachers and distill.soft):
-            raise UsageError(
-                "there is nothing to learn from",
-                "There are neither labels (y_train) nor a teacher with a weight.",
-                "Give y_train, or leave [distill] original at 1.",
-            )
+        self._scales = scales
+        self._has_answers = has_answers and distill.hard > 0
         self._guided = bool(distill.feature or distill.attention or distill.relation)
         guide = next((teacher.model for teacher in teachers if teacher.model is not None), None)
         if self._guided and guide is None:
             raise UsageError("[distill] compares layers, and no teacher is a Keras model")
         pairs = (distill.pairs or features.default_pairs(guide, student)) if self._guided else ()
+        if self._guided and not pairs:
+            raise UsageError(
+                "[distill] compares layers, and teacher and student have none of the same name",
+                remedy='Name them: pairs = [["teacher\'s layer", "student\'s layer"]].',
+            )
         self._student = features.with_layers(student, [ours for _, ours in pairs])
         self._guide = features.with_layers(guide, [theirs for theirs, _ in pairs]) if pairs else None
         self._projections = features.projections(pairs, guide, student) if distill.feature else []
@@ -80,7 +81,7 @@ class Objective:
         total = tf.add_n(self._model.losses) if training and self._model.losses else tf.constant(0.0)
         if self._has_answers:
             head, tensor = taught[self._metric.output]
-            total += self._hard * losses.hard(tensor, y, head)
+            total += self._distill.hard * losses.hard(tensor, y, head, self._scales[self._metric.output])
         if self._teachers and self._distill.soft:
             total += self._distill.soft * self._soft(x, taught, outside)
         if self._guide is not None:
@@ -93,10 +94,10 @@ class Objective:
         total = tf.constant(0.0)
         for teacher, likely in zip(self._teachers, self._likely, strict=True):
             answers = teacher.in_graph(x) if teacher.in_graph is not None else next(given)
-            # A teacher may know fewer outputs than the student has: it teaches those it knows.
-            for answer, (head, tensor) in zip(answers, taught, strict=False):
-                wanted = heads.logits_of_results(tf.cast(answer, tf.float32), head, likely=likely)
-                part = losses.soft(tensor, tf.stop_gradient(wanted), head, self._distill.temperature)
+            rows = zip(answers, taught, likely, self._scales, strict=True)
+            for answer, (head, tensor), is_likely, scale in rows:
+                wanted = heads.logits_of_results(tf.cast(answer, tf.float32), head, likely=is_likely)
+                part = losses.soft(tensor, tf.stop_gradient(wanted), head, self._distill.temperature, scale)
                 total += teacher.weight / whole * part
         return total
 

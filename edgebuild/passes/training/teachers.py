@@ -101,7 +101,11 @@ def of_callable(path: str, weight: float) -> Teacher:
     except (UsageError, StepError):
         raise
     except Exception as error:
-        raise StepError(f"the teacher {path} failed", f"{type(error).__name__}: {error}") from None
+        raise StepError(
+            f"the teacher {path} failed",
+            f"{type(error).__name__}: {error}",
+            "It is called without arguments, and returns a Keras model or a function of a batch.",
+        ) from None
     if hasattr(result, "layers") and hasattr(result, "variables"):
         return of_model(result, path, weight)
     if callable(result):

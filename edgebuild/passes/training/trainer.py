@@ -13,6 +13,7 @@ import tf_keras
 
 from edgebuild.child import Say
 from edgebuild.core.settings import DistillSettings, Metric, TrainSettings
+from edgebuild.errors import UsageError
 from edgebuild.metrics import score
 from edgebuild.passes.training import heads, losses
 from edgebuild.passes.training.data import Rows, TrainData
@@ -27,7 +28,7 @@ _RISE = 0.05  # of the steps, until the learning rate is at its highest
 # Steps by which the speed is known: the first ones trace the graph, and an odd batch traces it again.
 _TIMED_FROM, _TIMED_TO = 3, 13
 _MOST_VALIDATIONS = 50
-_PROBED = 8  # samples that show whether a teacher gives probabilities
+_PROBED = 256  # samples that show what a teacher gives
 
 
 class Lesson(NamedTuple):
@@ -61,6 +62,13 @@ class Trainer:
         self._say = say
         self.notes: list[str] = []
         require_fit(lesson.teachers, augments=lesson.data.augments)
+        labels, taught = lesson.data.has_answers and lesson.distill.hard > 0, lesson.teachers and lesson.distill.soft
+        if not labels and not taught:
+            raise UsageError(
+                "there is nothing to learn from",
+                "There are neither labels (y_train) nor teachers, or their weights are 0.",
+                "Give y_train, or leave [distill] original and soft above 0.",
+            )
 
     @property
     def metric(self) -> Metric:
@@ -75,13 +83,13 @@ class Trainer:
         return max(1, round(part * whole))
 
     def score(self, model: Any) -> float | None:
-        """The metric on the validation part; None where there are no labels."""
+        """The metric on the validation part; None where there are no labels, NaN where the model gives no numbers."""
         data = self._lesson.data
         y = data.answers(data.validation)
         if y is None:
             return None
         outputs = self.outputs(model, data.validation)[self._lesson.metric.output]
-        return score(outputs, y, self._lesson.metric)
+        return score(outputs, y, self._lesson.metric) if np.isfinite(outputs).all() else math.nan
 
     def loss(self, model: Any) -> float:
         """The mean loss of a model over the validation part, from the labels where there are any."""
@@ -107,7 +115,12 @@ class Trainer:
         head, taught = heads.of_output(output, self._lesson.metric)
         if self._lesson.data.has_answers:
             return losses.hard(taught, wanted, head)
-        return losses.soft(taught, heads.logits_of_results(wanted, head, likely=head != heads.Head.VALUES), head, 1.0)
+        return losses.soft(taught, heads.logits_of_results(wanted, head, likely=self._is_likely(head)), head, 1.0)
+
+    def _is_likely(self, head: heads.Head) -> bool:
+        """Whether the first teacher's answers are probabilities."""
+        rows = self._lesson.data.validation[:_PROBED]
+        return heads.is_likely(self._taught(rows, self._lesson.data.take(rows)), head)
 
     def _with_targets(self, rows: Rows) -> Iterator[tuple[list[Any], Any]]:
         for some, x in self._lesson.data.in_order(rows):
@@ -148,10 +161,12 @@ class _Run:
         self._time_s = time_s
         self._ends_at = math.inf
         self._outside = [teacher for teacher in lesson.teachers if teacher.in_graph is None]
+        likely, scales = self._probed()
         self._objective = Objective(
             model,
             lesson.teachers,
-            self._likely(),
+            likely,
+            scales,
             lesson.distill,
             lesson.metric,
             has_answers=lesson.data.has_answers,
@@ -183,13 +198,15 @@ class _Run:
             if is_last or (step + 1) % round_steps == 0:
                 settled = is_last or step + 1 >= self._hooks.settled_from * self._steps
                 loss = self._validate()
-                better = best is None or loss < best.loss
+                better = best is None or not math.isfinite(best.loss) or loss < best.loss
                 if settled and better:
                     best = Best(loss, self._weights())
-                waited = 0 if better or not settled else waited + 1
+                # The learning rate has to fall before it can be told that nothing gets better.
+                waited = 0 if better or not settled or step + 1 < self._steps / 2 else waited + 1
                 self._tell(step + 1, loss)
             patience = self._lesson.train.patience
-            if is_last or (patience and waited >= patience * max(1, self._lesson.data.steps_per_epoch // round_steps)):
+            rounds = math.ceil(patience * self._lesson.data.steps_per_epoch / round_steps)
+            if is_last or (patience and waited >= rounds):
                 break
         assert best is not None, "the last step is validated"
         for variable, value in zip(self._model.variables, best.weights, strict=True):
@@ -245,25 +262,50 @@ class _Run:
         left = min(took / step * (self._steps - step), self._ends_at - time.monotonic())
         self._say(f"step {step:,} of {self._steps:,}, validation loss {loss:.4f}, {format_seconds(max(0, left))} left")
 
-    def _likely(self) -> list[bool]:
-        """For each teacher whether it answers with probabilities."""
-        data = self._lesson.data
-        rows = data.validation[:_PROBED]
-        head = heads_of(self._model, self._lesson.metric)[0]
-        answers = []
-        for teacher in self._lesson.teachers:
-            x = data.take(rows)
+    def _probed(self) -> tuple[list[list[bool]], list[float]]:
+        """For each teacher and output whether it is probabilities, and for each output the variance of its values.
+
+        Raises:
+            UsageError: a teacher cannot answer, or not in the shape of the network's outputs.
+        """
+        data, shapes = self._lesson.data, [tuple(tensor.shape[1:]) for tensor in self._model.outputs]
+        rows, found = data.validation[:_PROBED], heads_of(self._model, self._lesson.metric)
+        answers = [self._answers(teacher, rows) for teacher in self._lesson.teachers]
+        for teacher, given in zip(self._lesson.teachers, answers, strict=True):
+            if [answer.shape[1:] for answer in given] != shapes:
+                raise UsageError(
+                    f"the teacher {teacher.name} answers in the shapes {[list(a.shape[1:]) for a in given]}, "
+                    f"the network in {[list(shape) for shape in shapes]}"
+                )
+        likely = [[heads.is_likely(a, head) for a, head in zip(given, found, strict=True)] for given in answers]
+        y = data.answers(data.rows)
+        first = answers[0] if answers else [y] * len(shapes)
+        scales = [
+            _variance(values) if head == heads.Head.VALUES else 1.0 for values, head in zip(first, found, strict=True)
+        ]
+        return likely, scales
+
+    def _answers(self, teacher: Teacher, rows: Rows) -> list[Any]:
+        x = self._lesson.data.take(rows)
+        try:
             if teacher.in_graph is not None:
-                first = teacher.in_graph([tf.constant(array) for array in x])[0].numpy()
-            else:
-                assert teacher.outside is not None
-                first = teacher.outside(rows, x)[0]
-            answers.append(heads.is_likely(first, head))
-        return answers
+                return [answer.numpy() for answer in teacher.in_graph([tf.constant(array) for array in x])]
+            assert teacher.outside is not None
+            return teacher.outside(rows, x)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UsageError(f"the teacher {teacher.name} cannot answer the train samples", reason) from None
+
+
+def _variance(values: Any) -> float:
+    """Of values over the data; 1 where they do not vary."""
+    return float(np.var(values)) or 1.0
 
 
 def in_words(value: float | None, metric: Metric) -> str:
     """A validation score for people."""
     if value is None:
         return "no labels"
+    if math.isnan(value):
+        return "no numbers"
     return f"{metric.label} {format_share(value) if metric.is_share else f'{value:.4g}'}"
