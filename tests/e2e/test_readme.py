@@ -44,6 +44,7 @@ def test_every_profile_is_named(path: Path) -> None:
     assert f"`{path.stem}`" in README
 
 
+@pytest.mark.slow
 def test_the_transcript_has_the_lines_that_a_build_prints(edgebuild: Edgebuild) -> None:
     transcript = next(block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if block.startswith("$ "))
 

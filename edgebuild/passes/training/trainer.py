@@ -120,7 +120,8 @@ class Trainer:
     def _is_likely(self, head: heads.Head) -> bool:
         """Whether the first teacher's answers are probabilities."""
         rows = self._lesson.data.validation[:_PROBED]
-        return heads.is_likely(self._taught(rows, self._lesson.data.take(rows)), head)
+        with tf.init_scope():  # asked while a loss is traced
+            return heads.is_likely(self._taught(rows, self._lesson.data.take(rows)), head)
 
     def _with_targets(self, rows: Rows) -> Iterator[tuple[list[Any], Any]]:
         for some, x in self._lesson.data.in_order(rows):
