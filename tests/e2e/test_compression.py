@@ -173,11 +173,16 @@ def test_a_student_of_the_users_own_learns_from_several_teachers(compresses: Edg
 
 
 def test_without_train_data_the_profiles_passes_are_left_out_and_named(compresses: Edgebuild, networks: Path) -> None:
-    ran = compresses(networks / "residual.h5", "-d", networks / "only_eval.npz", "-t", "arm64")
+    clusters = ("--set", "passes.cluster.untrained=false")
+    ran = compresses(networks / "residual.h5", "-d", networks / "only_eval.npz", "-t", "arm64", *clusters)
     assert ran.code == 0, ran.err
     manifest = compresses.manifest("arm64")
     left_out = [note for note in manifest["notes"] if "there are no train data to recover with" in note]
-    assert [note.split(" was left out")[0] for note in left_out] == ["arm64: channels", "arm64: prune"]
+    assert [note.split(" was left out")[0] for note in left_out] == [
+        "arm64: channels",
+        "arm64: prune",
+        "arm64: cluster",
+    ]
     assert manifest["compression"] is None
 
 
@@ -231,6 +236,10 @@ def test_two_builds_of_the_same_give_the_same_bytes_and_an_unchanged_one_does_no
         (("passes.student.network=mine:convolutional",), 2, "mine:convolutional cannot be loaded"),
         (("passes.channels.keep=50%", "train.augment=mine:nothing"), 2, "mine:nothing cannot be loaded"),
         (("passes.channels.keep=150%",), 2, "passes.channels.keep"),
+        (("passes.channels.keep=0%",), 2, "leaves nothing"),
+        (("passes.prune.sparsity=100%",), 4, "every weight would be pruned"),
+        (("passes.cluster.layers={hidden=2}",), 4, "fewer than 3 clusters"),
+        (("passes.qat.exclude=['hiden']",), 2, 'did you mean "hidden"?'),
         (("passes.channels.kep=50%",), 2, 'did you mean "keep"?'),
         (("passes.qat.part=100%", "passes.quantize.scheme=int16x8"), 2, "is to be trained for int8 (qat)"),
     ],

@@ -141,6 +141,7 @@ def test_a_guard_lets_pass_what_holds_and_says_what_does_not() -> None:
     assert guard.holds(0.945)
     assert not guard.holds(0.93)
     assert guard.holds(None)
+    assert not guard.holds(float("nan"))
     assert Guard(None, 0.0, ACCURACY).holds(0.1)
     assert guard.refusal("it", 0.93) == (
         "it was taken back: accuracy 93.0 % on validation, accuracy 95.0 % before; max_drop allows less"

@@ -397,6 +397,22 @@ def test_training_ends_early_where_nothing_gets_better(digits: Path) -> None:
     assert len(steps) < 50 * each
 
 
+def test_patience_is_in_epochs_and_begins_with_the_second_half(digits: Path) -> None:
+    steps: list[int] = []
+    trainer = Trainer(lesson(digits, epochs=40, patience=3, learning_rate=1e-9), QUIET)
+    trainer(network(), hooks=Hooks(steps.append))
+    each = trainer.steps() // 40
+    assert 20 * each <= len(steps) <= 25 * each
+
+
+def test_a_network_that_gives_no_numbers_is_scored_as_that(digits: Path) -> None:
+    model = network()
+    model.get_layer("answer").bias.assign(np.full(10, np.nan))
+    score = Trainer(lesson(digits), QUIET).score(model)
+    assert score is not None
+    assert np.isnan(score)
+
+
 def test_time_ends_training_and_is_told(digits: Path) -> None:
     trainer = Trainer(lesson(digits, epochs=100_000)._replace(time_s=1.5), QUIET)
     model = network()

@@ -16,6 +16,7 @@ from edgebuild.units import (
     parse_number,
     parse_seconds,
     parse_share,
+    parse_some,
 )
 
 
@@ -193,3 +194,11 @@ def test_any_text_is_read_or_refused_as_a_unit_error(text: str) -> None:
     for parse in (parse_bytes, parse_seconds, parse_share, parse_number):
         with contextlib.suppress(UnitError):
             assert math.isfinite(parse(text))
+
+
+@pytest.mark.parametrize("text", ["0 %", "101 %", "0.5", "-1 %"])
+def test_a_part_that_is_kept_is_over_nothing_and_at_most_all(text: str) -> None:
+    with pytest.raises(UnitError):
+        parse_some(text)
+    assert parse_some("0.1 %") == pytest.approx(0.001)
+    assert parse_some("100 %") == 1
