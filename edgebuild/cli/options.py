@@ -43,10 +43,9 @@ def configuration(file: Path | None, options: Tree) -> Configuration:
 
 def budget_table(texts: Sequence[str]) -> Tree:
     """The [budgets] table that repeated --budget options stand for; raises UsageError."""
-    from edgebuild import budgets, config
-    from edgebuild.layering import Layer, overlay
+    from edgebuild import budgets
 
-    return overlay(Layer(config.OPTIONS, budgets.from_option(text)) for text in texts).values
+    return merged(*map(budgets.from_option, texts))
 
 
 def setting(text: str) -> Tree:

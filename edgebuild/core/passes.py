@@ -215,6 +215,11 @@ class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     learning_rate: Annotated[float, msgspec.Meta(gt=0)]
     untrained: bool
 
+    @property
+    def only_ranges(self) -> bool:
+        """Whether nothing is trained."""
+        return self.part == 0
+
 
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
     """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights.

@@ -53,9 +53,14 @@ class Metric(_Table, frozen=True, kw_only=True):
         return self.name in (MetricKind.MSE, MetricKind.MAE) or (self.is_callable and self.lower_is_better)
 
     @property
+    def classifies(self) -> bool:
+        """Whether it is known to compare classes."""
+        return self.name in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC)
+
+    @property
     def is_share(self) -> bool:
         """Whether the score is a fraction of one, written with %; a callable's may be either."""
-        return self.name in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC)
+        return self.classifies
 
     @property
     def label(self) -> str:

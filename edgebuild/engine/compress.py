@@ -38,7 +38,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     Raises:
         EdgebuildError: a pass failed. A pass that cannot be done at all is left out and noted.
     """
-    learns = data is not None and data.splits.learning_samples > 0
+    learns = data is not None and data.learns
     wanted = [step for step in plan.compressions if learns or _works_untrained(step)]
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.compressions if step not in wanted]
     if not wanted:
@@ -56,7 +56,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     current, frozen = original, None
     clustered = False
     for step in wanted:
-        if _only_ranges(step) and not clustered:
+        if isinstance(step, QuantizeAware) and step.only_ranges and not clustered:
             continue  # there are no clusters to keep: the converter chooses ranges as ever
         latencies = _latencies(plan, step, current, session)
         made = session.transform(steps.compress(plan, step, current, original, data, latencies))
@@ -75,10 +75,6 @@ _NO_DATA = "there are no train data to recover with (untrained = true does it an
 
 def _works_untrained(step: Compression) -> bool:
     return not isinstance(step, Student) and step.untrained
-
-
-def _only_ranges(step: Compression) -> bool:
-    return isinstance(step, QuantizeAware) and step.part == 0
 
 
 def _latencies(plan: Plan, step: Compression, network: Changeable, session: Session) -> LatencyTable | None:

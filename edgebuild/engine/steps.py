@@ -49,6 +49,16 @@ class Data(NamedTuple):
     splits: jobs.Splits
     path: Path
 
+    @property
+    def learns(self) -> bool:
+        """Whether there are samples to learn from."""
+        return self.splits.learning_samples > 0
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there are samples to choose ranges on."""
+        return self.splits.calibration_samples > 0
+
 
 class Built(NamedTuple):
     """An artifact that fits its plan.
@@ -73,31 +83,23 @@ def example(seed: int) -> Step:
 
 
 def freeze(plan: Plan, model: Source, path: str) -> Step:
-    """Load the network at a path and fix its shapes; a function is called each time, since nothing tells its result."""
-    given = (plan.input_shape, plan.signature, plan.allow_code)
-    return Step(
-        "freeze",
-        f"load {plan.name} and fix its shapes",
-        None if model.kind == "callable" else [model.sha256, model.kind, *given],
-        lambda out: jobs.FreezeJob(
-            kind=model.kind,
-            path=path,
-            input_shape=plan.input_shape,
-            signature=plan.signature,
-            allow_code=plan.allow_code,
-            out=str(out),
-        ),
-    )
+    """Load the network at a path and fix its shapes."""
+    return _load(plan, model, path, "freeze", f"load {plan.name} and fix its shapes", jobs.FreezeJob)
 
 
 def carry(plan: Plan, model: Source, path: str) -> Step:
-    """Load the network with its layers; a function is called each time."""
+    """Load the network at a path with its layers."""
+    return _load(plan, model, path, "carry", f"load {plan.name} with its layers", jobs.CarryJob)
+
+
+def _load(plan: Plan, model: Source, path: str, name: str, title: str, job: type[jobs.FreezeJob]) -> Step:
+    """A step on the user's network; a function is called each time, since nothing tells its result."""
     given = (plan.input_shape, plan.signature, plan.allow_code)
     return Step(
-        "carry",
-        f"load {plan.name} with its layers",
+        name,
+        title,
         None if model.kind == "callable" else [model.sha256, model.kind, *given],
-        lambda out: jobs.CarryJob(
+        lambda out: job(
             kind=model.kind,
             path=path,
             input_shape=plan.input_shape,
@@ -141,11 +143,11 @@ def compress(
 
     It is done each time where a function has a say whose source is not known.
     """
-    learns = data is not None and data.splits.learning_samples > 0
-    lesson = _lesson(plan, data) if data is not None and learns else None
-    learnt = [data.splits.learning_sha256, _lesson_settings(plan)] if data is not None and learns else None
-    calibrates = data is not None and data.splits.calibration_samples > 0
-    seen = [data.splits.calibration_sha256, plan.preprocess] if data is not None and calibrates else None
+    learns = data if data is not None and data.learns else None
+    lesson = _lesson(plan, learns) if learns else None
+    learnt = [learns.splits.learning_sha256, _lesson_settings(plan)] if learns else None
+    calibrates = data if data is not None and data.calibrates else None
+    seen = [calibrates.splits.calibration_sha256, plan.preprocess] if calibrates else None
     known = not learns or all(source.sha256 for source in plan.learns_from)
     return Step(
         wording.kind(settings),
@@ -156,7 +158,7 @@ def compress(
             network=str(network.path),
             original=str(original.path),
             lesson=lesson,
-            calibration=str(data.path / jobs.CALIBRATION) if data is not None and calibrates else "",
+            calibration=str(calibrates.path / jobs.CALIBRATION) if calibrates else "",
             preprocess=plan.preprocess,
             latencies=latencies,
             out=str(out),
@@ -208,7 +210,7 @@ def baseline(plan: Plan, network: Network, data: Data) -> Step:
 
 def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
     """Convert to the plan's scheme."""
-    calibrates = plan.quantize.scheme.needs_calibration and data is not None and data.splits.calibration_samples
+    calibrates = plan.quantize.scheme.needs_calibration and data is not None and data.calibrates
     calibration = data if calibrates else None
     return Step(
         "quantize",
@@ -285,7 +287,7 @@ def _lesson_settings(plan: Plan) -> list[object]:
 
 def _pass_time_s(plan: Plan) -> float:
     """The time for training is shared out evenly among the passes that learn."""
-    learning = [step for step in plan.compressions if not isinstance(step, QuantizeAware) or step.part]
+    learning = [step for step in plan.compressions if not (isinstance(step, QuantizeAware) and step.only_ranges)]
     return plan.train.time / max(1, len(learning))
 
 

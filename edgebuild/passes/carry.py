@@ -12,7 +12,7 @@ from edgebuild.passes.graph import building, files, proof, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.jobs import NETWORK, Carried, CarryJob
-from edgebuild.passes.loading import Network, load
+from edgebuild.passes.loading import Network, load, with_input_shape
 
 _SEED = 0  # of the inputs that prove it: the same network passes or fails every time
 
@@ -94,7 +94,5 @@ def _with_static_inputs(graph: Graph, asked: tuple[int, ...]) -> Graph:
         return graph
     tensor = graph.inputs[0].tensor
     batch, *inner = graph.tensors[tensor].shape
-    if len(asked) != len(inner) or any(own not in {None, want} for own, want in zip(inner, asked, strict=True)):
-        raise StepError(f"input_shape {list(asked)} does not fit the network's input {inner}")
-    known = graph.tensors[tensor]._replace(shape=(batch, *asked))
+    known = graph.tensors[tensor]._replace(shape=(batch, *with_input_shape(inner, asked)))
     return simplify(reading.read(building.build(graph._replace(tensors={**graph.tensors, tensor: known}))))

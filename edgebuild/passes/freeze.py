@@ -16,7 +16,7 @@ from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.errors import StepError
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
-from edgebuild.passes.loading import Network, load
+from edgebuild.passes.loading import Network, load, with_input_shape
 
 
 def run(job: FreezeJob, say: Say) -> Frozen:
@@ -78,10 +78,7 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
 def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.TensorSpec:
     inner = list(spec.shape[1:])
     if asked and count == 1:
-        fits = len(asked) == len(inner) and all(own in (None, want) for own, want in zip(inner, asked, strict=True))
-        if not fits:
-            raise StepError(f"input_shape {list(asked)} does not fit the network's input {inner}")
-        inner = list(asked)
+        inner = with_input_shape(inner, asked)
     if None in inner:
         raise StepError(
             f"the network's input {spec.name} leaves dimensions open: {[None, *inner]}",

@@ -135,18 +135,8 @@ class Converted(msgspec.Struct, frozen=True, kw_only=True):
     artifact: ArtifactSpec
 
 
-class CarryJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Load a network with its layers and write it as NETWORK, a tf_keras model that passes can change.
-
-    The fields are those of FreezeJob.
-    """
-
-    kind: str
-    path: str
-    input_shape: tuple[int, ...]
-    signature: str
-    allow_code: bool
-    out: str
+class CarryJob(FreezeJob, frozen=True, kw_only=True):
+    """Load a network with its layers and write it as NETWORK, a tf_keras model that passes can change."""
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.child import Say
-from edgebuild.core.settings import Metric, MetricKind, TeacherSettings
+from edgebuild.core.settings import Metric, TeacherSettings
 from edgebuild.errors import UsageError
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
@@ -55,7 +55,7 @@ def _require_labels(data: TrainData, metric: Metric, original: Graph) -> None:
     """Class numbers must be those of outputs; raises UsageError."""
     y = data.answers(np.concatenate([data.rows, data.validation]))
     classes = original.tensors[original.outputs[metric.output]].shape[-1] or 0
-    if y is None or classes < 2 or metric.name not in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC):
+    if y is None or classes < 2 or not metric.classifies:
         return
     if y.dtype.kind not in "fiub":
         raise UsageError(f"y_train is of type {y.dtype}, not numbers", remedy="Give class numbers.")

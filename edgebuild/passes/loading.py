@@ -209,6 +209,17 @@ def _refuse_mixed_precision(model: Any) -> None:
         )
 
 
+def with_input_shape(inner: Sequence[int | None], asked: tuple[int, ...]) -> list[int]:
+    """An input's shape without the batch, its open dimensions as asked.
+
+    Raises:
+        StepError: what was asked for is another shape.
+    """
+    if len(asked) != len(inner) or any(own not in (None, want) for own, want in zip(inner, asked, strict=True)):
+        raise StepError(f"input_shape {list(asked)} does not fit the network's input {list(inner)}")
+    return list(asked)
+
+
 def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
     tensors = getattr(model, "inputs", None)
     if tensors:

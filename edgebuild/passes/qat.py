@@ -42,7 +42,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
         *(f"{note.layer}: {note.text}" for note in rewritten),
         *([f"not quantized in training: {', '.join(outside)}"] if outside else []),
     ]
-    if job.lesson is None or settings.part == 0:
+    if job.lesson is None or settings.only_ranges:
         say("choosing ranges")
         trained = quantization_aware.calibrated(model, settings, _samples(job, graph))
     else:

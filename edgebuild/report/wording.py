@@ -54,7 +54,7 @@ def step(item: Pass) -> str:
     if isinstance(item, Cluster):
         return f"cluster to {item.clusters} values a tensor"
     if isinstance(item, QuantizeAware):
-        return "train quantization-aware" if item.part else "choose ranges that keep what kernels share"
+        return "choose ranges that keep what kernels share" if item.only_ranges else "train quantization-aware"
     return f"quantize to {ends(item)}"
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
+from edgebuild.passes.graph.editing import distinct
 from edgebuild.passes.graph.ir import Call, Graph, Input, Layer, Ref, Tensor, Weights
 
 # What Keras keeps in a first layer's config; in a graph an input is a thing of its own.
@@ -83,7 +83,7 @@ class _Reader:
     def _layer(self, layer: Any) -> str:
         """The name of a layer in the graph, where two nested models may have used the same one."""
         if id(layer) not in self._names:
-            name = _distinct(layer.name, self.layers)
+            name = distinct(layer.name, self.layers)
             config = {key: value for key, value in layer.get_config().items() if key not in _OF_INPUTS}
             self._names[id(layer)] = name
             self.layers[name] = Layer(name, type(layer), {**config, "name": name}, weights_of(layer))
@@ -94,13 +94,8 @@ def weights_of(layer: Any) -> Weights:
     """The arrays of a tf_keras layer by short names, in the order of `get_weights`."""
     arrays: dict[str, Any] = {}
     for variable, array in zip(layer.weights, layer.get_weights(), strict=True):
-        arrays[_distinct(variable.name.split("/")[-1].split(":")[0], arrays)] = np.asarray(array)
+        arrays[distinct(variable.name.split("/")[-1].split(":")[0], arrays)] = np.asarray(array)
     return arrays
-
-
-def _distinct(name: str, taken: Mapping[str, object]) -> str:
-    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
-    return next(word for word in candidates if word not in taken)
 
 
 def _nodes(model: Any) -> Iterator[Any]:
