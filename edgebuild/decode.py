@@ -42,6 +42,14 @@ def closest(word: str, known: typing.Iterable[str]) -> str:
     return f'; did you mean "{match[0]}"?' if match else ""
 
 
+def require_known(setting: str, names: typing.Iterable[str], known: typing.Collection[str], owner: str) -> None:
+    """Refuse names of layers that a network (`owner`) does not have; raises UsageError."""
+    for name in names:
+        if name not in known:
+            near = closest(name, known)
+            raise UsageError(f'{setting} names the layer "{name}", which {owner} does not have{near}')
+
+
 def _struct(
     kind: type[T], values: Mapping[str, object], prefix: str, layered: Layered, problems: list[str]
 ) -> T | None:

@@ -146,7 +146,8 @@ def compress(
     learns = data if data is not None and data.learns else None
     lesson = _lesson(plan, learns) if learns else None
     learnt = [learns.splits.learning_sha256, _lesson_settings(plan)] if learns else None
-    calibrates = data if data is not None and data.calibrates else None
+    observes = isinstance(settings, QuantizeAware) and data is not None and data.calibrates
+    calibrates = data if observes else None
     seen = [calibrates.splits.calibration_sha256, plan.preprocess] if calibrates else None
     known = not learns or all(source.sha256 for source in plan.learns_from)
     return Step(

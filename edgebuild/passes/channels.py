@@ -12,7 +12,8 @@ from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.guard import Guard
-from edgebuild.passes.jobs import NETWORK, Compressed, CompressJob
+from edgebuild.passes.jobs import Compressed, CompressJob
+from edgebuild.passes.result import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
 from edgebuild.passes.training.trainer import Trainer, in_words
 from edgebuild.units import format_share
@@ -24,10 +25,19 @@ _FINAL = 0.5
 
 
 class _Done(NamedTuple):
-    """A network that was accepted, and its validation score."""
+    """A network after a round.
+
+    Attributes:
+        graph: the network.
+        score: on validation.
+        dropped: the blocks that were dropped for it, in all rounds.
+        full: whether it had the training that finishes.
+    """
 
     graph: Graph
     score: float | None
+    dropped: tuple[str, ...] = ()
+    full: bool = False
 
 
 def run(job: CompressJob, say: Say) -> Compressed:
@@ -44,15 +54,10 @@ def run(job: CompressJob, say: Say) -> Compressed:
         smaller = _untrained(graph, job, job.settings, notes)
     else:
         trainer = lessons.trainer(job.lesson, original, say)
-        pruning = _Pruning(job, job.settings, trainer, say)
-        smaller = pruning.go(graph, original)
+        pruning = _Pruning(job, job.settings, graph, trainer, say)
+        smaller = pruning.go(Guard.of(original, job.settings.max_drop, trainer))
         notes += [*pruning.notes, *trainer.notes]
-    files.save(smaller, Path(job.out) / NETWORK)
-    return Compressed(
-        identity_sha256=smaller.identity(),
-        parameters=smaller.parameters,
-        notes=tuple(notes),
-    )
+    return written(smaller, job, notes)
 
 
 def _untrained(graph: Graph, job: CompressJob, settings: Channels, notes: list[str]) -> Graph:
@@ -65,46 +70,51 @@ def _untrained(graph: Graph, job: CompressJob, settings: Channels, notes: list[s
 
 
 class _Pruning:
-    """Rounds of cutting and training."""
+    """Rounds of cutting and training, from one network."""
 
-    def __init__(self, job: CompressJob, settings: Channels, trainer: Trainer, say: Say) -> None:
-        self._job, self._settings = job, settings
+    def __init__(self, job: CompressJob, settings: Channels, graph: Graph, trainer: Trainer, say: Say) -> None:
+        self._settings, self._graph = settings, graph
         self._trainer, self._say = trainer, say
+        self._surgeon = Surgeon(graph, settings, job.latencies, trainer)
         self.notes: list[str] = []
 
-    def go(self, graph: Graph, original: Graph) -> Graph:
-        settings = self._settings
-        surgeon = Surgeon(graph, settings, self._job.latencies, self._trainer)
-        guard = Guard.of(original, settings.max_drop, self._trainer)
-        current, dropped, finished = graph, list[str](), True
+    def go(self, guard: Guard) -> Graph:
+        settings, surgeon = self._settings, self._surgeon
+        kept = _Done(self._graph, None, full=True)
         for number in range(1, settings.rounds + 1):
-            cuts = surgeon.cuts(current, settings.keep ** (number / settings.rounds))
-            if not cuts:
+            done = self._round(number, kept, guard)
+            if done is None:
                 continue
-            finished = number == settings.rounds
-            chosen = self._chosen(cuts)
-            done = self._trained(chosen.graph, _FINAL if finished else _BETWEEN / settings.rounds)
-            if not finished and not guard.holds(done.score):
-                # What a short training did not heal the full one may.
-                done, finished = self._trained(done.graph, _FINAL), True
-            self._say(
-                f"round {number} of {settings.rounds}: {in_words(done.score, self._trainer.metric)} on validation"
-            )
             if not guard.holds(done.score):
                 self.notes.append(guard.refusal(f"round {number} of {settings.rounds}", done.score))
-                finished = False
                 break
-            current = done.graph
-            dropped += chosen.dropped
-            if finished:
+            kept = done
+            if kept.full:
                 if number < settings.rounds:
                     self.notes.append(f"stopped after round {number} of {settings.rounds}: it only just recovered")
                 break
-        if current is not graph and not finished:
-            current = self._trained(current, _FINAL).graph
-        self.notes += [*narrowed(graph, current), *(f"the block up to {name} was dropped" for name in dropped)]
-        self.notes += [f"{format_share(surgeon.share(current))} of the {settings.cost} is left", *surgeon.left_alone]
-        return current
+        if not kept.full:
+            kept = self._trained(Cut(kept.graph, kept.dropped), full=True)
+        self.notes += narrowed(self._graph, kept.graph)
+        self.notes += [f"the block up to {name} was dropped" for name in kept.dropped]
+        self.notes += [f"{format_share(surgeon.share(kept.graph))} of the {settings.cost} is left"]
+        self.notes += surgeon.left_alone
+        return kept.graph
+
+    def _round(self, number: int, before: _Done, guard: Guard) -> _Done | None:
+        """Cut and train; None where the network is small enough for the round already."""
+        rounds = self._settings.rounds
+        cuts = self._surgeon.cuts(before.graph, self._settings.keep ** (number / rounds))
+        if not cuts:
+            return None
+        chosen = self._chosen(cuts)
+        chosen = chosen._replace(dropped=(*before.dropped, *chosen.dropped))
+        done = self._trained(chosen, full=number == rounds)
+        if not done.full and not guard.holds(done.score):
+            # What a short training did not heal the full one may.
+            done = self._trained(Cut(done.graph, done.dropped), full=True)
+        self._say(f"round {number} of {rounds}: {in_words(done.score, self._trainer.metric)} on validation")
+        return done
 
     def _chosen(self, cuts: Sequence[Cut]) -> Cut:
         """The cut that recovers best: each is trained for a little while."""
@@ -117,7 +127,7 @@ class _Pruning:
             tried.append((self._trainer.loss(model), Cut(building.learned(cut.graph, model), cut.dropped)))
         return min(tried, key=lambda item: item[0])[1]
 
-    def _trained(self, graph: Graph, part: float) -> _Done:
-        model = building.build(graph)
-        self._trainer(model, part=part)
-        return _Done(building.learned(graph, model), self._trainer.score(model))
+    def _trained(self, cut: Cut, *, full: bool) -> _Done:
+        model = building.build(cut.graph)
+        self._trainer(model, part=_FINAL if full else _BETWEEN / self._settings.rounds)
+        return _Done(building.learned(cut.graph, model), self._trainer.score(model), cut.dropped, full)

@@ -18,8 +18,9 @@ from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, LessonJob
 from edgebuild.passes.training import teachers
 from edgebuild.passes.training.data import TrainData
+from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.teachers import Teacher
-from edgebuild.passes.training.trainer import Lesson, Trainer
+from edgebuild.passes.training.trainer import Trainer
 
 
 def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:

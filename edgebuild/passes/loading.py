@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
+from edgebuild.passes import calling
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -186,10 +187,10 @@ def from_keras_model(model: Any) -> Network:
     structure = getattr(model, "input", None)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        packed: Any = list(tensors) if len(tensors) > 1 else tensors[0]
         if isinstance(structure, dict | list | tuple):
             packed = tf.nest.pack_sequence_as(structure, list(tensors))
-        return list(tf.nest.flatten(model(packed, training=False)))
+            return list(tf.nest.flatten(model(packed, training=False)))
+        return calling.outputs(model, tensors)
 
     outputs = [_identifier(name) for name in (getattr(model, "output_names", None) or [])]
     layers = [layer.name for layer in _all_layers(model)]

@@ -12,8 +12,7 @@ import numpy as np
 from edgebuild.child import Say
 from edgebuild.core.passes import QuantizeAware
 from edgebuild.data.samples import Samples
-from edgebuild.decode import closest
-from edgebuild.errors import UsageError
+from edgebuild.decode import require_known
 from edgebuild.passes import lessons
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import building, files, folding
@@ -36,7 +35,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
     settings = job.settings
     graph, rewritten = folding.for_quantization_aware_training(files.load(Path(job.network)))
     model = building.build(graph)
-    _require_known(settings.exclude, graph)
+    require_known("passes.qat.exclude", settings.exclude, graph.layers, "the network")
     outside = quantization_aware.left_out(model, settings)
     said = [
         *(f"{note.layer}: {note.text}" for note in rewritten),
@@ -57,13 +56,6 @@ def run(job: CompressJob, say: Say) -> Compressed:
     return Compressed(
         identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(said), frozen=frozen
     )
-
-
-def _require_known(names: tuple[str, ...], graph: Graph) -> None:
-    for name in names:
-        if name not in graph.layers:
-            near = closest(name, graph.layers)
-            raise UsageError(f'passes.qat.exclude names the layer "{name}", which the network does not have{near}')
 
 
 def _samples(job: CompressJob, graph: Graph) -> Iterator[list[Any]]:

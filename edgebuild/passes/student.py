@@ -12,7 +12,8 @@ from edgebuild.passes import lessons
 from edgebuild.passes.carry import graph_of
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import NETWORK, Compressed, CompressJob
+from edgebuild.passes.jobs import Compressed, CompressJob
+from edgebuild.passes.result import written
 from edgebuild.passes.surgery.narrowing import narrow
 from edgebuild.passes.training.trainer import in_words
 
@@ -40,18 +41,13 @@ def run(job: CompressJob, say: Say) -> Compressed:
     model = building.build(student)
     trainer(model)
     learned = building.learned(student, model)
-    files.save(learned, Path(job.out) / NETWORK)
     score = in_words(trainer.score(model), lesson.metric)
     standard = in_words(trainer.score(building.build(original)), lesson.metric)
-    return Compressed(
-        identity_sha256=learned.identity(),
-        parameters=learned.parameters,
-        notes=(
-            f"student: {what}, {learned.parameters:,} parameters for {original.parameters:,}; on validation {score}, "
-            f"the original {standard}",
-            *trainer.notes,
-        ),
+    said = (
+        f"student: {what}, {learned.parameters:,} parameters for {original.parameters:,}; on validation {score}, "
+        f"the original {standard}"
     )
+    return written(learned, job, [said, *trainer.notes])
 
 
 def _require_fit(student: Graph, original: Graph, path: str) -> None:

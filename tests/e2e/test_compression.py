@@ -193,7 +193,7 @@ def test_what_needs_no_train_data_is_done_where_it_is_asked_for(compresses: Edge
     assert by_layer(artifact(compresses, "mcu"))["hidden"].sparsity == pytest.approx(0.6, abs=0.01)
     manifest = compresses.manifest("mcu")
     assert notes(manifest, "student was left out")
-    assert notes(manifest, "nothing was trained after pruning")
+    assert notes(manifest, "nothing was trained after weight pruning")
 
 
 def test_a_network_without_layers_is_only_quantized_and_that_is_said(compresses: Edgebuild, networks: Path) -> None:

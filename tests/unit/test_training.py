@@ -22,8 +22,9 @@ from edgebuild.errors import StepError, UsageError
 from edgebuild.passes.training import features, losses, teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.hooks import Hooks
+from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.teachers import Teacher
-from edgebuild.passes.training.trainer import Lesson, Trainer
+from edgebuild.passes.training.trainer import Trainer
 
 SETTINGS = config.load({}, {}, use_file=False).settings
 QUIET = lambda _: None  # noqa: E731 - a listener that says nothing

@@ -16,6 +16,7 @@ import tf_keras
 
 from edgebuild.core.passes import QuantizeAware
 from edgebuild.errors import StepError
+from edgebuild.passes import calling
 from edgebuild.passes.optimization import activations, clustering, scheme, tfmot
 from edgebuild.passes.optimization.kernels import unwrapped
 from edgebuild.passes.training.hooks import Fit
@@ -59,7 +60,7 @@ def calibrated(model: tf_keras.Model, settings: QuantizeAware, samples: Iterable
     """
     quantized = _quantized(activations.with_own_layers(model), settings)
     with _observing(quantized):
-        observe: Any = tf.function(lambda *x: quantized(list(x) if len(x) > 1 else x[0], training=True))
+        observe: Any = tf.function(lambda *x: calling.outputs(quantized, x, training=True))
         for arrays in samples:
             observe(*map(tf.constant, arrays))
     _settle(quantized)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from edgebuild.core import passes
-from edgebuild.decode import closest
-from edgebuild.errors import UsageError
+from edgebuild.decode import require_known
 from edgebuild.layer_costs import LatencyTable
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
@@ -59,12 +58,7 @@ class Surgeon:
     def __init__(
         self, graph: Graph, settings: passes.Channels, table: LatencyTable | None, evidence: Evidence | None
     ) -> None:
-        unknown = [name for name in settings.exclude if name not in graph.layers]
-        if unknown:
-            raise UsageError(
-                f'passes.channels.exclude names the layer "{unknown[0]}", which the network does not have'
-                f"{closest(unknown[0], graph.layers)}"
-            )
+        require_known("passes.channels.exclude", settings.exclude, graph.layers, "the network")
         self._settings, self._table, self._evidence = settings, table, evidence
         channels = trace(graph)
         found = operators(graph, channels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tf_keras
 
-from edgebuild.decode import closest
+from edgebuild.decode import require_known
 from edgebuild.errors import UsageError
 
 Pair = tuple[str, str]
@@ -35,11 +35,7 @@ def with_layers(model: Any, names: Sequence[str]) -> Any:
     if not names:
         return lambda x, training: (model(x, training=training), [])
     known = {own_name(layer): layer for layer in model.layers}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f'[distill] pairs names the layer "{name}", which {model.name} does not have{closest(name, known)}'
-            )
+    require_known("[distill] pairs", names, known, model.name)
     extended = _kit(model).Model(model.inputs, [model.outputs, [known[name].output for name in names]])
     return lambda x, training: extended(x, training=training)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from edgebuild.core.settings import DistillSettings, Metric
 from edgebuild.errors import UsageError
+from edgebuild.passes import calling
 from edgebuild.passes.training import features, heads, losses
 from edgebuild.passes.training.teachers import Teacher
 
@@ -75,7 +76,7 @@ class Objective:
             outside: for each teacher that is no part of the graph the list of its outputs.
             training: whether batch norm and dropout learn.
         """
-        outputs, layers = self._student(x if len(x) > 1 else x[0], training=training)
+        outputs, layers = self._student(calling.packed(x), training=training)
         outputs = tf.nest.flatten(outputs)
         taught = [heads.of_output(output, self._metric) for output in outputs]
         total = tf.add_n(self._model.losses) if training and self._model.losses else tf.constant(0.0)
@@ -93,7 +94,7 @@ class Objective:
         whole = sum(teacher.weight for teacher in self._teachers)
         total = tf.constant(0.0)
         for teacher, likely in zip(self._teachers, self._likely, strict=True):
-            answers = teacher.in_graph(x) if teacher.in_graph is not None else next(given)
+            answers = next(given) if teacher.in_graph is None else teacher.in_graph(x)
             rows = zip(answers, taught, likely, self._scales, strict=True)
             for answer, (head, tensor), is_likely, scale in rows:
                 wanted = heads.logits_of_results(tf.cast(answer, tf.float32), head, likely=is_likely)
@@ -103,7 +104,7 @@ class Objective:
 
     def _compared(self, x: Any, layers: Sequence[Any]) -> Any:
         assert self._guide is not None
-        _, wanted = self._guide(x if len(x) > 1 else x[0], training=False)
+        _, wanted = self._guide(calling.packed(x), training=False)
         total = tf.constant(0.0)
         for place, (ours, theirs) in enumerate(zip(layers, map(tf.stop_gradient, wanted), strict=True)):
             if self._distill.feature:
@@ -121,7 +122,7 @@ def heads_of(student: Any, metric: Metric) -> list[heads.Head]:
     found: list[heads.Head] = []
 
     def trace(*tensors: Any) -> Any:
-        outputs = tf.nest.flatten(student(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
+        outputs = calling.outputs(student, tensors)
         found.extend(heads.of_output(output, metric)[0] for output in outputs)
         return outputs
 

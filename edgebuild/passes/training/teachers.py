@@ -12,6 +12,7 @@ import tensorflow as tf
 from edgebuild.data.given import Array
 from edgebuild.errors import StepError, UsageError
 from edgebuild.metrics import load_callable
+from edgebuild.passes import calling
 from edgebuild.passes.training.data import Rows
 
 STORED = ".npy"
@@ -37,12 +38,19 @@ class Teacher(NamedTuple):
     model: Any = None
     is_stored: bool = False
 
+    def answers(self, rows: Rows, x: list[Array]) -> list[Array]:
+        """What it says to rows of the train split, an array for each output; errors are its own."""
+        if self.in_graph is not None:
+            return [answer.numpy() for answer in self.in_graph([tf.constant(array) for array in x])]
+        assert self.outside is not None, "a teacher answers in the graph or outside of it"
+        return self.outside(rows, x)
+
 
 def of_model(model: Any, name: str, weight: float) -> Teacher:
     """A tf_keras or Keras 3 model."""
 
     def answer(tensors: list[Any]) -> list[Any]:
-        return list(tf.nest.flatten(model(tensors if len(tensors) > 1 else tensors[0], training=False)))
+        return calling.outputs(model, tensors)
 
     return Teacher(name, weight, answer, None, model)
 

@@ -1,0 +1,54 @@
+"""Passes that change weights and keep every layer: trained and held against the guard, or done by the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgebuild.child import Say
+from edgebuild.passes import lessons
+from edgebuild.passes.graph import building, files
+from edgebuild.passes.guard import Guard
+from edgebuild.passes.jobs import Compressed, CompressJob
+from edgebuild.passes.result import written
+from edgebuild.passes.training.trainer import Trainer
+
+
+class Method(NamedTuple):
+    """A way to change the weights of a tf_keras model.
+
+    Attributes:
+        name: for people.
+        trained: takes a model and a trainer and returns a changed one.
+        untrained: likewise, by the weights alone.
+        said: what became of a changed model, for people.
+    """
+
+    name: str
+    trained: Callable[[Any, Trainer], Any]
+    untrained: Callable[[Any], Any]
+    said: Callable[[Any], str]
+
+
+def run(job: CompressJob, method: Method, max_drop: float, say: Say) -> Compressed:
+    """Change the network, and take it back where the validation score fell by more than `max_drop`.
+
+    Raises:
+        UsageError: a teacher does not fit.
+        StepError: the settings name a layer that cannot be changed, or the train data are too few.
+    """
+    graph = files.load(Path(job.network))
+    model = building.build(graph)
+    if job.lesson is None:
+        changed = method.untrained(model)
+        notes = [method.said(changed), f"nothing was trained after {method.name}: there are no train data"]
+        return written(building.learned(graph, changed), job, notes)
+    original = files.load(Path(job.original))
+    trainer = lessons.trainer(job.lesson, original, say)
+    guard = Guard.of(original, max_drop, trainer)
+    changed = method.trained(model, trainer)
+    score = trainer.score(changed)
+    if guard.holds(score):
+        return written(building.learned(graph, changed), job, [method.said(changed), *trainer.notes])
+    return written(graph, job, [guard.refusal(method.name, score), *trainer.notes])

@@ -1,0 +1,22 @@
+"""What trainings learn from, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from edgebuild.core.settings import DistillSettings, Metric, TrainSettings
+from edgebuild.passes.training.data import TrainData
+from edgebuild.passes.training.teachers import Teacher
+
+
+class Lesson(NamedTuple):
+    """All that trainings of one target share: `time_s` is for all of them together."""
+
+    data: TrainData
+    teachers: Sequence[Teacher]
+    train: TrainSettings
+    distill: DistillSettings
+    metric: Metric
+    time_s: float
+    seed: int
