@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import surgery_proof
 import tf_keras
+from surgery_networks import IMAGE, conv, graph_of
+from surgery_proof import end
 from tf_keras import layers
 
 from edgebuild.passes.graph import building, reading
@@ -21,22 +22,6 @@ from edgebuild.passes.surgery.narrowing import narrow
 from edgebuild.passes.surgery.operators import operators
 from edgebuild.passes.surgery.tracing import trace
 
-IMAGE = (8, 8, 3)
-
-
-def graph_of(body: Callable[[Any], Any]) -> Graph:
-    tf_keras.backend.clear_session()
-    given = tf_keras.Input(IMAGE, name="given")
-    return surgery_proof.lively(reading.read(tf_keras.Model(given, body(given))))
-
-
-def conv(name: str, filters: int = 16, kernel: int = 3, **options: Any) -> Any:
-    return layers.Conv2D(filters, kernel, padding="same", name=name, **options)
-
-
-def _end(x: Any) -> Any:
-    return layers.Dense(2, name="end")(layers.Flatten()(x))
-
 
 def _computes(graph: Graph) -> Any:
     sample = np.random.default_rng(0).normal(size=(2, *IMAGE)).astype(np.float32)
@@ -46,7 +31,7 @@ def _computes(graph: Graph) -> Any:
 def _residual(x: Any) -> Any:
     x = layers.ReLU(name="stem_relu")(conv("stem")(x))
     y = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(conv("branch", 24)(x)))
-    return _end(layers.ReLU(name="after")(layers.Add(name="sum")([x, conv("back")(y)])))
+    return end(layers.ReLU(name="after")(layers.Add(name="sum")([x, conv("back")(y)])))
 
 
 def test_a_residual_block_is_found_and_dropped() -> None:
@@ -68,7 +53,7 @@ def test_a_layer_in_a_row_goes_with_its_norm_and_activation() -> None:
         x = conv("one")(x)
         for name in ("two", "three"):
             x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(conv(name)(x)))
-        return _end(x)
+        return end(x)
 
     graph = graph_of(body)
     found = blocks.find(graph)
@@ -86,7 +71,7 @@ def test_a_gate_is_dropped_as_a_whole() -> None:
         x = conv("one")(x)
         gate = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
         gate = conv("excite", 16, 1, activation="sigmoid")(conv("squeeze", 4, 1, activation="relu")(gate))
-        return _end(layers.Multiply(name="gate")([x, gate]))
+        return end(layers.Multiply(name="gate")([x, gate]))
 
     graph = graph_of(body)
     gate = next(block for block in blocks.find(graph) if block.name == "gate")
@@ -97,16 +82,16 @@ def _branch_used_twice(x: Any) -> Any:
     """Without the sum the branch would have to be computed all the same."""
     x = conv("one")(x)
     y = conv("two")(x)
-    return _end(layers.Concatenate()([layers.Add()([x, y]), y]))
+    return end(layers.Concatenate()([layers.Add()([x, y]), y]))
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        lambda x: _end(conv("two", 24)(conv("one")(x))),  # no layer keeps the shape
+        lambda x: end(conv("two", 24)(conv("one")(x))),  # no layer keeps the shape
         lambda x: conv("two")(conv("one")(x)),  # an output of the network
-        lambda x: _end(layers.ReLU()(layers.Permute((2, 1, 3))(conv("one")(x)))),  # nothing with a kernel
-        lambda x: _end(layers.Add()([conv("one")(x), conv("two")(x)])),  # neither is made of the other
+        lambda x: end(layers.ReLU()(layers.Permute((2, 1, 3))(conv("one")(x)))),  # nothing with a kernel
+        lambda x: end(layers.Add()([conv("one")(x), conv("two")(x)])),  # neither is made of the other
         _branch_used_twice,
     ],
 )
@@ -119,7 +104,7 @@ def test_a_block_without_which_an_input_would_be_unused_is_none() -> None:
     left, right = tf_keras.Input(IMAGE), tf_keras.Input(IMAGE)
     x = conv("one")(left)
     both = layers.Concatenate()([x, right])
-    model = tf_keras.Model([left, right], _end(layers.Add()([x, conv("two")(both)])))
+    model = tf_keras.Model([left, right], end(layers.Add()([x, conv("two")(both)])))
     assert blocks.find(reading.read(model)) == ()
 
 
@@ -130,7 +115,7 @@ def test_what_a_block_saves_is_what_the_shorter_network_costs_less(cost: Any) ->
         x = conv("one")(x)
         x = layers.Add()([x, shared(x)])
         x = layers.Add()([x, shared(conv("two")(x))])
-        return _end(x)
+        return end(x)
 
     graph = graph_of(body)
     channels = trace(graph)
@@ -191,8 +176,8 @@ def test_fresh_weights_are_those_of_the_seed_and_of_nothing_else() -> None:
 
 
 def test_what_was_learned_from_data_and_not_trained_is_kept_by_fresh_copies() -> None:
-    graph = graph_of(lambda x: _end(conv("one")(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0] * 3)(x))))
-    measured = graph_of(lambda x: _end(conv("one")(layers.Normalization(name="scale")(x))))
+    graph = graph_of(lambda x: end(conv("one")(layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[1.0] * 3)(x))))
+    measured = graph_of(lambda x: end(conv("one")(layers.Normalization(name="scale")(x))))
     mean = np.float32([1, 2, 3])
     scale = measured.layers["scale"]
     scale = scale._replace(weights={**scale.weights, "mean": mean})
@@ -204,4 +189,4 @@ def test_what_was_learned_from_data_and_not_trained_is_kept_by_fresh_copies() ->
 @pytest.mark.parametrize(("width", "multiple"), [(0.0, 8), (1.1, 8), (0.5, 0)])
 def test_a_width_out_of_range_is_refused(width: float, multiple: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
-        narrow(graph_of(lambda x: _end(conv("one")(x))), width, multiple)
+        narrow(graph_of(lambda x: end(conv("one")(x))), width, multiple)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import surgery_proof
 import tensorflow as tf
-import tf_keras
+from surgery_networks import conv, graph_of, plain
+from surgery_proof import end
 from tf_keras import layers
 
 from edgebuild.core.layers import LayerShape
 from edgebuild.layer_costs import LatencyTable, tabulate
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.surgery import importance
 from edgebuild.passes.surgery.channels import Channels
@@ -23,28 +23,6 @@ from edgebuild.passes.surgery.cutting import cut
 from edgebuild.passes.surgery.operators import operators
 from edgebuild.passes.surgery.selection import Selection, select
 from edgebuild.passes.surgery.tracing import trace
-
-IMAGE = (8, 8, 3)
-
-
-def graph_of(body: Callable[[Any], Any], shape: tuple[int, ...] = IMAGE) -> Graph:
-    tf_keras.backend.clear_session()
-    given = tf_keras.Input(shape, name="given")
-    return surgery_proof.lively(reading.read(tf_keras.Model(given, body(given))))
-
-
-def conv(name: str, filters: int, kernel: int = 3, **options: Any) -> Any:
-    return layers.Conv2D(filters, kernel, padding="same", name=name, **options)
-
-
-def _end(x: Any) -> Any:
-    return layers.Dense(2, name="end")(layers.Flatten()(x))
-
-
-def _plain(x: Any) -> Any:
-    x = layers.ReLU()(layers.BatchNormalization()(conv("one", 16)(x)))
-    x = layers.ReLU()(layers.BatchNormalization()(conv("two", 32, strides=2)(x)))
-    return _end(layers.ReLU()(conv("three", 24, 1)(x)))
 
 
 def _cost(graph: Graph, cost: Cost) -> float:
@@ -68,7 +46,7 @@ def test_magnitude_ranks_the_filters_of_a_layer_by_their_norm(order: Any) -> Non
     kernel = np.zeros((3, 3, 3, 4), np.float32)
     kernel[0, 0, 0] = [3, -4, 1, 2]
     kernel[1, 1, 1] = [3, 0, 1, -2]
-    graph = _weighted(graph_of(lambda x: _end(conv("one", 4)(x))), "one", kernel=kernel)
+    graph = _weighted(graph_of(lambda x: end(conv("one", 4)(x))), "one", kernel=kernel)
     ranks = importance.magnitude(graph, trace(graph), order)[:4]
     sums = {1: [6, 4, 2, 4], 2: [18, 16, 2, 8]}[order]
     assert ranks[[2, 0]] == pytest.approx([sums[2] / sum(sums), 1.0])
@@ -76,7 +54,7 @@ def test_magnitude_ranks_the_filters_of_a_layer_by_their_norm(order: Any) -> Non
 
 
 def test_magnitude_adds_up_all_that_produce_a_channel() -> None:
-    graph = graph_of(lambda x: _end(layers.Add()([conv("one", 4)(x), conv("two", 4)(x)])))
+    graph = graph_of(lambda x: end(layers.Add()([conv("one", 4)(x), conv("two", 4)(x)])))
     for name, strong in (("one", 1), ("two", 2)):
         kernel = np.full((3, 3, 3, 4), 0.1, np.float32)
         kernel[..., strong] = 1
@@ -86,7 +64,7 @@ def test_magnitude_adds_up_all_that_produce_a_channel() -> None:
 
 
 def test_batch_norm_scale_is_the_size_of_gamma_and_says_nothing_where_there_is_none() -> None:
-    graph = _weighted(graph_of(_plain), "batch_normalization", gamma=np.arange(-8, 8, dtype=np.float32))
+    graph = _weighted(graph_of(plain), "batch_normalization", gamma=np.arange(-8, 8, dtype=np.float32))
     channels = trace(graph)
     ranks = importance.batch_norm_scale(graph, channels)
     one, _, three = channels.groups
@@ -127,7 +105,7 @@ def test_taylor_is_the_squared_slope_of_the_loss_along_what_is_consumed() -> Non
 
 
 def test_taylor_sees_that_a_large_filter_may_be_of_no_use() -> None:
-    graph = graph_of(lambda x: _end(conv("two", 8)(conv("one", 8)(x))))
+    graph = graph_of(lambda x: end(conv("two", 8)(conv("one", 8)(x))))
     kernel = graph.layers["two"].weights["kernel"].copy()
     kernel[:, :, 3] = 0
     graph = _weighted(graph, "two", kernel=kernel)
@@ -137,7 +115,7 @@ def test_taylor_sees_that_a_large_filter_may_be_of_no_use() -> None:
 
 
 def test_taylor_without_data_is_refused() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     with pytest.raises(ValueError, match="needs a batch"):
         importance.taylor(graph, trace(graph), [], _squared_error)
 
@@ -152,7 +130,7 @@ def _selected(graph: Graph, ranks: Any = None, cost: Cost | None = None, **optio
 @pytest.mark.parametrize("multiple", [4, 8])
 @pytest.mark.parametrize("cost", [Macs(), ParameterBytes()])
 def test_selection_reaches_its_goal_with_multiples(keep: float, multiple: int, cost: Cost) -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     selection = _selected(graph, cost=cost, keep=keep, multiple=multiple)
     smaller = cut(graph, trace(graph), selection.removed)
     assert selection.before == _cost(graph, cost)
@@ -164,47 +142,47 @@ def test_selection_reaches_its_goal_with_multiples(keep: float, multiple: int, c
 
 
 def test_selection_takes_no_more_than_it_must() -> None:
-    assert _selected(graph_of(_plain), keep=1.0).removed == frozenset()
-    selection = _selected(graph_of(_plain), keep=0.95)
+    assert _selected(graph_of(plain), keep=1.0).removed == frozenset()
+    selection = _selected(graph_of(plain), keep=0.95)
     assert sum(row.before != row.after for row in selection.groups) == 1
 
 
 def test_a_count_that_is_no_multiple_comes_down_to_one() -> None:
-    graph = graph_of(lambda x: _end(conv("two", 21)(conv("one", 13)(x))))
+    graph = graph_of(lambda x: end(conv("two", 21)(conv("one", 13)(x))))
     selection = _selected(graph, keep=0.9)
     assert {(row.before, row.after) for row in selection.groups} <= {(13, 13), (13, 8), (21, 21), (21, 16), (21, 8)}
     assert selection.removed
 
 
 def test_what_has_no_more_than_the_multiple_stays_and_the_goal_that_is_missed_is_told() -> None:
-    selection = _selected(graph_of(lambda x: _end(conv("two", 8)(conv("one", 6)(x)))), keep=0.5)
+    selection = _selected(graph_of(lambda x: end(conv("two", 8)(conv("one", 6)(x)))), keep=0.5)
     assert selection.removed == frozenset()
     assert selection.after == selection.before
     assert selection.notes[0].startswith("100.0% of the MACs are left, 50.0% were asked for")
 
 
 def test_no_group_goes_under_its_least_share() -> None:
-    selection = _selected(graph_of(_plain), keep=0.01, multiple=1, least=0.5)
+    selection = _selected(graph_of(plain), keep=0.01, multiple=1, least=0.5)
     assert [row.after for row in selection.groups] == [8, 16, 12]
     assert "were asked for" in selection.notes[0]
 
 
 def test_a_class_of_several_channels_counts_as_several() -> None:
-    graph = graph_of(lambda x: _end(conv("two", 32, groups=16)(conv("one", 32)(x))))
+    graph = graph_of(lambda x: end(conv("two", 32, groups=16)(conv("one", 32)(x))))
     (row,) = _selected(graph, keep=0.6).groups
     assert (row.before, row.after) == (32, 16)
     assert row.layers == ("one", "two")
 
 
 def test_excluded_layers_keep_their_channels() -> None:
-    selection = _selected(graph_of(_plain), keep=0.3, least=0, exclude=["two"])
+    selection = _selected(graph_of(plain), keep=0.3, least=0, exclude=["two"])
     rows = {row.group: row for row in selection.groups}
     assert (rows["two"].after, rows["two"].note) == (32, "two is excluded")
     assert rows["one"].after < 16
 
 
 def test_groups_that_the_criterion_does_not_know_are_left_alone() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     selection = _selected(graph, importance.batch_norm_scale(graph, trace(graph)), keep=0.3)
     rows = {row.group: row for row in selection.groups}
     assert (rows["three"].after, rows["three"].note) == (24, "the criterion says nothing of its channels")
@@ -216,7 +194,7 @@ def _widening(x: Any) -> Any:
     return layers.Dense(2, name="end")(layers.GlobalAveragePooling2D()(x))
 
 
-@pytest.mark.parametrize("body", [_plain, _widening])
+@pytest.mark.parametrize("body", [plain, _widening])
 def test_of_equally_important_channels_those_go_that_save_most(body: Callable[[Any], Any]) -> None:
     graph = graph_of(body)
     channels = trace(graph)
@@ -231,14 +209,14 @@ def test_of_equally_important_channels_those_go_that_save_most(body: Callable[[A
 
 
 def test_the_least_important_channels_of_a_group_go() -> None:
-    graph = graph_of(lambda x: _end(conv("one", 16)(x)))
+    graph = graph_of(lambda x: end(conv("one", 16)(x)))
     ranks = np.random.default_rng(0).permutation(trace(graph).classes).astype(float)
     selection = _selected(graph, ranks, keep=0.5)
     assert selection.removed == set(np.argsort(ranks[:16])[:8].tolist())
 
 
 def test_a_step_that_saves_no_time_is_taken_together_with_the_next() -> None:
-    graph = graph_of(lambda x: _end(conv("one", 32)(x)))
+    graph = graph_of(lambda x: end(conv("one", 32)(x)))
     channels = trace(graph)
     found = operators(graph, channels)
     table = _table(graph, channels, lambda shape: 1e-6 if shape.out_channels <= 16 else 2e-6)
@@ -249,7 +227,7 @@ def test_a_step_that_saves_no_time_is_taken_together_with_the_next() -> None:
 @pytest.mark.parametrize("wrong", [{"keep": 0.0}, {"keep": 1.5}, {"keep": 0.5, "multiple": 0}])
 def test_a_selection_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="out of range"):
-        _selected(graph_of(_plain), **wrong)
+        _selected(graph_of(plain), **wrong)
 
 
 def test_ranking_by_another_cost_takes_other_channels_for_the_same_goal() -> None:

@@ -8,41 +8,19 @@ from typing import Any
 import pytest
 import surgery_proof
 import tensorflow as tf
-import tf_keras
+from surgery_networks import conv, graph_of, plain
+from surgery_proof import end
 from tf_keras import layers
 
 from edgebuild import layer_costs
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.layer_costs import LatencyTable, tabulate
-from edgebuild.passes.graph import reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.surgery.channels import Channels
 from edgebuild.passes.surgery.cost import Cost, Latency, Macs, ParameterBytes, Savings, full_counts, grids, total
 from edgebuild.passes.surgery.cutting import cut
 from edgebuild.passes.surgery.operators import operators
 from edgebuild.passes.surgery.tracing import trace
-
-IMAGE = (8, 8, 3)
-
-
-def graph_of(body: Callable[[Any], Any], shape: tuple[int, ...] = IMAGE) -> Graph:
-    tf_keras.backend.clear_session()
-    given = tf_keras.Input(shape, name="given")
-    return surgery_proof.lively(reading.read(tf_keras.Model(given, body(given))))
-
-
-def conv(name: str, filters: int, kernel: int = 3, **options: Any) -> Any:
-    return layers.Conv2D(filters, kernel, padding="same", name=name, **options)
-
-
-def _end(x: Any) -> Any:
-    return layers.Dense(2, name="end")(layers.Flatten()(x))
-
-
-def _plain(x: Any) -> Any:
-    x = layers.ReLU()(layers.BatchNormalization()(conv("one", 16)(x)))
-    x = layers.ReLU()(layers.BatchNormalization()(conv("two", 32, strides=2)(x)))
-    return _end(layers.ReLU()(conv("three", 24, 1)(x)))
 
 
 def _mixed(x: Any) -> Any:
@@ -54,7 +32,7 @@ def _mixed(x: Any) -> Any:
     shared = conv("shared", 8, 1)
     x = layers.Reshape((-1, 8))(shared(shared(x)))
     x = layers.Bidirectional(layers.GRU(3, return_sequences=True))(layers.Conv1D(6, 3, strides=4, name="five")(x))
-    return _end(layers.LSTM(5, name="six", return_sequences=True)(x))
+    return end(layers.LSTM(5, name="six", return_sequences=True)(x))
 
 
 def _cost(graph: Graph, cost: Cost) -> float:
@@ -63,7 +41,7 @@ def _cost(graph: Graph, cost: Cost) -> float:
 
 
 def test_macs_and_bytes_are_those_of_the_arithmetic() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     convolutions = 64 * 9 * 3 * 16 + 16 * 9 * 16 * 32 + 16 * 32 * 24
     assert _cost(graph, Macs()) == convolutions + 16 * 24 * 2
     weights = 9 * 3 * 16 + 9 * 16 * 32 + 32 * 24 + 16 * 24 * 2
@@ -87,7 +65,7 @@ def test_macs_of_other_layers_are_those_of_the_arithmetic(body: Callable[[Any], 
     assert _cost(graph_of(body), Macs()) == macs
 
 
-@pytest.mark.parametrize("body", [_plain, _mixed])
+@pytest.mark.parametrize("body", [plain, _mixed])
 def test_a_cost_foretold_is_that_of_the_network_once_cut(body: Callable[[Any], Any]) -> None:
     graph = graph_of(body)
     channels = trace(graph)
@@ -137,7 +115,7 @@ def test_savings_are_the_difference_in_the_total() -> None:
 
 
 def test_layers_have_the_shapes_that_their_kernels_see() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     shapes = [operator.shape for operator in operators(graph, trace(graph))]
     assert shapes[1] == LayerShape(
         kind=LayerKind.CONV_2D, height=8, width=8, in_channels=16, out_channels=32, kernel=(3, 3), strides=(2, 2),
@@ -160,7 +138,7 @@ def _table(graph: Graph, channels: Channels, seconds: Callable[[LayerShape], flo
 
 
 def test_latency_is_that_of_the_table() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     channels = trace(graph)
     found = operators(graph, channels)
     table = _table(graph, channels, lambda shape: shape.in_channels * shape.out_channels * 1e-9)
@@ -170,7 +148,7 @@ def test_latency_is_that_of_the_table() -> None:
 
 
 def test_an_operator_that_cannot_be_timed_costs_as_much_a_mac_as_the_others() -> None:
-    graph = graph_of(lambda x: _end(layers.Conv2DTranspose(16, 2, 2, name="two")(conv("one", 16)(x))))
+    graph = graph_of(lambda x: end(layers.Conv2DTranspose(16, 2, 2, name="two")(conv("one", 16)(x))))
     channels = trace(graph)
     found = operators(graph, channels)
     assert [operator.layer for operator in found if operator.shape is None] == ["two"]
@@ -179,7 +157,7 @@ def test_an_operator_that_cannot_be_timed_costs_as_much_a_mac_as_the_others() ->
 
 
 def test_only_counts_that_can_shrink_are_measured() -> None:
-    graph = graph_of(_plain)
+    graph = graph_of(plain)
     first = next(iter(grids(operators(graph, trace(graph)), 8)))
     assert first.in_channels == 3
     shapes = layer_costs.grid(first, 8, input_shrinks=False)

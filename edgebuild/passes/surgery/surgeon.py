@@ -42,6 +42,14 @@ class Cut(NamedTuple):
     dropped: tuple[str, ...] = ()
 
 
+class _Traced(NamedTuple):
+    """A network, its channels, and its operators under the shapes by which the table of latencies knows them."""
+
+    graph: Graph
+    channels: Channels
+    operators: list[Operator]
+
+
 class Surgeon:
     """Makes networks smaller, all held against the cost of the first one.
 
@@ -61,9 +69,8 @@ class Surgeon:
         require_known("passes.channels.exclude", settings.exclude, graph.layers, "the network")
         self._settings, self._table, self._evidence = settings, table, evidence
         channels = trace(graph)
-        found = operators(graph, channels)
-        self._first = {key: operator.shape for key, operator in _by_use(found)}
-        self._whole = self._total(found, channels)
+        self._first = {key: operator.shape for key, operator in _by_use(operators(graph, channels))}
+        self._whole = self._total(self._traced(graph))
         self.left_alone = tuple(item.text for item in channels.left_alone)
 
     def cuts(self, graph: Graph, share: float) -> list[Cut]:
@@ -72,35 +79,33 @@ class Surgeon:
         The first takes channels alone. The second, where blocks may be dropped and one saves no more than is asked
         for in the end, drops the block that loses least for what it saves, and channels for the rest.
         """
-        plain = self._narrowed(graph, share)
+        traced = self._traced(graph)
+        plain = self._narrowed(traced, share)
         if plain is None:
             return []
-        block = self._worst_block(graph)
+        block = self._worst_block(traced)
         if block is None:
             return [plain]
         shorter = blocks.drop(graph, block)
-        narrower = self._narrowed(shorter, share) or Cut(shorter)
+        narrower = self._narrowed(self._traced(shorter), share) or Cut(shorter)
         return [plain, Cut(narrower.graph, (block.name,))]
 
     def share(self, graph: Graph) -> float:
         """The cost of a network, as a share of the first one's."""
-        channels = trace(graph)
-        return self._total(operators(graph, channels), channels) / self._whole
+        return self._total(self._traced(graph)) / self._whole
 
-    def _narrowed(self, graph: Graph, share: float) -> Cut | None:
-        channels = trace(graph)
-        found = operators(graph, channels)
-        keep = share * self._whole / self._total(found, channels)
+    def _narrowed(self, traced: _Traced, share: float) -> Cut | None:
+        graph, channels, found = traced
+        keep = share * self._whole / self._total(traced)
         if keep >= 1 or not channels.groups:
             return None
-        counted = self._shaped(found)
         selection = select(
             channels,
-            counted,
+            found,
             self._importance(graph, channels),
-            self._cost(self._settings.cost, counted, channels),
+            self._cost(self._settings.cost, traced),
             keep=keep,
-            ranked_by=self._cost(self._settings.rank_by, counted, channels),
+            ranked_by=self._cost(self._settings.rank_by, traced),
             multiple=self._settings.multiple,
             exclude=self._settings.exclude,
         )
@@ -115,36 +120,33 @@ class Surgeon:
             return importance.batch_norm_scale(graph, channels)
         return importance.magnitude(graph, channels, 1 if kind == passes.Importance.L1 else 2)
 
-    def _worst_block(self, graph: Graph) -> blocks.Block | None:
+    def _worst_block(self, traced: _Traced) -> blocks.Block | None:
         """The block that is missed least for what it costs; None where none may go."""
         if not self._settings.blocks or self._evidence is None:
             return None
-        channels = trace(graph)
-        found = operators(graph, channels)
-        now = self._total(found, channels)
-        spare = now - self._settings.keep * self._whole
-        counted = self._shaped(found)
-        price, counts = self._cost(self._settings.cost, counted, channels), cost.full_counts(channels)
+        graph, channels, found = traced
+        spare = self._total(traced) - self._settings.keep * self._whole
+        price, counts = self._cost(self._settings.cost, traced), cost.full_counts(channels)
         worth: dict[blocks.Block, float] = {}
         for block in blocks.find(graph):
-            saved = blocks.saved(block, counted, price, counts)
+            saved = blocks.saved(block, found, price, counts)
             touches_excluded = any(graph.calls[number].layer in self._settings.exclude for number in block.calls)
             if 0 < saved <= spare and not touches_excluded:
                 worth[block] = self._evidence.loss(building.build(blocks.drop(graph, block))) / saved
         return min(worth, key=worth.__getitem__) if worth else None
 
-    def _total(self, found: Sequence[Operator], channels: Channels) -> float:
-        counted = self._shaped(found)
-        return cost.total(counted, self._cost(self._settings.cost, counted, channels), cost.full_counts(channels))
+    def _total(self, traced: _Traced) -> float:
+        return cost.total(traced.operators, self._cost(self._settings.cost, traced), cost.full_counts(traced.channels))
 
-    def _shaped(self, found: Sequence[Operator]) -> list[Operator]:
-        """Operators under the shapes they had in the first network, by which the table knows them."""
-        return [operator._replace(shape=self._first.get(key)) for key, operator in _by_use(found)]
+    def _traced(self, graph: Graph) -> _Traced:
+        channels = trace(graph)
+        found = _by_use(operators(graph, channels))
+        return _Traced(graph, channels, [operator._replace(shape=self._first.get(key)) for key, operator in found])
 
-    def _cost(self, kind: passes.Cost, found: Sequence[Operator], channels: Channels) -> Cost:
+    def _cost(self, kind: passes.Cost, traced: _Traced) -> Cost:
         if kind == passes.Cost.LATENCY:
             assert self._table is not None, "the engine measures what is ranked by"
-            return Latency(self._table, found, channels)
+            return Latency(self._table, traced.operators, traced.channels)
         return _COSTS[kind]()
 
 
