@@ -92,7 +92,9 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     for item in planned:
         publish.require_writable(out / item.target)
     with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
-        return building.build(planned, out, session, listener, again=settings.build.measure_again)
+        return building.build(
+            planned, out, session, listener, again=settings.build.measure_again, repair=settings.build.repair
+        )
 
 
 def plans(configuration: config.Configuration) -> list[Plan]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from edgebuild.core.finding import Code
 from edgebuild.core.settings import MetricKind, Settings
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
@@ -82,6 +83,7 @@ def load(
     settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
     _check_metric(settings)
     _check_preprocess(settings)
+    _check_lint(settings)
     return Configuration(settings, layered, tuple(layers[1:]), found)
 
 
@@ -145,6 +147,14 @@ def _check_preprocess(settings: Settings) -> None:
         value = getattr(settings.preprocess, name)
         if not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
             raise UsageError(f"preprocess.{name} holds a number that is not finite")
+
+
+def _check_lint(settings: Settings) -> None:
+    for code in settings.lint.ignore:
+        if code not in set(Code):
+            raise UsageError(
+                f'lint.ignore: no finding is called "{code}"{closest(code, Code)}', f"There are: {', '.join(Code)}."
+            )
 
 
 def _check_metric(settings: Settings) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from edgebuild.core.passes import Cluster, Compression, DType, Quantize, QuantizeAware, Scheme
+from edgebuild.core.passes import Cluster, Compression, DType, Quantize, QuantizeAware, Refinement, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
 from edgebuild.errors import UsageError
 
 EXAMPLE_NAME = "digits"
+_MOST_SYNTHETIC = 64  # each is the work of hundreds of training steps
 # Names that say nothing about the network: the folder around them does.
 _GENERIC_STEMS = frozenset({"saved_model", "model", "savedmodel"})
 
@@ -27,13 +28,18 @@ def plan(
     """
     scheme = target.passes.quantize.scheme
     _require_integers(target, scheme)
-    _require_data(target, scheme, data)
+    synthesizes = data is None and settings.data.synthesize and scheme.needs_calibration
+    if not synthesizes:
+        _require_data(target, scheme, data)
+    floating = target.passes.quantize.float_layers
+    _require_float(target, scheme, floating)
     quantize = Quantize(
         scheme=scheme,
         input=_end(target.io.input, scheme),
         output=_end(target.io.output, scheme),
         float_fallback=target.operators.float,
         sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
+        float_layers=floating,
     )
     return Plan(
         target=target.name,
@@ -49,10 +55,12 @@ def plan(
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
         ),
-        passes=(*_compressions(target, settings, scheme), quantize),
+        passes=(*_compressions(target, settings, scheme), *_refinements(target, settings, scheme), quantize),
+        ignores=settings.lint.ignore,
         train=settings.train,
         distill=settings.distill,
         learns_from=learns_from,
+        synthetic_samples=min(_MOST_SYNTHETIC, settings.data.calibration_samples) if synthesizes else 0,
         runtime=target.runtime,
         operators=target.operators,
         metric=settings.metric,
@@ -90,6 +98,13 @@ def _compressions(target: Target, settings: Settings, scheme: Scheme) -> tuple[C
     return asked
 
 
+def _refinements(target: Target, settings: Settings, scheme: Scheme) -> tuple[Refinement, ...]:
+    """What is done for the accuracy of int8; quantization-aware training chooses its grids itself."""
+    aware = settings.build.compress and target.passes.qat is not None
+    wanted = settings.build.refine and scheme == Scheme.INT8 and not aware
+    return target.passes.refinements if wanted else ()
+
+
 def _checked(name: str) -> str:
     """A name that is one file's name everywhere."""
     if not re.fullmatch(r"\w[\w .+-]*", name):
@@ -109,11 +124,26 @@ def _end(profile: DType, scheme: Scheme) -> DType:
 
 
 def _require_integers(target: Target, scheme: Scheme) -> None:
+    if scheme == Scheme.INT16X8 and not target.operators.int16:
+        raise UsageError(
+            f"{target.name} runs no operators with activations of int16",
+            remedy=f"Choose --quantize {Scheme.INT8}, or another target.",
+        )
     if not target.operators.float and not scheme.needs_calibration:
         raise UsageError(
             f"{target.name} runs no operators in float, and {scheme} leaves them so",
             remedy=f"Choose --quantize {Scheme.INT8} or {Scheme.INT16X8}, or another target.",
         )
+
+
+def _require_float(target: Target, scheme: Scheme, layers: tuple[str, ...]) -> None:
+    if layers and not target.operators.float:
+        raise UsageError(
+            f"passes.quantize.float_layers names layers, and {target.name} runs no operators in float",
+            remedy="Leave float_layers empty, or choose another target.",
+        )
+    if layers and scheme != Scheme.INT8:
+        raise UsageError(f"passes.quantize.float_layers is for {Scheme.INT8}, not for {scheme}")
 
 
 def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:
@@ -123,5 +153,6 @@ def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:
         raise UsageError(
             f"{target.name} quantizes to {scheme}, and there are no data to calibrate with",
             "Activation ranges are chosen from representative samples.",
-            "Name data (--data FILE.npz), or choose a quantization that needs none (--quantize dynamic or float16).",
+            "Name data (--data FILE.npz), choose a quantization that needs none (--quantize dynamic or float16), or "
+            "let inputs be made up from what batch norms know (--set data.synthesize=true).",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ _EXTENDS = "extends"
 _PASSES = "passes"
 _PASS_DEFAULTS = _PACKAGE / "pass_defaults.toml"
 _OFF = "off"
+
+P = TypeVar("P", bound=msgspec.Struct)
 
 
 class _Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +89,13 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         sources=profile.sources,
     )
     return ResolvedTarget(target, layered)
+
+
+def default_pass(kind: type[P]) -> P:
+    """A pass with the settings that it has where a profile asks for it and says nothing."""
+    table = _read(_PASS_DEFAULTS)[str(kind.__struct_config__.tag)]
+    assert isinstance(table, Mapping), "the file has a table for each pass"
+    return decode(kind, overlay([Layer("default", table)]), _PASS_DEFAULTS.name)
 
 
 def _overlaid(layers: Sequence[Layer]) -> Layered:

@@ -43,6 +43,8 @@ Exit codes:
     help="Instead of the profile's quantization.",
 )
 @click.option("--no-compress", is_flag=True, help="Only quantize: leave out the profile's pruning and training.")
+@click.option("--no-refine", is_flag=True, help="Leave int8 ranges and rounding to the converter.")
+@click.option("--no-repair", is_flag=True, help="Try nothing more where the accuracy budget is missed.")
 @click.option("--time", metavar="TIME", help="For all training of one target, e.g. 10m.  [default: 15 min]")
 @click.option("--metric", "-m", metavar="NAME", help="accuracy, top-k, auc, mse, mae, or module:callable.")
 @click.option("--calibration-samples", type=int, help="How many to draw from train.  [default: 200]")
@@ -86,7 +88,7 @@ def command(
             budgets=dict(options.budget_table(budget)),
         ),
         {"passes": {"quantize": {"scheme": more["quantize"]}}} if more["quantize"] else {},
-        {"build": {"compress": False}} if more["no_compress"] else {},
+        *({"build": {switch: False}} for switch in ("compress", "refine", "repair") if more[f"no_{switch}"]),
         *map(options.setting, more["settings"]),
     )
     configuration = options.configuration(config, tree)
@@ -122,7 +124,7 @@ def _report(outcomes: Sequence[Outcome], out: str, as_json: bool) -> int:
         said: set[str] = set()
         for manifest in manifests:
             output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint, said=said))
-            said.update(manifest.notes)
+            said.update((*manifest.notes, *(finding.what for finding in manifest.findings)))
     for target, error in failed.items():
         output.say(f"\n{target}:")
         output.error(error)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Unit
+from edgebuild.core.finding import Finding
+from edgebuild.core.losses import Losses
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan, Source
+from edgebuild.core.repair import Rung
 from edgebuild.core.verdict import Verdict
 
 SCHEMA_VERSION = 1
@@ -83,9 +86,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         compression: None where nothing but quantization was done.
+        losses: what was lost against the float network; None where nothing could be compared.
         network: the artifact as it was read back: tensors, operators, versions.
         toolchain: versions of the packages that made the artifact.
+        repair: every build that was tried where the accuracy budget was missed, the first as planned.
         notes: what was decided for the user and said aloud.
+        findings: faults of the data, of which the user was warned.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -95,10 +101,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     artifact: Artifact
     accuracy: Accuracy | None
     compression: Shrinkage | None = None
+    losses: Losses | None = None
     measurements: tuple[Measurement, ...]
     verdict: Verdict
     plan: Plan
     network: ArtifactSpec
     toolchain: dict[str, str]
     inputs: Inputs
+    repair: tuple[Rung, ...] = ()
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()

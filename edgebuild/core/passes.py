@@ -221,12 +221,74 @@ class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.part == 0
 
 
+class Ranges(StrEnum):
+    """How the range of an activation is chosen, on calibration samples."""
+
+    MIN_MAX = "min-max"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+    KL = "kl"
+    BEST = "best"
+
+
+class Rounding(StrEnum):
+    """How weights come onto the grid of their channel."""
+
+    NEAREST = "nearest"
+    ADAPTIVE = "adaptive"
+
+
+class BiasCorrection(StrEnum):
+    """How the shift that quantization gives a channel's mean is taken back."""
+
+    OFF = "off"
+    EMPIRICAL = "empirical"
+    ANALYTIC = "analytic"
+
+
+class Equalize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
+    """Makes channels alike before int8, so that none is too small for the grid that all of a tensor share.
+
+    The float network computes the same (Nagel et al. 2019, "Data-free quantization through weight equalization and bias
+    correction", section 4.1).
+
+    Attributes:
+        fold: whether batch norms are worked into the layers around them, wherever that is exact.
+        scales: whether channels are scaled between the layers that make them and those that take them.
+        absorb: whether what a channel is never below is moved into the biases behind it (ibid., section 4.1.3).
+        split: the share of channels that are doubled, each half as large, because they stand out (Zhao et al. 2019,
+            "Improving neural network quantization without retraining using outlier channel splitting").
+    """
+
+    fold: bool
+    scales: bool
+    absorb: bool
+    split: Share
+
+
+class Calibrate(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="calibrate"
+):
+    """Chooses the grids of int8 on calibration samples, and what comes to lie on them, before the converter does.
+
+    Attributes:
+        ranges: of activations: one way for all, or for each tensor the one with the least measured error.
+        rounding: of weights; adaptive: so that the layer's output changes least.
+        bias: the correction of means (Nagel et al. 2019, section 4.2): from samples, or from batch norms alone.
+    """
+
+    ranges: Ranges
+    rounding: Rounding
+    bias: BiasCorrection
+
+
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
     """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights.
 
     Attributes:
         float_fallback: whether operators without an integer kernel may stay in float.
         sparse: whether weights with many zeros are stored in TensorFlow Lite's sparse encoding.
+        float_layers: layers by name whose operators stay in float32, in an int8 network.
     """
 
     scheme: Scheme
@@ -234,7 +296,10 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     output: DType
     float_fallback: bool
     sparse: bool = False
+    float_layers: tuple[str, ...] = ()
 
 
 Compression = Student | Channels | Prune | Cluster | QuantizeAware
-Pass = Compression | Quantize
+Refinement = Equalize | Calibrate
+Change = Compression | Refinement
+Pass = Change | Quantize

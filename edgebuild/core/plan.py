@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Budget
-from edgebuild.core.passes import Compression, Pass, Quantize
+from edgebuild.core.passes import Compression, Pass, Quantize, Refinement
 from edgebuild.core.settings import BenchSettings, DistillSettings, Metric, Preprocess, TrainSettings
 from edgebuild.core.target import Operators, Runtime
 
@@ -36,7 +36,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The ordered passes for one target, with everything that decides their result.
 
     `learns_from` are the files and functions beside the data that training depends on: teachers, students,
-    augmentation, a metric of the user's own.
+    augmentation, a metric of the user's own. `synthetic_samples` are made up for calibration, for lack of data.
+    `ignores` are codes of findings about the data that are not told.
     """
 
     target: str
@@ -52,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     train: TrainSettings
     distill: DistillSettings
     learns_from: tuple[Source, ...]
+    synthetic_samples: int = 0
+    ignores: tuple[str, ...] = ()
     runtime: Runtime
     operators: Operators
     metric: Metric
@@ -65,5 +68,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def compressions(self) -> tuple[Compression, ...]:
-        """What is done to the network before it is quantized, in order."""
-        return tuple(step for step in self.passes if not isinstance(step, Quantize))
+        """What makes the network smaller or cheaper before it is quantized, in order."""
+        return tuple(step for step in self.passes if isinstance(step, Compression))
+
+    @property
+    def refinements(self) -> tuple[Refinement, ...]:
+        """What is done for the accuracy of int8 after that, in order."""
+        return tuple(step for step in self.passes if isinstance(step, Refinement))

@@ -91,12 +91,14 @@ class DataSettings(_Table, frozen=True, kw_only=True):
     Attributes:
         calibration_samples: how many are drawn from the train split where no calibration split is given.
         evaluation_share: the share drawn for evaluation where no evaluation split is given.
-        seed: of every drawing and of training.
+        synthesize: whether inputs for calibration are made up where there are no data at all.
+        seed: of every drawing, of what is made up and of training.
     """
 
     path: str
     calibration_samples: AtLeastOne
     evaluation_share: Annotated[float, parse_part]
+    synthesize: bool
     seed: Count
 
 
@@ -115,12 +117,17 @@ class Preprocess(_Table, frozen=True, kw_only=True):
 class BuildSettings(_Table, frozen=True, kw_only=True):
     """`[build]`: the targets by name or by path of a TOML file, and the folder that artifacts are left in.
 
-    `compress` is whether anything but quantization is done.
+    Attributes:
+        compress: whether the profiles' pruning, sharing and training are done.
+        refine: whether their equalization and calibration for int8 are.
+        repair: whether more is tried where the accuracy budget is missed.
     """
 
     targets: tuple[str, ...]
     out: str
     compress: bool
+    refine: bool
+    repair: bool
     measure_again: bool
 
 
@@ -198,6 +205,12 @@ class DistillSettings(_Table, frozen=True, kw_only=True):
     teachers: tuple[TeacherSettings, ...]
 
 
+class LintSettings(_Table, frozen=True, kw_only=True):
+    """`[lint]`: `ignore` are the codes of findings about the data that are not to be told (`core.finding.Code`)."""
+
+    ignore: tuple[str, ...]
+
+
 class LimitSettings(_Table, frozen=True, kw_only=True):
     """`[limits]`: what one step may take; `run_*` are for a child that interprets an artifact. Bytes and seconds."""
 
@@ -218,6 +231,7 @@ class Settings(_Table, frozen=True, kw_only=True):
     train: TrainSettings
     distill: DistillSettings
     bench: BenchSettings
+    lint: LintSettings
     limits: LimitSettings
     passes: dict[str, object]
     budgets: dict[str, object]

@@ -8,7 +8,19 @@ from typing import Annotated
 import msgspec
 
 from edgebuild.core.budget import Budget
-from edgebuild.core.passes import Channels, Cluster, Compression, DType, Prune, QuantizeAware, Scheme, Student
+from edgebuild.core.passes import (
+    Calibrate,
+    Channels,
+    Cluster,
+    Compression,
+    DType,
+    Equalize,
+    Prune,
+    QuantizeAware,
+    Refinement,
+    Scheme,
+    Student,
+)
 from edgebuild.units import parse_bytes
 
 
@@ -68,9 +80,16 @@ class InputOutput(_Table, frozen=True, kw_only=True):
 
 
 class Operators(_Table, frozen=True, kw_only=True):
-    """Which operators the target runs: `allowed` are names of TFLite's BuiltinOperator, None for every one of them."""
+    """Which operators the target runs.
+
+    Attributes:
+        float: whether also in float32.
+        int16: whether also with activations of int16 and weights of int8 (int16x8).
+        allowed: names of TFLite's BuiltinOperator; None for every one of them.
+    """
 
     float: bool
+    int16: bool = True
     allowed: tuple[str, ...] | None = None
 
 
@@ -82,9 +101,10 @@ class Memory(_Table, frozen=True, kw_only=True):
 
 
 class QuantizeSettings(_Table, frozen=True, kw_only=True):
-    """`[passes.quantize]` of a profile."""
+    """`[passes.quantize]` of a profile; `float_layers` as in passes.Quantize."""
 
     scheme: Scheme
+    float_layers: tuple[str, ...] = ()
 
 
 class PassTables(_Table, frozen=True, kw_only=True):
@@ -95,13 +115,20 @@ class PassTables(_Table, frozen=True, kw_only=True):
     prune: Prune | None = None
     cluster: Cluster | None = None
     qat: QuantizeAware | None = None
+    equalize: Equalize | None = None
+    calibrate: Calibrate | None = None
     quantize: QuantizeSettings
 
     @property
     def compressions(self) -> tuple[Compression, ...]:
-        """Those before quantization, in the order in which they are done."""
+        """Those that make the network smaller or cheaper, in the order in which they are done."""
         asked = (self.student, self.channels, self.prune, self.cluster, self.qat)
         return tuple(step for step in asked if step is not None)
+
+    @property
+    def refinements(self) -> tuple[Refinement, ...]:
+        """Those for the accuracy of int8, in the order in which they are done."""
+        return tuple(step for step in (self.equalize, self.calibrate) if step is not None)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

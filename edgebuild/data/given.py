@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from edgebuild.errors import UsageError
 
 Array = npt.NDArray[Any]
 _CHUNK = 256
+_MOST_AXES = 4  # whose orders are tried
 
 
 class Examples(NamedTuple):
@@ -145,7 +147,7 @@ def _fit_one(array: Array, spec: TensorSpec, where: str, notes: dict[str, None])
         raise UsageError(
             f"{where}: samples have the shape {_shape(array.shape[1:])}, "
             f"the network's input {spec.name} has {_shape(wanted)}",
-            remedy="Reshape or resize the data, samples first.",
+            remedy=_remedy(array.shape[1:], wanted),
         )
     if array.dtype.kind == "f":
         _require_whole(array, spec, where)
@@ -157,6 +159,14 @@ def _fit_one(array: Array, spec: TensorSpec, where: str, notes: dict[str, None])
                     f"{where}: sample {row} holds NaN or infinite values", remedy="Remove or repair such samples."
                 )
     return array
+
+
+def _remedy(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do with samples of another shape: they may only have their axes in another order, channels first, say."""
+    for order in itertools.permutations(range(len(shape))) if len(shape) <= _MOST_AXES else ():
+        if matches(tuple(shape[axis] for axis in order), wanted):
+            return f"Their axes are in another order: give np.transpose(x, {(0, *(axis + 1 for axis in order))})."
+    return "Reshape or resize the data, samples first."
 
 
 def _require_whole(array: Array, spec: TensorSpec, where: str) -> None:

@@ -1,4 +1,4 @@
-"""The walk of a build: the network frozen, the data divided, the baseline scored; then an artifact for each target."""
+"""The walk of a build: what all targets share, then an artifact for each target, measured, judged and published."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from edgebuild import hashing, host, readback
+from edgebuild import host, readback, targets
+from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Footprint, Inputs, Manifest
-from edgebuild.core.plan import Plan, Source
+from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
+from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import figures, publish, steps, toolchain
-from edgebuild.engine.compress import compress
-from edgebuild.engine.session import Made, Session
-from edgebuild.engine.steps import Built, Data, Network
-from edgebuild.errors import EdgebuildError
+from edgebuild.engine import figures, losses, publish, steps, toolchain
+from edgebuild.engine.compress import Compressed, compress
+from edgebuild.engine.repair import Tools, Tried, climb
+from edgebuild.engine.session import Session
+from edgebuild.engine.sharing import Shared, prepare
+from edgebuild.engine.steps import Built, Reference
+from edgebuild.errors import EdgebuildError, StepError
+from edgebuild.ladder import Means
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import Bench, Score
 
@@ -29,18 +34,18 @@ class Outcome(NamedTuple):
     error: EdgebuildError | None
 
 
-class _Shared(NamedTuple):
-    """What all targets of a build share; `baseline` is None where there is nothing to score on."""
+class _Measured(NamedTuple):
+    """The figures of one artifact; `notes` say why there are not more."""
 
-    model: Source
-    path: str
-    network: Network
-    source: Source | None
-    data: Data | None
-    baseline: jobs.Baseline | None
+    bench: Bench
+    score: Score | None
+    losses: Losses | None = None
+    notes: tuple[str, ...] = ()
 
 
-def build(plans: Sequence[Plan], out: Path, session: Session, listener: Listener, *, again: bool) -> list[Outcome]:
+def build(
+    plans: Sequence[Plan], out: Path, session: Session, listener: Listener, *, again: bool, repair: bool
+) -> list[Outcome]:
     """Build every plan; all share one network and its data.
 
     Args:
@@ -49,6 +54,7 @@ def build(plans: Sequence[Plan], out: Path, session: Session, listener: Listener
         session: where steps are done or found.
         listener: is told what happens.
         again: whether to measure anew what was measured on this machine already.
+        repair: whether to try more where a build misses its accuracy budget.
 
     Returns:
         An outcome for each plan, in order. A step that fails for one target leaves the others alone.
@@ -56,110 +62,122 @@ def build(plans: Sequence[Plan], out: Path, session: Session, listener: Listener
     Raises:
         EdgebuildError: a step that all targets share failed.
     """
-    shared = _prepare(plans[0], session)
-    for note in shared.data.splits.notes if shared.data else ():
-        listener.noted(note)
+    builder = _Builder(prepare(plans, session, listener), session, again=again)
+    tools = Tools(builder.make, listener.noted)
     built: list[Built | Outcome] = []
     for plan in plans:
         try:
-            built.append(_convert(plan, shared, session))
+            built.append(builder.convert(plan))
         except EdgebuildError as error:
             built.append(Outcome(plan.target, None, error))
     session.leave_tensorflow()
-    return [item if isinstance(item, Outcome) else _finish(item, shared, session, out, again) for item in built]
+    return [
+        item if isinstance(item, Outcome) else _finish(item, builder, tools if repair else None, out) for item in built
+    ]
 
 
-def _prepare(plan: Plan, session: Session) -> _Shared:
-    model, source = plan.model, plan.data
-    model_path, data_path = model.path, source.path if source else ""
-    if model.kind == "example":
-        example = session.transform(steps.example(plan.split.seed)).path
-        model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
-        model, source = (_kept(model, path) for path in (model_path, data_path))
-    frozen = session.transform(steps.freeze(plan, model, model_path))
-    network = _network(frozen, model)
-    if source is None:
-        return _Shared(model, model_path, network, None, None, None)
-    divided = session.transform(steps.split(plan, source, data_path, network))
-    data = Data(divided.read(jobs.Splits), divided.path)
-    baseline = None
-    if data.splits.has_answers:
-        baseline = session.transform(steps.baseline(plan, network, data)).read(jobs.Baseline)
-    return _Shared(model, model_path, network, source, data, baseline)
-
-
-def _network(made: Made, model: Source) -> Network:
-    """With the digest of its files, where it came from files: they may hold what the identity does not see."""
-    frozen = made.read(jobs.Frozen)
-    return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
-
-
-def _kept(example: Source, path: str) -> Source:
-    """The example as a file of the store, which a manifest calls by its name."""
-    return msgspec.structs.replace(example, sha256=hashing.of_file(Path(path)))
-
-
-def _convert(plan: Plan, shared: _Shared, session: Session) -> Built:
-    """Compress and convert for one target, and hold what came out against what the target can run."""
-    compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
-    made = session.transform(steps.quantize(plan, compressed.network, shared.data))
-    network = compressed.network.frozen.network
-    spec = readback.in_order(made.read(jobs.Converted).artifact, network)
-    readback.require_fit(spec, network, plan)
-    plain = None if compressed.network == shared.network else _plain(plan, shared, session)
-    return Built(plan, made.path / jobs.ARTIFACT, spec, plain, compressed.notes)
-
-
-def _plain(plan: Plan, shared: _Shared, session: Session) -> Footprint:
-    """What quantization alone would have made, to hold the compressed artifact against."""
-    dense = msgspec.structs.replace(plan.quantize, sparse=False)
-    step = steps.quantize(msgspec.structs.replace(plan, passes=(dense,)), shared.network, shared.data)
-    made = session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
-    return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
-
-
-def _finish(built: Built, shared: _Shared, session: Session, out: Path, again: bool) -> Outcome:
-    """Measure an artifact, judge it and publish it."""
+def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
+    """Measure an artifact, judge it, climb the repair ladder where there are tools for it, and publish."""
     plan = built.plan
     try:
-        bench, score = _measure(built, shared, session, again)
+        done = builder.judge(built)
+        if tools is not None:
+            done = climb(done, builder.means(), tools)
+        publish.publish(done.manifest, done.built.path, out / plan.target)
+    except EdgebuildError as error:
+        return Outcome(plan.target, None, error)
+    return Outcome(plan.target, done.manifest, None)
+
+
+class _Builder:
+    """From plans to builds that are judged, all of one network and its data."""
+
+    def __init__(self, shared: Shared, session: Session, *, again: bool) -> None:
+        self._shared, self._session, self._again = shared, session, again
+
+    def means(self) -> Means:
+        """What a repair ladder may use."""
+        learns = self._shared.data is not None and self._shared.data.learns
+        return Means(learns, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
+
+    def make(self, plan: Plan) -> Tried:
+        """Convert and judge."""
+        built = self.convert(plan)
+        self._session.leave_tensorflow()
+        return self.judge(built)
+
+    def convert(self, plan: Plan) -> Built:
+        """Do the passes and convert, and hold what came out against what the target can run."""
+        shared, session = self._shared, self._session
+        compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
+        made = session.transform(steps.quantize(plan, compressed.network, shared.data))
+        network = compressed.network.frozen.network
+        spec = readback.in_order(made.read(jobs.Converted).artifact, network)
+        readback.require_fit(spec, network, plan)
+        plain = self._plain(plan) if compressed.is_smaller else None
+        notes, reference = compressed.notes, None
+        try:
+            reference = self._reference(plan, compressed)
+        except StepError as error:
+            notes = (*notes, f"layers were not compared with the float network's: {error.what}")
+        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, reference)
+
+    def judge(self, built: Built) -> Tried:
+        """Measure an artifact and hold it against its budgets."""
+        plan, shared = built.plan, self._shared
+        measured = self._measured(built)
         manifest = figures.manifest(
             plan,
             data=built.path.read_bytes(),
             spec=built.spec,
             inputs=_inputs(shared),
             baseline=shared.baseline,
-            score=score,
-            bench=bench,
+            score=measured.score,
+            bench=measured.bench,
             plain=built.plain,
             versions=toolchain.versions(),
             machine=host.describe(),
-            notes=_notes(built, shared),
+            notes=(*_notes(built, shared), *(f"{plan.target}: {note}" for note in measured.notes)),
+            losses=measured.losses,
+            findings=shared.findings,
         )
-        publish.publish(manifest, built.path, out / plan.target)
-    except EdgebuildError as error:
-        return Outcome(plan.target, None, error)
-    return Outcome(plan.target, manifest, None)
+        return Tried(built, manifest)
+
+    def _reference(self, plan: Plan, compressed: Compressed) -> Reference | None:
+        """The float network whose layers the artifact has, where there are samples to compare on."""
+        if self._shared.data is None or compressed.unquantized is None or plan.quantize.scheme == Scheme.FLOAT32:
+            return None
+        return losses.reference(plan, compressed.unquantized, self._session)
+
+    def _plain(self, plan: Plan) -> Footprint:
+        """What quantization alone would have made, to hold the compressed artifact against."""
+        dense = replace(plan.quantize, sparse=False)
+        step = steps.quantize(replace(plan, passes=(dense,)), self._shared.network, self._shared.data)
+        made = self._session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
+        return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
+
+    def _measured(self, built: Built) -> _Measured:
+        shared, session = self._shared, self._session
+        data, bench = shared.data, steps.bench(built, again=self._again)
+        if data is None or shared.outputs is None:
+            (timed,) = session.run([bench])
+            lost = losses.measure(built, data, None, session) if data is not None else losses.Lost(None, ())
+            return _Measured(timed.read(Bench), None, *lost)
+        timed, scored = session.run([bench, steps.score(built, data, again=self._again)])
+        lost = losses.measure(built, data, losses.Kept(shared.outputs, scored.path), session)
+        return _Measured(timed.read(Bench), scored.read(Score), *lost)
 
 
-def _measure(built: Built, shared: _Shared, session: Session, again: bool) -> tuple[Bench, Score | None]:
-    if shared.data is None or shared.baseline is None:
-        (bench,) = session.run([steps.bench(built, again=again)])
-        return bench.read(Bench), None
-    bench, score = session.run([steps.bench(built, again=again), steps.score(built, shared.data, again=again)])
-    return bench.read(Bench), score.read(Score)
-
-
-def _inputs(shared: _Shared) -> Inputs:
+def _inputs(shared: Shared) -> Inputs:
     data = figures.data_record(shared.source, shared.data.splits) if shared.source and shared.data else None
     frozen = shared.network.frozen
     return Inputs(model=shared.model, network=frozen.network, network_sha256=frozen.identity_sha256, data=data)
 
 
-def _notes(built: Built, shared: _Shared) -> tuple[str, ...]:
+def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     plan = built.plan
     notes = list(shared.data.splits.notes) if shared.data else ["no data were given: nothing was scored"]
-    if shared.data is not None and shared.baseline is None:
+    if shared.source is not None and shared.baseline is None:
         notes.append("the data hold no answers (y_eval): nothing was scored")
     floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS]
     if plan.quantize.scheme.needs_calibration and floating:

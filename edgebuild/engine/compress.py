@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgebuild.core.passes import Channels, Cluster, Compression, Cost, QuantizeAware, Student
+from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine import steps
 from edgebuild.engine.session import Session
@@ -18,14 +18,23 @@ from edgebuild.runtimes.jobs import LayerTimes
 
 
 class Compressed(NamedTuple):
-    """The network to quantize, and what is to be said of the passes."""
+    """The network to quantize.
+
+    Attributes:
+        network: the network.
+        unquantized: the same without nodes that quantize; None where it was trained with them.
+        is_smaller: whether a compression changed it.
+        notes: what is to be said of the passes.
+    """
 
     network: Network
+    unquantized: Network | None
+    is_smaller: bool
     notes: tuple[str, ...]
 
 
 def compress(plan: Plan, model: Source, path: str, network: Network, data: Data | None, session: Session) -> Compressed:
-    """Do the plan's passes, as far as there is what they need.
+    """Do the plan's passes before quantization, as far as there is what they need.
 
     Args:
         plan: whose passes are done.
@@ -41,33 +50,93 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     learns = data is not None and data.learns
     wanted = [step for step in plan.compressions if learns or _works_untrained(step)]
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.compressions if step not in wanted]
-    if not wanted:
-        return Compressed(network, tuple(notes))
+    chosen: list[Change] = [*wanted, *plan.refinements]
+    if not chosen:
+        return Compressed(network, network, is_smaller=False, notes=tuple(notes))
     try:
         carried = session.transform(steps.carry(plan, model, path))
     except ChildDiedError:
         raise
     except StepError as error:
-        names = ", ".join(wording.kind(step) for step in wanted)
-        return Compressed(network, (*notes, f"{names} left out: {error.what}. {error.why}".strip()))
+        names = ", ".join(wording.kind(step) for step in chosen)
+        reason = f"{names} left out: {error.what}. {error.why}".strip()
+        return Compressed(network, network, is_smaller=False, notes=(*notes, reason))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
-    notes += answer.notes
-    current, frozen = original, None
-    clustered = False
+    walk = _Walk(plan, original, data, session)
     for step in wanted:
-        if isinstance(step, QuantizeAware) and step.only_ranges and not clustered:
-            continue  # there are no clusters to keep: the converter chooses ranges as ever
-        latencies = _latencies(plan, step, current, session)
-        made = session.transform(steps.compress(plan, step, current, original, data, latencies))
+        walk.compress(step)
+    is_smaller = walk.is_changed
+    for refinement in plan.refinements:
+        walk.refine(refinement)
+    said = (*notes, *answer.notes, *walk.notes)
+    if not walk.is_changed:
+        return Compressed(network, network, is_smaller=is_smaller, notes=said)
+    return Compressed(walk.frozen(), walk.unquantized(network), is_smaller=is_smaller, notes=said)
+
+
+class _Walk:
+    """From pass to pass, each on what the one before left."""
+
+    def __init__(self, plan: Plan, original: Changeable, data: Data | None, session: Session) -> None:
+        self._plan, self._original, self._data, self._session = plan, original, data, session
+        self._current = original
+        self._frozen: Network | None = None  # with nodes that quantize
+        self._unquantized: Changeable | None = original
+        self._has_clusters = False
+        self.notes: list[str] = []
+
+    @property
+    def is_changed(self) -> bool:
+        return self._current.identity != self._original.identity
+
+    def frozen(self) -> Network:
+        """The network as it is now, to be quantized."""
+        return self._frozen or self._freeze(self._current)
+
+    def unquantized(self, given: Network) -> Network | None:
+        """The float network that it approximates; `given` is the one that all began with."""
+        if self._unquantized is None:
+            return None
+        return given if self._unquantized.identity == self._original.identity else self._freeze(self._unquantized)
+
+    def _freeze(self, network: Changeable) -> Network:
+        made = self._session.transform(steps.freeze_changed(self._plan, network))
+        frozen = made.read(jobs.Frozen)
+        return Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256)
+
+    def compress(self, step: Compression) -> None:
+        if isinstance(step, QuantizeAware) and step.only_ranges and not self._has_clusters:
+            return  # there are no clusters to keep: ranges are chosen as ever
+        before = self._current
+        self._do(step)
+        self._has_clusters |= isinstance(step, Cluster) and self._current.identity != before.identity
+
+    def refine(self, step: Refinement) -> None:
+        if self._has_clusters:
+            self.notes.append(f"{wording.kind(step)} was left out: it would undo the shared values")
+            return
+        try:
+            self._do(step)
+        except ChildDiedError:
+            raise
+        except StepError as error:
+            self.notes.append(f"{wording.kind(step)} was left out: {error.what}. {error.why}".strip())
+
+    def _do(self, step: Change) -> None:
+        latencies = _latencies(self._plan, step, self._current, self._session)
+        made = self._session.transform(
+            steps.change(self._plan, step, self._current, self._original, self._data, latencies)
+        )
         result = made.read(jobs.Compressed)
-        notes += result.notes
-        clustered |= isinstance(step, Cluster) and result.identity_sha256 != current.identity
-        current = Changeable(made.path / jobs.NETWORK, result.identity_sha256)
-        frozen = Network(result.frozen, made.path / jobs.SAVED_MODEL, result.identity_sha256) if result.frozen else None
-    if current.identity == original.identity:
-        return Compressed(network, tuple(notes))
-    return Compressed(frozen or _freeze(plan, current, session), tuple(notes))
+        self.notes += result.notes
+        before = self._current
+        self._current = Changeable(made.path / jobs.NETWORK, result.identity_sha256)
+        self._frozen = None
+        if result.frozen is not None:
+            self._frozen = Network(result.frozen, made.path / jobs.SAVED_MODEL, result.identity_sha256)
+        is_trained = isinstance(step, QuantizeAware) and not step.only_ranges
+        self._unquantized = None if is_trained else before if self._frozen is not None else self._current
 
 
 _NO_DATA = "there are no train data to recover with (untrained = true does it anyway)"
@@ -77,7 +146,7 @@ def _works_untrained(step: Compression) -> bool:
     return not isinstance(step, Student) and step.untrained
 
 
-def _latencies(plan: Plan, step: Compression, network: Changeable, session: Session) -> LatencyTable | None:
+def _latencies(plan: Plan, step: Change, network: Changeable, session: Session) -> LatencyTable | None:
     """The measured times of a network's layers, where channels are ranked by them."""
     if not isinstance(step, Channels) or Cost.LATENCY not in (step.cost, step.rank_by):
         return None
@@ -85,9 +154,3 @@ def _latencies(plan: Plan, step: Compression, network: Changeable, session: Sess
     shapes = tuple(dict.fromkeys(shape for grid in grids.values() for shape in grid))
     (made,) = session.run([steps.layer_times(plan, shapes)])
     return tabulate(grids, dict(zip(shapes, made.read(LayerTimes).times_s, strict=True)))
-
-
-def _freeze(plan: Plan, network: Changeable, session: Session) -> Network:
-    made = session.transform(steps.freeze_changed(plan, network))
-    frozen = made.read(jobs.Frozen)
-    return Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256)

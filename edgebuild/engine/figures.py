@@ -7,6 +7,8 @@ import gzip
 from edgebuild import gate, hashing, stats
 from edgebuild.budgets import HOST
 from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.finding import Finding
+from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, Inputs, Manifest, Shrinkage
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec
@@ -33,6 +35,8 @@ def manifest(
     versions: dict[str, str],
     machine: str,
     notes: tuple[str, ...],
+    losses: Losses | None = None,
+    findings: tuple[Finding, ...] = (),
 ) -> Manifest:
     """Everything known of one build, with its verdict.
 
@@ -48,6 +52,8 @@ def manifest(
         versions: of the packages that made and ran it.
         machine: what the figures were measured on.
         notes: what was decided for the user.
+        losses: what was lost against the float network.
+        findings: the faults of the data.
     """
     artifact = describe(f"{plan.name}.tflite", data)
     accuracy = _accuracy(plan, baseline, score)
@@ -64,6 +70,8 @@ def manifest(
         artifact=artifact,
         accuracy=accuracy,
         compression=Shrinkage(before=plain, after=footprint(data, spec)) if plain is not None else None,
+        losses=losses,
+        findings=findings,
         measurements=measurements,
         verdict=gate.judge(plan.budgets, measurements, lower_is_better=plan.metric.less_is_more),
         plan=plan,

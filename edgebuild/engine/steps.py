@@ -9,7 +9,7 @@ from edgebuild import hashing, host
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.manifest import Footprint
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.passes import Channels, Compression, QuantizeAware
+from edgebuild.core.passes import Change, Channels, Compression, QuantizeAware, Refinement
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine.session import Step
 from edgebuild.layer_costs import LatencyTable
@@ -60,6 +60,14 @@ class Data(NamedTuple):
         return self.splits.calibration_samples > 0
 
 
+class Reference(NamedTuple):
+    """The float network as a float32 .tflite file: where it lies, what was read back from it, its layers' names."""
+
+    path: Path
+    spec: ArtifactSpec
+    layers: tuple[str, ...]
+
+
 class Built(NamedTuple):
     """An artifact that fits its plan.
 
@@ -68,6 +76,7 @@ class Built(NamedTuple):
         spec: what was read back from it.
         plain: what it would take without the passes before quantization; None where they changed nothing.
         notes: what these passes had to say.
+        reference: the float network whose layers it has; None where there is none to compare with.
     """
 
     plan: Plan
@@ -75,6 +84,7 @@ class Built(NamedTuple):
     spec: ArtifactSpec
     plain: Footprint | None
     notes: tuple[str, ...]
+    reference: Reference | None = None
 
 
 def example(seed: int) -> Step:
@@ -131,9 +141,26 @@ def layer_times(plan: Plan, shapes: tuple[LayerShape, ...]) -> Step:
     )
 
 
-def compress(
+def synthesize(plan: Plan, network: Changeable) -> Step:
+    """Make up calibration samples."""
+    how = [plan.synthetic_samples, plan.preprocess, plan.split.seed]
+    return Step(
+        "synthesize",
+        f"make up {plan.synthetic_samples} inputs that batch norms find usual",
+        [network.identity, how],
+        lambda out: jobs.SynthesizeJob(
+            network=str(network.path),
+            samples=plan.synthetic_samples,
+            preprocess=plan.preprocess,
+            seed=plan.split.seed,
+            out=str(out),
+        ),
+    )
+
+
+def change(
     plan: Plan,
-    settings: Compression,
+    settings: Change,
     network: Changeable,
     original: Changeable,
     data: Data | None,
@@ -143,12 +170,12 @@ def compress(
 
     It is done each time where a function has a say whose source is not known.
     """
-    learns = data if data is not None and data.learns else None
+    learns = data if isinstance(settings, Compression) and data is not None and data.learns else None
     lesson = _lesson(plan, learns) if learns else None
     learnt = [learns.splits.learning_sha256, _lesson_settings(plan)] if learns else None
-    observes = isinstance(settings, QuantizeAware) and data is not None and data.calibrates
+    observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
     calibrates = data if observes else None
-    seen = [calibrates.splits.calibration_sha256, plan.preprocess] if calibrates else None
+    seen = [calibrates.splits.calibration_sha256, plan.preprocess, plan.split.seed] if calibrates else None
     known = not learns or all(source.sha256 for source in plan.learns_from)
     return Step(
         wording.kind(settings),
@@ -162,6 +189,7 @@ def compress(
             calibration=str(calibrates.path / jobs.CALIBRATION) if calibrates else "",
             preprocess=plan.preprocess,
             latencies=latencies,
+            seed=plan.split.seed,
             out=str(out),
         ),
         extra_s=_TRAININGS * lesson.time_s if lesson is not None else 0.0,
@@ -198,13 +226,39 @@ def baseline(plan: Plan, network: Network, data: Data) -> Step:
         "baseline",
         f"score the float network on {data.splits.evaluation_samples:,} samples",
         None if plan.metric.is_callable else [network.identity, _scoring(plan, data)],
-        lambda _: jobs.BaselineJob(
+        lambda out: jobs.BaselineJob(
             saved_model=str(network.path),
             network=network.frozen.network,
             batched=network.frozen.batched,
             evaluation=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
             metric=plan.metric,
+            out=str(out),
+        ),
+    )
+
+
+def lint(plan: Plan, network: Network, data: Data, *, calibrates: bool) -> Step:
+    """Look for faults in the data; `calibrates` is whether ranges are chosen with them."""
+    known = {
+        jobs.CALIBRATION: data.splits.calibration_sha256 if calibrates else "",
+        jobs.EVALUATION: data.splits.evaluation_sha256,
+        jobs.LEARNING: data.splits.learning_sha256,
+    }
+    used = {split: digest for split, digest in known.items() if digest}
+    return Step(
+        "lint",
+        "look for faults in the data",
+        [network.identity, used, plan.preprocess, plan.metric, data.splits.labels],
+        lambda _: jobs.LintJob(
+            saved_model=str(network.path),
+            network=network.frozen.network,
+            batched=network.frozen.batched,
+            data=str(data.path),
+            splits=tuple(used),
+            preprocess=plan.preprocess,
+            metric=plan.metric,
+            labels=data.splits.labels,
         ),
     )
 
@@ -254,13 +308,14 @@ def score(built: Built, data: Data, *, again: bool) -> Step:
         None
         if plan.metric.is_callable
         else [hashing.of_file(built.path), plan.runtime.kernels, _scoring(plan, data), host.identity()],
-        lambda _: ScoreJob(
+        lambda out: ScoreJob(
             artifact=str(built.path),
             spec=built.spec,
             kernels=plan.runtime.kernels,
             evaluation=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
             metric=plan.metric,
+            out=str(out),
         ),
         again=again,
     )

@@ -41,13 +41,21 @@ def read(path: Path) -> ArtifactSpec:
         StepError: the file is not a readable .tflite file.
         OSError: the file cannot be opened.
     """
-    data = path.read_bytes()
+    return parse(path.read_bytes(), path.name)
+
+
+def parse(data: bytes, name: str) -> ArtifactSpec:
+    """Read the bytes of a .tflite file; `name` is for errors.
+
+    Raises:
+        StepError: they are none.
+    """
     if len(data) < 8 or data[4:8] != _IDENTIFIER:
-        raise StepError(f"{path.name} is not a .tflite file", f"Its identifier is not {_IDENTIFIER.decode()}.")
+        raise StepError(f"{name} is not a .tflite file", f"Its identifier is not {_IDENTIFIER.decode()}.")
     try:
         return _Model(data).spec()
     except Exception as error:  # the accessors check nothing: a damaged file raises whatever it likes
-        raise StepError(f"{path.name} is damaged", f"{type(error).__name__}: {error}") from None
+        raise StepError(f"{name} is damaged", f"{type(error).__name__}: {error}") from None
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgebuild.child import Say, paced
+from edgebuild.data import outputs
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError
 from edgebuild.metrics import require_output, score
@@ -18,7 +19,7 @@ _BATCH = 64
 
 
 def run(job: BaselineJob, say: Say) -> Baseline:
-    """Run the evaluation split through TensorFlow and score it.
+    """Run the evaluation split through TensorFlow, score the outputs and keep them.
 
     Raises:
         UsageError: the answers do not fit the outputs.
@@ -44,4 +45,6 @@ def run(job: BaselineJob, say: Say) -> Baseline:
             ) from None
         rows.append(results[output].numpy())
         tell(f"{done * batch:,} of {len(samples):,} samples")
-    return Baseline(score=score(np.concatenate(rows), np.asarray(samples.y), job.metric), samples=len(samples))
+    found = np.concatenate(rows)
+    outputs.keep(found, Path(job.out))
+    return Baseline(score=score(found, np.asarray(samples.y), job.metric), samples=len(samples))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgebuild.core.finding import Finding
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.model import ArtifactSpec, ModelSpec, TensorSpec
 from edgebuild.core.passes import Pass, Quantize
@@ -100,8 +101,18 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class SynthesizeJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Make up calibration samples for the network in a file; answered with Splits that hold nothing else."""
+
+    network: str
+    samples: int
+    preprocess: Preprocess
+    seed: int
+    out: str
+
+
 class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Score the float network on the evaluation split."""
+    """Score the float network on the evaluation split, and keep its outputs in `out` (see data.outputs)."""
 
     saved_model: str
     network: ModelSpec
@@ -109,6 +120,7 @@ class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: str
     preprocess: Preprocess
     metric: Metric
+    out: str
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +128,31 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
     score: float
     samples: int
+
+
+class LintJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Look for faults in the data.
+
+    Attributes:
+        data: the folder of the splits.
+        splits: those there are and of use, by the names of their folders.
+        labels: names of the classes.
+    """
+
+    saved_model: str
+    network: ModelSpec
+    batched: bool
+    data: str
+    splits: tuple[str, ...]
+    preprocess: Preprocess
+    metric: Metric
+    labels: tuple[str, ...]
+
+
+class Linted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found."""
+
+    findings: tuple[Finding, ...]
 
 
 class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +229,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
         calibration: the folder of the calibration split; empty where there is none.
         preprocess: what is done to samples.
         latencies: measured times of the network's layers, for Cost.LATENCY.
+        seed: of what is drawn beside training.
     """
 
     settings: Pass
@@ -201,6 +239,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
     calibration: str
     preprocess: Preprocess
     latencies: LatencyTable | None
+    seed: int
     out: str
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgebuild.child import Say
 from edgebuild.core.passes import QuantizeAware
-from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
-from edgebuild.passes import lessons
-from edgebuild.passes.freeze import freeze
+from edgebuild.passes import lessons, observing
 from edgebuild.passes.graph import building, files, folding
-from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.optimization import quantization_aware
-
-_BATCH = 32
+from edgebuild.passes.result import with_ranges
 
 
 def run(job: CompressJob, say: Say) -> Compressed:
@@ -43,22 +36,13 @@ def run(job: CompressJob, say: Say) -> Compressed:
     ]
     if job.lesson is None or settings.only_ranges:
         say("choosing ranges")
-        trained = quantization_aware.calibrated(model, settings, _samples(job, graph))
+        trained = quantization_aware.calibrated(model, settings, observing.batches(job, graph))
     else:
         slower = msgspec.structs.replace(
             job.lesson.train, learning_rate=settings.learning_rate * job.lesson.train.learning_rate
         )
         lesson = msgspec.structs.replace(job.lesson, train=slower)
         trainer = lessons.trainer(lesson, files.load(Path(job.original)), say)
-        trained = quantization_aware.train(model, settings, trainer, _samples(job, graph))
+        trained = quantization_aware.train(model, settings, trainer, observing.batches(job, graph))
         said += trainer.notes
-    frozen = freeze(from_keras_model(trained), Path(job.out), name=graph.name)
-    return Compressed(
-        identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(said), frozen=frozen
-    )
-
-
-def _samples(job: CompressJob, graph: Graph) -> Iterator[list[Any]]:
-    """The calibration split in batches."""
-    dtypes = [np.dtype(graph.tensors[item.tensor].dtype) for item in graph.inputs]
-    return Samples(Path(job.calibration), job.preprocess).batches(_BATCH, dtypes)
+    return with_ranges(from_keras_model(trained), graph, job, said)

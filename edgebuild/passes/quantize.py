@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import convert
 
 from edgebuild.child import Say, paced
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
-from edgebuild.errors import StepError, UsageError
+from edgebuild.decode import require_known
+from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.flatbuffer import packing, reader, sparsity
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
@@ -46,13 +48,36 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))
     _configure(converter, job.quantize)
     try:
-        artifact: bytes = converter.convert()
+        artifact: bytes = _mixed(converter, job) if job.quantize.float_layers else converter.convert()
+    except EdgebuildError:
+        raise
     except Exception as error:  # the converter raises whatever its parts raise
         raise _refusal(str(error), job) from None
     artifact = packing.share(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))
+
+
+def _mixed(converter: Any, job: QuantizeJob) -> bytes:
+    """Int8 with some layers left in float.
+
+    The converter's second half takes a list of nodes to leave alone; by itself it is reached through the library's
+    module only (tf.lite.experimental.QuantizationDebugger goes the same way).
+    """
+    converter._experimental_calibrate_only = True
+    calibrated = converter.convert()
+    require_known("passes.quantize.float_layers", job.quantize.float_layers, job.network.layers, "the network")
+    wanted = set(job.quantize.float_layers)
+    operators = reader.parse(calibrated, "the calibrated network").operators
+    nodes = [item.tensor for item in operators if wanted.intersection(layers_of(item.tensor, job.network.layers))]
+    artifact: bytes = convert.mlir_quantize(
+        calibrated,
+        input_data_type=_DTYPES[job.quantize.input],
+        output_data_type=_DTYPES[job.quantize.output],
+        denylisted_nodes=nodes,
+    )
+    return artifact
 
 
 def _configure(converter: Any, quantize: Quantize) -> None:

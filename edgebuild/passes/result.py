@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import files
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import NETWORK, Compressed, CompressJob
+from edgebuild.passes.loading import Network
 
 
 def written(graph: Graph, job: CompressJob, notes: Iterable[str]) -> Compressed:
@@ -18,3 +20,15 @@ def written(graph: Graph, job: CompressJob, notes: Iterable[str]) -> Compressed:
     """
     files.save(graph, Path(job.out) / NETWORK)
     return Compressed(identity_sha256=graph.identity(), parameters=graph.parameters, notes=tuple(notes))
+
+
+def with_ranges(network: Network, graph: Graph, job: CompressJob, notes: Iterable[str]) -> Compressed:
+    """Write a network whose nodes carry ranges, as a SavedModel for the converter; `graph` is what it was made from.
+
+    Raises:
+        StepError: the network cannot be called with static shapes.
+    """
+    frozen = freeze(network, Path(job.out), name=graph.name)
+    return Compressed(
+        identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(notes), frozen=frozen
+    )

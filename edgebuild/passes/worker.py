@@ -24,6 +24,7 @@ JOBS = {
     "example": _lazily("example", jobs.ExampleJob),
     "freeze": _lazily("freeze", jobs.FreezeJob),
     "split": _lazily("split", jobs.SplitJob),
+    "synthesize": _lazily("synthesize", jobs.SynthesizeJob),
     "carry": _lazily("carry", jobs.CarryJob),
     "student": _lazily("student", jobs.CompressJob),
     "layers": _lazily("layers", jobs.LayersJob),
@@ -31,6 +32,9 @@ JOBS = {
     "prune": _lazily("prune", jobs.CompressJob),
     "cluster": _lazily("cluster", jobs.CompressJob),
     "qat": _lazily("qat", jobs.CompressJob),
+    "equalize": _lazily("equalize", jobs.CompressJob),
+    "calibrate": _lazily("calibrate", jobs.CompressJob),
     "baseline": _lazily("baseline", jobs.BaselineJob),
+    "lint": _lazily("lint", jobs.LintJob),
     "quantize": _lazily("quantize", jobs.QuantizeJob),
 }

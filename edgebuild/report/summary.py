@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from edgebuild.core.budget import Subject
+from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Check, Status, Verdict, worst
-from edgebuild.report import wording
+from edgebuild.report import losses, wording
 from edgebuild.units import format_bytes, format_seconds
 
 # Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
@@ -23,11 +24,13 @@ def plain(text: str, _style: str) -> str:
 
 
 def of_build(manifest: Manifest, folder: str, paint: Paint = plain, *, said: Collection[str] = ()) -> str:
-    """What was built for one target: artifact, score, latency, memory, every budget, and the notes not `said` yet."""
+    """What was built for one target: artifact, score, latency, memory, budgets; notes and warnings not yet `said`."""
     lines = [_headline(manifest.target, manifest.verdict.status, paint)]
     lines += [_row(label, text) for label, text in _facts(manifest, folder)]
     lines += _checks(manifest.verdict, manifest, paint)
     lines += [_row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
+    for finding in manifest.findings:
+        lines += _warning(finding, paint) if finding.what not in said else []
     return "\n".join(lines)
 
 
@@ -58,6 +61,12 @@ def _row(label: str, text: str) -> str:
     return f"  {label:<{_LABEL}} {text}"
 
 
+def _warning(finding: Finding, paint: Paint) -> list[str]:
+    """What was found, why it matters, and what to do."""
+    first = _row("warning", f"{paint(finding.what, 'warn')} ({finding.code})")
+    return [first, *(_row("", paint(text, "dim")) for text in (finding.why, finding.remedy))]
+
+
 def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     artifact = manifest.artifact
     yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
@@ -67,6 +76,8 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])
+    if manifest.losses is not None:
+        yield from losses.rows(manifest.losses)
     if Subject.LATENCY in figures:
         yield "latency", _latency(figures[Subject.LATENCY])
     if Subject.PEAK_MEMORY in figures:

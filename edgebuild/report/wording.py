@@ -8,7 +8,7 @@ import msgspec
 
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.manifest import Shrinkage
-from edgebuild.core.passes import Channels, Cluster, Pass, Prune, Quantize, QuantizeAware, Student
+from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds, format_share
 
@@ -55,6 +55,10 @@ def step(item: Pass) -> str:
         return f"cluster to {item.clusters} values a tensor"
     if isinstance(item, QuantizeAware):
         return "choose ranges that keep what kernels share" if item.only_ranges else "train quantization-aware"
+    if isinstance(item, Equalize):
+        return "equalize channels"
+    if isinstance(item, Calibrate):
+        return f"choose int8 grids ({item.ranges} ranges, {item.rounding} rounding, {item.bias} bias correction)"
     return f"quantize to {ends(item)}"
 
 

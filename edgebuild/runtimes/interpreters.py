@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Kernels
+from edgebuild.data.given import Array
 from edgebuild.errors import StepError
 
 _RESOLVERS = {
@@ -20,7 +23,7 @@ _RESOLVERS = {
 }
 
 
-def load(artifact: str | bytes, name: str, kernels: Kernels, threads: int) -> Any:
+def load(artifact: str | bytes, name: str, kernels: Kernels, threads: int, *, keeps_tensors: bool = False) -> Any:
     """An interpreter that is ready for its inputs.
 
     Args:
@@ -28,13 +31,21 @@ def load(artifact: str | bytes, name: str, kernels: Kernels, threads: int) -> An
         name: what it is called in errors.
         kernels: the family that computes.
         threads: how many it may use.
+        keeps_tensors: whether all that operators write can be read after a run, at the price of memory.
 
     Raises:
         StepError: the interpreter refused the artifact.
     """
     source = {"model_content" if isinstance(artifact, bytes) else "model_path": artifact}
-    with refusals(name, kernels):
-        interpreter = Interpreter(**source, num_threads=threads, experimental_op_resolver_type=_RESOLVERS[kernels])
+    with refusals(name, kernels), warnings.catch_warnings():
+        # It warns of the memory that it takes to keep tensors.
+        warnings.simplefilter("ignore", UserWarning)
+        interpreter = Interpreter(
+            **source,
+            num_threads=threads,
+            experimental_op_resolver_type=_RESOLVERS[kernels],
+            experimental_preserve_all_tensors=keeps_tensors,
+        )
         interpreter.allocate_tensors()
     return interpreter
 
@@ -46,6 +57,23 @@ def refusals(name: str, kernels: Kernels) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError) as error:
         raise StepError(f"LiteRT does not run {name} with {kernels} kernels", str(error)) from None
+
+
+def stored(array: Array, spec: TensorSpec) -> Array:
+    """Real values as an input stores them; TFLite's own rounding, half away from zero, then saturation."""
+    if not spec.scale:
+        return array
+    limits = np.iinfo(spec.dtype)
+    scaled = array / np.float32(spec.scale)
+    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + spec.zero_point
+    return np.asarray(np.clip(rounded, limits.min, limits.max).astype(spec.dtype))
+
+
+def real(values: Array, spec: TensorSpec) -> Array:
+    """The real values of what an output holds."""
+    if not spec.scale:
+        return values
+    return np.asarray((values.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale))
 
 
 def fill_randomly(interpreter: Any) -> None:

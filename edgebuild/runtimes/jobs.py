@@ -28,7 +28,10 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Score an artifact on the evaluation split; `spec` has inputs and outputs in the network's order."""
+    """Score an artifact on the evaluation split, and keep its outputs in `out` (see data.outputs).
+
+    `spec` has inputs and outputs in the network's order.
+    """
 
     artifact: str
     spec: ArtifactSpec
@@ -36,6 +39,7 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: str
     preprocess: Preprocess
     metric: Metric
+    out: str
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +47,43 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     score: float
     samples: int
+
+
+class OutputLossJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold outputs against the float network's; `baseline` and `artifact` are folders where scoring kept them."""
+
+    baseline: str
+    artifact: str
+    evaluation: str
+    preprocess: Preprocess
+    metric: Metric
+
+
+class LayerLossJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what each operator writes against the float network.
+
+    Attributes:
+        artifact: the file.
+        spec: what was read back from it, with inputs and outputs in the network's order.
+        reference: the float network as a float32 .tflite file: of the same layers, without nodes that quantize.
+        reference_spec: what was read back from that, its ends in the same order.
+        layers: the names of the network's layers.
+        kernels: that run the artifact.
+        samples: the folder of the split that samples are taken from.
+        split: its name.
+        most_samples: how many are run; fewer of large networks.
+    """
+
+    artifact: str
+    spec: ArtifactSpec
+    reference: str
+    reference_spec: ArtifactSpec
+    layers: tuple[str, ...]
+    kernels: Kernels
+    samples: str
+    split: str
+    preprocess: Preprocess
+    most_samples: AtLeastOne = 32
 
 
 class LayerTimesJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild.child import Job, Say, paced
-from edgebuild.core.model import TensorSpec
+from edgebuild.data import outputs
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.metrics import require_output, score
-from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
-from edgebuild.runtimes.jobs import Bench, BenchJob, LayerTimesJob, Score, ScoreJob
+from edgebuild.runtimes.interpreters import fill_randomly, load, real, refusals, stored, times_s
+from edgebuild.runtimes.jobs import Bench, BenchJob, LayerLossJob, LayerTimesJob, OutputLossJob, Score, ScoreJob
+from edgebuild.runtimes.layer_loss import layer_loss
 from edgebuild.runtimes.layer_times import layer_times
+from edgebuild.runtimes.output_loss import output_loss
 
 _FEWEST_RUNS = 10
 _BATCH = 256
@@ -41,7 +43,7 @@ def bench(job: BenchJob, _say: Say) -> Bench:
 
 
 def evaluate(job: ScoreJob, say: Say) -> Score:
-    """Feed every evaluation sample, one at a time as the device would, and score the dequantized outputs.
+    """Feed every evaluation sample, one at a time as the device would, and score and keep the dequantized outputs.
 
     Raises:
         StepError: the interpreter refused the artifact, or its metric's function failed.
@@ -57,9 +59,9 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     rows: list[Array] = []
     tell = paced(say)
     for arrays in samples.batches(_BATCH, fed):
-        stored = [_quantized(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
-        for row in range(len(stored[0])):
-            for array, spec in zip(stored, inputs, strict=True):
+        fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
+        for row in range(len(fills[0])):
+            for array, spec in zip(fills, inputs, strict=True):
                 interpreter.set_tensor(spec.index, array[row : row + 1])
             with refusals(name, job.kernels):
                 # Samples are independent: a recurrent network must not remember the one before.
@@ -67,32 +69,18 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
                 interpreter.invoke()
             rows.append(interpreter.get_tensor(output.index)[0])
             tell(f"{len(rows):,} of {len(samples):,} samples")
-    outputs = _real(np.stack(rows), output)
-    return Score(score=score(outputs, np.asarray(samples.y), job.metric), samples=len(rows))
+    answers = real(np.stack(rows), output)
+    outputs.keep(answers, Path(job.out))
+    return Score(score=score(answers, np.asarray(samples.y), job.metric), samples=len(rows))
 
 
 JOBS = {
     "bench": Job(BenchJob, bench),
     "score": Job(ScoreJob, evaluate),
+    "output-loss": Job(OutputLossJob, output_loss),
+    "layer-loss": Job(LayerLossJob, layer_loss),
     "layer-times": Job(LayerTimesJob, layer_times),
 }
-
-
-def _quantized(array: Array, spec: TensorSpec) -> Array:
-    """Real values as an input stores them; TFLite's own rounding, half away from zero, then saturation."""
-    if not spec.scale:
-        return array
-    limits = np.iinfo(spec.dtype)
-    scaled = array / np.float32(spec.scale)
-    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + spec.zero_point
-    stored: Array = np.clip(rounded, limits.min, limits.max).astype(spec.dtype)
-    return stored
-
-
-def _real(stored: Array, spec: TensorSpec) -> Array:
-    if not spec.scale:
-        return stored
-    return np.asarray((stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale))
 
 
 def _reset_peak_bytes() -> int:

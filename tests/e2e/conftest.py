@@ -33,18 +33,21 @@ class Ran(NamedTuple):
 class Edgebuild:
     """The command in a folder of its own, with the session's store.
 
-    It only quantizes, which takes seconds, where `compresses` is not set.
+    It leaves quantization to the converter alone, which takes seconds, where nothing else is set.
     """
 
     def __init__(self, folder: Path, store: Path) -> None:
         self.folder = folder
         self.store = store
         self.compresses = False
+        self.refines = False
+        self.repairs = False
 
     def _arguments(self, given: tuple[object, ...]) -> list[str]:
         arguments = [str(argument) for argument in given]
         builds = not arguments or arguments[0] not in VERBS
-        return [*arguments, "--no-compress"] if builds and not self.compresses else arguments
+        wanted = {"compress": self.compresses, "refine": self.refines, "repair": self.repairs}
+        return [*arguments, *(f"--no-{name}" for name, on in wanted.items() if builds and not on)]
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("EDGEBUILD_")}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from making import tensor
 
+from edgebuild.core.model import TensorSpec
 from edgebuild.data.given import Examples, Given, fit, from_arrays
 from edgebuild.errors import UsageError
 
@@ -166,3 +167,15 @@ def test_an_input_of_integers_is_not_given_fractions() -> None:
     fit(whole, tokens, "data")
     with pytest.raises(UsageError, match="not whole numbers"):
         fit(broken, tokens, "data")
+
+
+def test_samples_with_channels_first_are_refused_with_the_transposition_that_mends_them() -> None:
+    spec = TensorSpec(name="image", dtype="float32", shape=(-1, 8, 6, 3))
+    first = Given(calibration=Examples((np.zeros((5, 3, 8, 6), np.float32),)))
+    with pytest.raises(UsageError) as caught:
+        fit(first, (spec,), "data.npz")
+    assert "np.transpose(x, (0, 2, 3, 1))" in caught.value.remedy
+    small = Given(calibration=Examples((np.zeros((5, 3, 8, 5), np.float32),)))
+    with pytest.raises(UsageError) as caught:
+        fit(small, (spec,), "data.npz")
+    assert caught.value.remedy == "Reshape or resize the data, samples first."

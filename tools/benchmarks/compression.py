@@ -79,8 +79,8 @@ ROWS = (
         f"{_IMAGES} train.augment=augmentation:nudge_images train.batch_size=128 train.learning_rate=2e-3 {_LONG} "
         "train.epochs=40",
         f"passes.channels.keep=15.2% {_BYTES} passes.channels.multiple=1 passes.channels.max_drop=5% "
-        "passes.prune.first=true passes.prune.sparsity=60% passes.prune.max_drop=5% "
-        "passes.cluster.clusters=32 passes.cluster.max_drop=5%",
+        "passes.prune.first=true passes.prune.sparsity=40% passes.prune.max_drop=5% "
+        "passes.cluster.clusters=32 passes.cluster.max_drop=5% passes.qat.part=30%",
         "at most 42,700 bytes (1/25), gzip at most 26,700 (1/40), aim 17,800 (1/60); at most 0.1 points lost",
     ),
     Row(

@@ -1,4 +1,4 @@
-"""The networks that compression.py starts from, trained on MNIST with a fixed seed.
+"""The networks that the other benchmarks start from, trained on MNIST with a fixed seed.
 
 python networks.py NAME DATA OUT
 """
@@ -57,25 +57,85 @@ def lenet300() -> Any:
 
 
 def mobilenet() -> Any:
-    """MobileNetV1 of width 0.5 for 28x28 grey images (strides where a layer would have less than 2x2 left out)."""
+    """MobileNetV1 of width 0.5 for 28x28 grey images: fewer strides, and batch norms that settle in few epochs."""
     layers = tf_keras.layers
+
+    def active(x: Any, name: str) -> Any:
+        return layers.ReLU(6, name=f"{name}_relu")(layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x))
 
     def block(x: Any, filters: int, stride: int, number: int) -> Any:
         x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"depthwise{number}")(x)
-        x = layers.ReLU(6, name=f"depthwise{number}_relu")(layers.BatchNormalization(name=f"depthwise{number}_bn")(x))
+        x = active(x, f"depthwise{number}")
         x = layers.Conv2D(filters, 1, use_bias=False, name=f"pointwise{number}")(x)
-        return layers.ReLU(6, name=f"pointwise{number}_relu")(
-            layers.BatchNormalization(name=f"pointwise{number}_bn")(x)
-        )
+        return active(x, f"pointwise{number}")
 
     inputs = layers.Input((28, 28, 1))
-    x = layers.Conv2D(16, 3, 1, padding="same", use_bias=False, name="stem")(inputs)
-    x = layers.ReLU(6, name="stem_relu")(layers.BatchNormalization(name="stem_bn")(x))
-    plan = [(32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2), *[(256, 1)] * 5, (512, 2), (512, 1)]
+    x = active(layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name="stem")(inputs), "stem")
+    plan = [(32, 1), (64, 2), (64, 1), (128, 1), (128, 1), (256, 2), *[(256, 1)] * 5, (512, 1), (512, 1)]
     for number, (filters, stride) in enumerate(plan, 1):
         x = block(x, filters, stride, number)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="mobilenet")
+
+
+def residual() -> Any:
+    """Six residual convolutions in three stages of 16, 32 and 64 channels (as in He et al. 2016), ReLU."""
+    layers = tf_keras.layers
+
+    def normal(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+        x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+    inputs = layers.Input((28, 28, 1))
+    x = layers.ReLU(name="stem_relu")(normal(inputs, 16, 3, 2, "stem"))
+    for number, filters in enumerate((16, 32, 64), 1):
+        stride = 1 if number == 1 else 2
+        y = layers.ReLU(name=f"block{number}_a_relu")(normal(x, filters, 3, stride, f"block{number}_a"))
+        y = normal(y, filters, 3, 1, f"block{number}_b")
+        x = normal(x, filters, 1, stride, f"block{number}_skip") if stride > 1 else x
+        x = layers.ReLU(name=f"block{number}_relu")(layers.Add(name=f"block{number}_add")([x, y]))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="residual")
+
+
+def depthwise() -> Any:
+    """Four depthwise-separable blocks (as in Howard et al. 2017) of 24 to 64 channels, ReLU."""
+    layers = tf_keras.layers
+
+    def active(x: Any, name: str) -> Any:
+        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+
+    inputs = layers.Input((28, 28, 1))
+    x = active(layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name="stem")(inputs), "stem")
+    for number, (filters, stride) in enumerate([(24, 1), (32, 2), (48, 1), (64, 2)], 1):
+        name = f"depthwise{number}"
+        x = active(layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=name)(x), name)
+        x = active(layers.Conv2D(filters, 1, use_bias=False, name=f"pointwise{number}")(x), f"pointwise{number}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="depthwise")
+
+
+def inverted() -> Any:
+    """Five inverted residual blocks with linear bottlenecks and ReLU6 (as in Sandler et al. 2018)."""
+    layers = tf_keras.layers
+
+    def normal(x: Any, layer: Any, *, active: bool) -> Any:
+        x = layers.BatchNormalization(name=f"{layer.name}_bn")(layer(x))
+        return layers.ReLU(6, name=f"{layer.name}_relu6")(x) if active else x
+
+    inputs = layers.Input((28, 28, 1))
+    stem = layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name="stem")
+    x = normal(inputs, stem, active=True)
+    for number, (filters, stride) in enumerate([(16, 1), (24, 2), (24, 1), (32, 2), (32, 1)], 1):
+        expand = layers.Conv2D(4 * x.shape[-1], 1, use_bias=False, name=f"expand{number}")
+        y = normal(x, expand, active=True)
+        filtered = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"filter{number}")
+        y = normal(y, filtered, active=True)
+        y = normal(y, layers.Conv2D(filters, 1, use_bias=False, name=f"project{number}"), active=False)
+        x = layers.Add(name=f"add{number}")([x, y]) if x.shape == y.shape else y
+    x = normal(x, layers.Conv2D(96, 1, use_bias=False, name="head"), active=True)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="inverted")
 
 
 def mobilenet128(width: float = 1.0) -> Any:
@@ -88,7 +148,10 @@ def mobilenet128(width: float = 1.0) -> Any:
 _NETWORKS: dict[str, tuple[Callable[[], Any], int, float, int]] = {
     "lenet5": (lenet5, 12, 1e-3, 2),
     "lenet300": (lenet300, 15, 1e-3, 0),
-    "mobilenet": (mobilenet, 1, 2e-3, 0),
+    "mobilenet": (mobilenet, 2, 2e-3, 0),
+    "residual": (residual, 3, 2e-3, 0),
+    "depthwise": (depthwise, 3, 2e-3, 0),
+    "inverted": (inverted, 3, 2e-3, 0),
 }
 
 

@@ -27,7 +27,7 @@ def trace(graph: Graph) -> Channels:
     ledger = Ledger()
     axes: dict[int, Axes] = {item.tensor: (None,) * len(graph.tensors[item.tensor].shape) for item in graph.inputs}
     for number, call in enumerate(graph.calls):
-        use = _use(ledger, graph, number, call, axes)
+        use = use_of(ledger, graph, number, call, axes)
         for tensor, found in zip(call.outputs, table.trace_call(use), strict=True):
             axes[tensor] = found
     for tensor in graph.outputs:
@@ -37,7 +37,8 @@ def trace(graph: Graph) -> Channels:
     return _channels(ledger, axes)
 
 
-def _use(ledger: Ledger, graph: Graph, number: int, call: Call, axes: dict[int, Axes]) -> Use:
+def use_of(ledger: Ledger, graph: Graph, number: int, call: Call, axes: dict[int, Axes]) -> Use:
+    """A call as its rule sees it, where `axes` holds those of all tensors that go in."""
     return Use(
         ledger,
         graph.layers[call.layer],

@@ -48,7 +48,7 @@ def function(use: Use) -> list[Axes]:
     return _OTHERS.get(name, recurrent.unknown)(use)
 
 
-def _arguments(use: Use) -> Mapping[str, Any]:
+def arguments_of(use: Use) -> Mapping[str, Any]:
     """The arguments by the names that the function has for them."""
     return _signature(use.config["function"]).bind(*use.args, **use.kwargs).arguments
 
@@ -80,7 +80,7 @@ def _is_array(item: Any) -> bool:
 
 
 def _reduced(use: Use) -> list[Axes]:
-    (axes, *_), arguments = use.inputs, _arguments(use)
+    (axes, *_), arguments = use.inputs, arguments_of(use)
     chosen = _whole_numbers(arguments.get("axis"))
     if not chosen:
         return recurrent.unknown(use)
@@ -92,13 +92,13 @@ def _reduced(use: Use) -> list[Axes]:
 
 
 def _concatenated(use: Use) -> list[Axes]:
-    (axis,) = _whole_numbers(_arguments(use)["axis"]) or (None,)
-    constant = len(_arguments(use)["values"]) != len(use.inputs)
+    (axis,) = _whole_numbers(arguments_of(use)["axis"]) or (None,)
+    constant = len(arguments_of(use)["values"]) != len(use.inputs)
     return recurrent.unknown(use) if axis is None or constant else [merging.joined(use, axis)]
 
 
 def _split(use: Use) -> list[Axes]:
-    (axes, *_), arguments = use.inputs, _arguments(use)
+    (axes, *_), arguments = use.inputs, arguments_of(use)
     (axis,) = _whole_numbers(arguments.get("axis", 0)) or (None,)
     if axis is None:
         return recurrent.unknown(use)
@@ -112,13 +112,13 @@ def _split(use: Use) -> list[Axes]:
 
 
 def _transposed(use: Use) -> list[Axes]:
-    (axes, *_), order = use.inputs, _whole_numbers(_arguments(use).get("perm"))
+    (axes, *_), order = use.inputs, _whole_numbers(arguments_of(use).get("perm"))
     return [tuple(axes[axis] for axis in order)] if order else recurrent.unknown(use)
 
 
 def _reshaped(use: Use) -> list[Axes]:
     axes = shapes.reshaped(use, use.inputs[0], use.given[0])
-    asked = _arguments(use)["shape"]
+    asked = arguments_of(use)["shape"]
     if len(use.inputs) > 1 or not isinstance(asked, list | tuple):
         return [use.pin_others(axes)]  # what it asks for is not written in the network
     for position, size in enumerate(asked):
@@ -129,7 +129,7 @@ def _reshaped(use: Use) -> list[Axes]:
 
 
 def _expanded(use: Use) -> list[Axes]:
-    (axes, *_), chosen = use.inputs, _whole_numbers(_arguments(use).get("axis"))
+    (axes, *_), chosen = use.inputs, _whole_numbers(arguments_of(use).get("axis"))
     if len(chosen) != 1:
         return recurrent.unknown(use)
     place = chosen[0] % (len(axes) + 1)
@@ -138,14 +138,14 @@ def _expanded(use: Use) -> list[Axes]:
 
 def _squeezed(use: Use) -> list[Axes]:
     (axes, *_), (shape, *_) = use.inputs, use.given
-    chosen = _whole_numbers(_arguments(use).get("axis")) or tuple(n for n, size in enumerate(shape) if size == 1)
+    chosen = _whole_numbers(arguments_of(use).get("axis")) or tuple(n for n, size in enumerate(shape) if size == 1)
     gone = {axis % len(axes) for axis in chosen}
     kept = use.pin_others(axes, *(axis for axis in range(len(axes)) if axis not in gone))
     return [tuple(vector for axis, vector in enumerate(kept) if axis not in gone)]
 
 
 def _padded(use: Use) -> list[Axes]:
-    (axes, *_), arguments = use.inputs, _arguments(use)
+    (axes, *_), arguments = use.inputs, arguments_of(use)
     amounts = np.asarray(arguments["paddings"]) if not use.inputs[1:] else None
     if amounts is None or str(arguments.get("mode", "CONSTANT")).upper() != "CONSTANT":
         return recurrent.unknown(use)

@@ -30,10 +30,10 @@ def trace_call(use: Use) -> list[Axes]:
     """
     own = use.layer.kind.__module__.startswith("tf_keras.")
     results = _traced(use, RULES.get(use.kind, recurrent.unknown) if own else recurrent.unknown)
-    return results if _fit(results, use.results) else recurrent.unknown(use)
+    return results if fit(results, use.results) else recurrent.unknown(use)
 
 
-def _fit(results: Sequence[Axes], shapes: Sequence[Shape]) -> bool:
+def fit(results: Sequence[Axes], shapes: Sequence[Shape]) -> bool:
     """Whether axes belong to tensors of these shapes; they do not where a layer is used in a way no rule foresees."""
     sizes = [tuple(None if vector is None else len(vector) for vector in axes) for axes in results]
     return len(sizes) == len(shapes) and all(

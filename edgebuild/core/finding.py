@@ -1,0 +1,35 @@
+"""Finding: something about the data of a build that its user should know."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Code(StrEnum):
+    """What can be found."""
+
+    TOO_FEW = "too-few-samples"
+    REPEATED = "repeated-sample"
+    DUPLICATES = "duplicate-samples"
+    CALIBRATION_IN_EVALUATION = "calibration-in-evaluation"
+    TRAIN_IN_EVALUATION = "train-in-evaluation"
+    INPUT_ORDER = "input-order"
+    LAYOUT = "layout"
+    NORMALIZATION = "normalization"
+    RANGE = "range"
+    CONSTANT = "constant-channels"
+    MISSING_CLASSES = "missing-classes"
+    IMBALANCE = "imbalanced-classes"
+    OUT_OF_RANGE = "labels-out-of-range"
+    NOT_INTEGERS = "labels-not-integers"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault of the data: what was seen, why it matters, and what can be done."""
+
+    code: Code
+    what: str
+    why: str
+    remedy: str

@@ -1,0 +1,26 @@
+"""The table of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edgebuild.core.finding import Finding
+from edgebuild.data.lint import classes, constants, content, fit
+from edgebuild.data.lint.subject import Subject
+
+# A new check is a function here, and its code in `core.finding`.
+CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
+    content.amount,
+    content.repetition,
+    content.overlap,
+    fit.fit,
+    constants.constants,
+    classes.labels,
+    classes.coverage,
+    classes.balance,
+)
+
+
+def lint(subject: Subject) -> tuple[Finding, ...]:
+    """Everything that the checks find, in their order."""
+    return tuple(finding for check in CHECKS for finding in check(subject))

@@ -1,0 +1,163 @@
+"""Answers that are no class numbers, classes without samples, and one class in place of all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from edgebuild.core.finding import Code, Finding
+from edgebuild.data.given import Array
+from edgebuild.data.lint.subject import Part, Subject
+
+_PLENTY = 8  # samples for each class, of which none should be left out
+_BY_CHANCE = 0.1
+_DOMINANCE = 0.6  # of the way from an equal share to all samples
+_NAMED = 5
+
+
+def labels(subject: Subject) -> Iterator[Finding]:
+    """Answers that name no class of the network."""
+    # Calibration answers are checked where they were not drawn from train with the rest.
+    own = subject.parts if subject.train is None or subject.train.y is None else (subject.evaluation, subject.train)
+    for part in filter(None, own if subject.classes else ()):
+        numbers = _numbers(part, subject.classes)
+        if numbers is None:
+            continue
+        broken = ~np.isfinite(numbers) | (numbers != np.round(numbers))
+        if broken.any():
+            yield Finding(
+                code=Code.NOT_INTEGERS,
+                what=f"{np.count_nonzero(broken):,} of {len(numbers):,} {part.split} answers are not whole numbers",
+                why=f"The first is {numbers[broken][0]:g}; the metric compares them with class numbers.",
+                remedy=f"Give class numbers from 0 to {subject.classes - 1}, or choose a metric for numbers "
+                "(--metric mse).",
+            )
+            continue
+        outside = (numbers < 0) | (numbers >= subject.classes)
+        if outside.any():
+            yield _outside(part, numbers, int(np.count_nonzero(outside)), subject.classes)
+
+
+def coverage(subject: Subject) -> Iterator[Finding]:
+    """Classes that calibration or evaluation do not hold."""
+    known = _known(subject)
+    for part in (subject.calibration, subject.evaluation):
+        numbers = _valid(part, subject.classes)
+        if numbers is None or len(known) < 2:
+            continue
+        missing = sorted(set(known) - set(numbers.tolist()))
+        if missing and _surprising(len(missing), len(known), len(numbers), _mass(subject, missing, len(known))):
+            assert part is not None
+            yield _missing(part, missing, known, subject)
+
+
+def balance(subject: Subject) -> Iterator[Finding]:
+    """One class that stands for nearly all samples."""
+    known = _known(subject)
+    if len(known) < 2:
+        return
+    limit = 1 / len(known) + _DOMINANCE * (1 - 1 / len(known))
+    for part in (subject.calibration, subject.evaluation if subject.counts_hits else None):
+        numbers = _valid(part, subject.classes)
+        if part is None or numbers is None or len(numbers) < _PLENTY:
+            continue
+        values, counts = np.unique(numbers, return_counts=True)
+        share, first = counts.max() / len(numbers), int(values[counts.argmax()])
+        if share >= limit and not (part is subject.calibration and _common(subject, first) >= share / 1.5):
+            yield _dominated(part, share, _name(first, subject.labels))
+
+
+def _dominated(part: Part, share: float, name: str) -> Finding:
+    if part.split == "calibration":
+        why = "Ranges are chosen from what this class reaches and cut off what others do."
+        remedy = "Take samples of all classes, about as often as they will come."
+    else:
+        why = f"A network that always answers {name} would be right in {share:.0%} of them."
+        remedy = "Evaluate on samples of all classes, or score with --metric auc."
+    return Finding(
+        code=Code.IMBALANCE, what=f"{share:.0%} of the {part.split} samples are of class {name}", why=why, remedy=remedy
+    )
+
+
+def _outside(part: Part, numbers: Array, count: int, classes: int) -> Finding:
+    lowest, highest = int(numbers.min()), int(numbers.max())
+    from_one = (lowest, highest) == (1, classes)
+    return Finding(
+        code=Code.OUT_OF_RANGE,
+        what=f"{count:,} of {len(numbers):,} {part.split} answers name classes that the network does not have",
+        why=f"They go from {lowest} to {highest}, its classes from 0 to {classes - 1}.",
+        remedy="Subtract 1: classes are counted from 0."
+        if from_one
+        else "Number the classes as the network's outputs are, from 0.",
+    )
+
+
+def _missing(part: Part, missing: list[int], known: list[int], subject: Subject) -> Finding:
+    names = ", ".join(_name(number, subject.labels) for number in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    if part.split == "calibration":
+        why = f"No range was chosen with a sample of them in sight: {names}{more}."
+        remedy = "Take calibration samples of all classes, or let more be drawn ([data] calibration_samples)."
+    else:
+        why = f"The score says nothing of them: {names}{more}."
+        remedy = "Evaluate on samples of all classes."
+    plural = "es" if len(missing) > 1 else ""
+    what = f"{part.split} has no sample of {len(missing)} class{plural} of {len(known)}"
+    return Finding(code=Code.MISSING_CLASSES, what=what, why=why, remedy=remedy)
+
+
+def _surprising(missing: int, known: int, samples: int, mass: float) -> bool:
+    """Whether so many classes are missing for another reason than that samples are few.
+
+    Either there is room for several samples of each class, or a random choice of samples would rarely leave out as
+    many (union bound over the sets of classes of that size).
+    """
+    if samples >= _PLENTY * known or mass >= 1:
+        return True
+    return samples * math.log1p(-mass) + math.log(math.comb(known, missing)) < math.log(_BY_CHANCE)
+
+
+def _mass(subject: Subject, missing: list[int], known: int) -> float:
+    """The share of train samples of the missing classes; where answers are not known, as if all were as frequent."""
+    numbers = _valid(subject.train, subject.classes)
+    return float(np.isin(numbers, missing).mean()) if numbers is not None else len(missing) / known
+
+
+def _common(subject: Subject, number: int) -> float:
+    """How frequent a class is in the train split; 0 where that is not known."""
+    numbers = _valid(subject.train, subject.classes)
+    return float((numbers == number).mean()) if numbers is not None else 0.0
+
+
+def _known(subject: Subject) -> list[int]:
+    """The classes that there are: all that are named or occur; where only one split has answers, the outputs."""
+    found = [numbers for part in subject.parts if (numbers := _valid(part, subject.classes)) is not None]
+    named = len(subject.labels) if len(subject.labels) == subject.classes else 0
+    if not named and len(found) == 1:
+        named = subject.classes
+    return sorted({*range(named), *(int(number) for numbers in found for number in np.unique(numbers))})
+
+
+def _valid(part: Part | None, classes: int) -> npt.NDArray[np.int64] | None:
+    """The class numbers of a split, if they are all such."""
+    numbers = _numbers(part, classes) if part is not None and classes else None
+    if numbers is None or not np.isin(numbers, np.arange(classes)).all():
+        return None
+    return numbers.astype(np.int64)
+
+
+def _numbers(part: Part, classes: int) -> npt.NDArray[np.float64] | None:
+    """One number for each sample; None where the answers have another form than numbers or one-hot rows."""
+    y = part.y
+    if y is None or y.dtype.kind not in "fiub" or not len(y):
+        return None
+    if y.ndim > 1 and y.shape[-1] == classes > 1 and y.size == len(y) * classes:
+        return np.asarray(y.reshape(len(y), classes).argmax(axis=1), np.float64)
+    return np.asarray(y.reshape(len(y)), np.float64) if y.size == len(y) else None
+
+
+def _name(number: int, names: tuple[str, ...]) -> str:
+    return f"{names[number]} ({number})" if number < len(names) and names[number] != str(number) else str(number)

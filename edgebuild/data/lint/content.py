@@ -1,0 +1,84 @@
+"""Too few samples, the same ones again, and samples in two splits that must stay apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgebuild.core.finding import Code, Finding
+from edgebuild.data.lint.subject import Part, Subject
+
+_FEWEST = 50
+# Recordings that occur twice are in most real data: in the Speech Commands, in 3 % of the clips of two splits.
+_DUPLICATES = 0.10
+_SHARED = 0.05
+
+
+def amount(subject: Subject) -> Iterator[Finding]:
+    """Too few different samples to choose ranges on."""
+    part = subject.calibration
+    if part is None or len(set(part.digests)) == 1 < part.total:
+        return
+    different = len(set(part.digests)) if len(part.digests) == part.total else part.total
+    if different < _FEWEST:
+        # The largest of n + 1 exchangeable samples is the new one with probability 1 / (n + 1), the smallest as well.
+        beyond = min(1.0, 2 / (different + 1))
+        yield Finding(
+            code=Code.TOO_FEW,
+            what=f"{_counted(different, 'different calibration sample')}: too few",
+            why=f"Ranges are chosen from what these reach. {beyond:.0%} of new inputs will go beyond the range of a "
+            f"tensor at either end and be cut off there; with 200 samples it is 1%.",
+            remedy=f"Give {_FEWEST} to 200 (x_calibration), or let more be drawn from train "
+            "([data] calibration_samples).",
+        )
+
+
+def repetition(subject: Subject) -> Iterator[Finding]:
+    """The same calibration samples again."""
+    part = subject.calibration
+    if part is None or len(part.digests) < 2:
+        return
+    different = len(set(part.digests))
+    again = len(part.digests) - different
+    if different == 1:
+        yield Finding(
+            code=Code.REPEATED,
+            what=f"all {part.total:,} calibration samples are the same",
+            why="Ranges are chosen from one input and cut off what any other one reaches.",
+            remedy="Give different samples: a loop that always yields the first one is the usual cause.",
+        )
+    elif again >= _DUPLICATES * len(part.digests):
+        yield Finding(
+            code=Code.DUPLICATES,
+            what=f"{again:,} of {len(part.digests):,} calibration samples are the same as others",
+            why=f"Ranges are chosen from {different:,} different inputs, and those that are repeated count for more.",
+            remedy="Leave each sample in once.",
+        )
+
+
+def overlap(subject: Subject) -> Iterator[Finding]:
+    """Samples that are scored on and were calibrated with or learnt from."""
+    if subject.evaluation is None:
+        return
+    for part, code, use in (
+        (subject.calibration, Code.CALIBRATION_IN_EVALUATION, "calibration"),
+        (subject.train, Code.TRAIN_IN_EVALUATION, "train"),
+    ):
+        if part is not None and (shared := _shared(part, subject.evaluation)):
+            yield Finding(
+                code=code,
+                what=f"{shared:,} of {len(subject.evaluation.digests):,} evaluation samples are in {use} too",
+                why="The score on them says how well known inputs are answered, and comes out too good for new ones.",
+                remedy=f"Take them out of x_eval or x_{use}.",
+            )
+
+
+def _shared(part: Part, evaluation: Part) -> int:
+    """How many evaluation samples are in another split; 0 where they are as few as chance puts there."""
+    known = set(part.digests)
+    shared = sum(digest in known for digest in evaluation.digests)
+    smaller = min(len(part.digests), len(evaluation.digests))
+    return shared if shared > _SHARED * smaller else 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

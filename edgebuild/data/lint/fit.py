@@ -1,0 +1,165 @@
+"""Samples that do not look like what the network was trained on: other ranges, axes or inputs in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from edgebuild.core.finding import Code, Finding
+from edgebuild.data.given import Array
+from edgebuild.data.lint import changes, misfit
+from edgebuild.data.lint.changes import Change
+from edgebuild.data.lint.subject import Part, Subject
+
+# Of a misfit: samples that were prepared as in training stay below 0.1, a range of -1..1 in place of 0..1 gives 0.3 to
+# 1 (less where training was short), one of 0..255 more than 4.
+_FAR = 0.6
+_DOUBTFUL = 0.25
+_NEAR = 0.2
+_BETTER = 0.25
+# A channel's mean and deviation follow what is in the samples, so they may differ more from split to split.
+_OTHER_RANGE = 1.0
+# In units of what random choices from the same samples come to.
+_ELSEWHERE = 5.0
+_THERE = 3.0
+_FEW = 8
+
+Misfit = Callable[[Sequence[Array]], float]
+
+
+class _Odd(NamedTuple):
+    """Splits that do not fit, how far the first is off, and what would mend them, if that is known."""
+
+    parts: tuple[Part, ...]
+    misfit: float
+    change: Change | None
+
+
+def fit(subject: Subject) -> Iterator[Finding]:
+    """Hold each split against the network's first batch norms, else against the train split."""
+    by_norms = list(_against_norms(subject))
+    yield from by_norms
+    if not by_norms:
+        yield from _against_reference(subject)
+
+
+def _against_norms(subject: Subject) -> Iterator[Finding]:
+    view = subject.view
+    if view is None:
+        return
+
+    def far(x: Sequence[Array]) -> float:
+        return misfit.of_norms(view.norms(x))
+
+    odd: dict[str, _Odd] = {}
+    for part in subject.parts:
+        before = far(part.x)
+        if before <= _DOUBTFUL:
+            continue
+        change = _mending(far, part, _all_changes(subject), min(_NEAR, before * _BETTER))
+        if change is None and before <= _FAR:
+            continue
+        # Their remedy may differ from split to split: those with the same one are named together.
+        key = change.words if change else ""
+        earlier = odd.get(key, _Odd((), before, change))
+        odd[key] = earlier._replace(parts=(*earlier.parts, part))
+    for found in odd.values():
+        yield _unlike_training(found, len(found.parts) == len(subject.parts))
+
+
+def _unlike_training(odd: _Odd, all_of_them: bool) -> Finding:
+    names = _listed([part.split for part in odd.parts])
+    off = f"off by {odd.misfit:.1f} deviations or powers of two"
+    seen = f"the mean or the spread of what its first batch norm sees is {off}"
+    if odd.change is None:
+        return Finding(
+            code=Code.NORMALIZATION,
+            what=f"the {names} samples are unlike those that the network was trained on",
+            why=f"With them {seen} (below 0.1 is usual), and no common scaling or order of axes brings it near.",
+            remedy="Prepare them as in training (the network is fed (x - mean) * scale of [preprocess]), and take them "
+            "from all that it will be given.",
+        )
+    code, words, remedy, _ = odd.change
+    what = {
+        Code.INPUT_ORDER: f"the inputs of the {names} samples are in the wrong order",
+        Code.LAYOUT: f"the axes of the {names} samples are in the wrong order",
+    }.get(code, f"the {names} samples are not in the range that the network was trained on")
+    if code == Code.NORMALIZATION and not all_of_them:
+        remedy = "Scale them so in the data: the other splits fit as they are."
+    return Finding(
+        code=code, what=what, why=f"As they are, {seen} (below 0.1 is usual); they fit {words}.", remedy=remedy
+    )
+
+
+def _against_reference(subject: Subject) -> Iterator[Finding]:
+    for part in (subject.calibration, subject.evaluation):
+        reference = subject.reference(part) if part is not None else None
+        if part is None or reference is None or min(len(part.x[0]), len(reference.x[0])) < _FEW:
+            continue
+        found = _arrangement(part, reference, subject) or _range(part, reference, subject)
+        if found is not None:
+            yield found
+
+
+def _arrangement(part: Part, reference: Part, subject: Subject) -> Finding | None:
+    """Another order of inputs or axes, where the mean sample is elsewhere and comes to its place with it."""
+
+    def far(x: Sequence[Array]) -> float:
+        return misfit.of_places(x, reference.x)
+
+    before = far(part.x)
+    if before <= _ELSEWHERE:
+        return None
+    change = _mending(far, part, changes.arrangements(subject.inputs), min(_THERE, before / 2))
+    if change is None:
+        return None
+    thing = "inputs" if change.code == Code.INPUT_ORDER else "axes"
+    return Finding(
+        code=change.code,
+        what=f"the {thing} of the {part.split} samples are in another order than those of {reference.split}",
+        why=f"They fit {change.words}: as they are, the mean sample is {before:.0f} times as far from that of "
+        f"{reference.split} as chance puts it.",
+        remedy=change.remedy,
+    )
+
+
+def _range(part: Part, reference: Part, subject: Subject) -> Finding | None:
+    """Channels whose mean or deviation is far from those of the other split."""
+
+    def far(x: Sequence[Array]) -> float:
+        return misfit.of_channels(x, reference.x)
+
+    if far(part.x) <= _OTHER_RANGE:
+        return None
+    change = _mending(far, part, changes.scalings(subject.inputs, subject.preprocess), _NEAR)
+    fits = f" They fit {change.words}." if change else ""
+    return Finding(
+        code=Code.RANGE,
+        what=f"the {part.split} samples are in another range than those of {reference.split}",
+        why=f"They lie within {_extent(part)}, those of {reference.split} within {_extent(reference)}.{fits}",
+        remedy=f"Prepare x_{_array(part)} and x_{_array(reference)} in the same way.",
+    )
+
+
+def _mending(far: Misfit, part: Part, known: Iterable[Change], near: float) -> Change | None:
+    """The change after which samples fit best, if they fit."""
+    tried = [(far(change.apply(part.x)), change) for change in known]
+    best = min(tried, key=lambda item: item[0], default=None)
+    return best[1] if best is not None and best[0] <= near else None
+
+
+def _all_changes(subject: Subject) -> Iterator[Change]:
+    yield from changes.arrangements(subject.inputs)
+    yield from changes.scalings(subject.inputs, subject.preprocess)
+
+
+def _extent(part: Part) -> str:
+    return " and ".join(f"{array.min():.4g}..{array.max():.4g}" for array in part.x)
+
+
+def _array(part: Part) -> str:
+    return "eval" if part.split == "evaluation" else part.split
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,136 @@
+"""What a build lost, measured: its answers and its layers held against the float network's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgebuild import hashing, host, readback
+from edgebuild.core.losses import OUTPUTS, LayerLosses, Losses, OutputLoss
+from edgebuild.core.passes import DType, Quantize, Scheme
+from edgebuild.core.plan import Plan
+from edgebuild.engine import steps
+from edgebuild.engine.session import Session, Step
+from edgebuild.engine.steps import Built, Data, Network, Reference
+from edgebuild.errors import StepError
+from edgebuild.passes import jobs
+from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob
+
+_FLOAT = Quantize(scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
+
+
+class Kept(NamedTuple):
+    """The folders in which both scorings left their outputs."""
+
+    baseline: Path
+    artifact: Path
+
+
+class Lost(NamedTuple):
+    """What was lost, and why something could not be compared."""
+
+    losses: Losses | None
+    notes: tuple[str, ...]
+
+
+def reference(plan: Plan, network: Network, session: Session) -> Reference:
+    """A network as a float32 .tflite file, to hold an artifact's layers against.
+
+    Args:
+        plan: of the artifact.
+        network: the float network whose layers the artifact has: after all that changes its structure or the scale of
+            its channels, before all that puts nodes into it that quantize.
+        session: where steps are done or found.
+
+    Raises:
+        StepError: the converter refused it.
+    """
+    step = steps.quantize(msgspec.structs.replace(plan, passes=(_FLOAT,)), network, None)
+    made = session.transform(step._replace(title=f"{plan.target}: convert to float32, to compare layers"))
+    spec = readback.in_order(made.read(jobs.Converted).artifact, network.frozen.network)
+    return Reference(made.path / jobs.ARTIFACT, spec, network.frozen.network.layers)
+
+
+def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lost:
+    """Compare outputs and layers, as far as there is what that needs.
+
+    Args:
+        built: the artifact.
+        data: divided data.
+        kept: the outputs of both networks; None where nothing was scored.
+        session: where steps are done or found.
+
+    Raises:
+        EdgebuildError: the outputs could not be compared. Layers that cannot be are noted.
+    """
+    wanted = [] if kept is None else [_output_loss(built, data, kept)]
+    split = _split(data)
+    if built.reference is None or split is None:
+        return Lost(_done(wanted, session), ())
+    try:
+        return Lost(_done([*wanted, _layer_loss(built, built.reference, data, split)], session), ())
+    except StepError as error:
+        # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
+        note = f"layers were not compared with the float network's: {error.what}"
+        return Lost(_done(wanted, session), (note,))
+
+
+def _output_loss(built: Built, data: Data, kept: Kept) -> Step:
+    """Hold an artifact's outputs against the float network's."""
+    plan = built.plan
+    return Step(
+        "output-loss",
+        f"{plan.target}: hold its answers against the float network's",
+        [[hashing.of_file(folder / OUTPUTS) for folder in kept], data.splits.evaluation_sha256, plan.metric],
+        lambda _: OutputLossJob(
+            baseline=str(kept.baseline),
+            artifact=str(kept.artifact),
+            evaluation=str(data.path / jobs.EVALUATION),
+            preprocess=plan.preprocess,
+            metric=plan.metric,
+        ),
+    )
+
+
+def _layer_loss(built: Built, reference: Reference, data: Data, split: str) -> Step:
+    """Hold what an artifact's operators write against the float network, on samples of a split."""
+    plan = built.plan
+    files = [hashing.of_file(built.path), hashing.of_file(reference.path)]
+    seen = data.splits.calibration_sha256 if split == jobs.CALIBRATION else data.splits.evaluation_sha256
+    return Step(
+        "layer-loss",
+        f"{plan.target}: hold its layers against the float network's",
+        [files, reference.layers, plan.runtime.kernels, split, seen, plan.preprocess, host.identity()],
+        lambda _: LayerLossJob(
+            artifact=str(built.path),
+            spec=built.spec,
+            reference=str(reference.path),
+            reference_spec=reference.spec,
+            layers=reference.layers,
+            kernels=plan.runtime.kernels,
+            samples=str(data.path / split),
+            split=split,
+            preprocess=plan.preprocess,
+        ),
+    )
+
+
+def _split(data: Data) -> str | None:
+    """Where samples are taken from: what is repaired by its layers must not have seen what it is scored on."""
+    if data.calibrates:
+        return jobs.CALIBRATION
+    return jobs.EVALUATION if data.splits.evaluation_samples else None
+
+
+def _done(wanted: Sequence[Step], session: Session) -> Losses | None:
+    made = {step.name: one for step, one in zip(wanted, session.run(list(wanted)), strict=True)}
+    if not made:
+        return None
+    output, layers = made.get("output-loss"), made.get("layer-loss")
+    return Losses(
+        output=output.read(OutputLoss) if output else None,
+        layers=layers.read(LayerLosses) if layers else None,
+    )

@@ -1,0 +1,153 @@
+"""Climbing the repair ladder: builds, each with more done for int8, until one keeps the accuracy budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from edgebuild import ladder
+from edgebuild.core.budget import Subject
+from edgebuild.core.losses import worst
+from edgebuild.core.manifest import Manifest
+from edgebuild.core.plan import Plan
+from edgebuild.core.repair import Rung
+from edgebuild.core.verdict import Status
+from edgebuild.engine.steps import Built
+from edgebuild.errors import StepError
+from edgebuild.ladder import Attempt, Means
+from edgebuild.process import ChildDiedError
+
+_ACCURACY = (Subject.ACCURACY, Subject.ACCURACY_DROP)
+_AS_PLANNED = "as planned"
+
+
+class Tried(NamedTuple):
+    """A build that was measured and judged."""
+
+    built: Built
+    manifest: Manifest
+
+
+class Tools(NamedTuple):
+    """What a climb needs of the engine.
+
+    Attributes:
+        make: builds, measures and judges a plan.
+        say: tells the user.
+    """
+
+    make: Callable[[Plan], Tried]
+    say: Callable[[str], None]
+
+
+def climb(first: Tried, means: Means, tools: Tools) -> Tried:
+    """The first build that keeps the accuracy budget; where none does, that with the best score.
+
+    Args:
+        first: the build as planned.
+        means: what the ladder may use.
+        tools: how to build.
+
+    Returns:
+        The build, whose manifest tells of every rung. `first` as it is, where it keeps the budget.
+    """
+    if not _misses(first.manifest):
+        return first
+    climbed = _Climb(first, tools)
+    for attempt in climbed.attempts(means):
+        if climbed.tries(attempt):
+            break
+    return climbed.end(means)
+
+
+class _Climb:
+    """The builds of one ladder."""
+
+    def __init__(self, first: Tried, tools: Tools) -> None:
+        self._tools = tools
+        self._tried = [first]
+        self._rungs = [_rung(_AS_PLANNED, first.manifest)]
+        self._notes: list[str] = []
+
+    def attempts(self, means: Means) -> Iterator[Attempt]:
+        """Each is asked for when those before it were built: which layers are worst is seen on the artifact."""
+        first = self._tried[0].built.plan
+        refined = first
+        for attempt in ladder.refinements(first, means):
+            refined = attempt.plan
+            yield attempt
+        yield from ladder.with_float_layers(refined, _worst(self._tried[-1].manifest))
+        if not first.operators.float:
+            yield from ladder.with_int16(first)
+        yield from ladder.trained(first, means)
+
+    def tries(self, attempt: Attempt) -> bool:
+        """Build it; whether it keeps the budget."""
+        target = attempt.plan.target
+        self._tools.say(f"{target}: the accuracy budget is missed; trying {attempt.name}")
+        try:
+            tried = self._tools.make(attempt.plan)
+        except ChildDiedError:
+            raise
+        except StepError as error:
+            self._notes.append(f"{target}: {attempt.name} could not be tried: {error.what}")
+            return False
+        self._tried.append(tried)
+        self._rungs.append(_rung(attempt.name, tried.manifest))
+        return not _misses(tried.manifest)
+
+    def end(self, means: Means) -> Tried:
+        """The build to publish, and what is to be said."""
+        last = self._tried[-1]
+        if _misses(last.manifest):
+            last = self._best()
+            self._notes.append(_why_it_ends(last.built.plan, means))
+        else:
+            self._notes.append(f"{last.built.plan.target}: the accuracy budget is kept by {self._rungs[-1].name}")
+        manifest = replace(last.manifest, repair=tuple(self._rungs), notes=(*last.manifest.notes, *self._notes))
+        return Tried(last.built, manifest)
+
+    def _best(self) -> Tried:
+        scores = [rung.accuracy for rung in self._rungs]
+        accuracy = self._tried[0].manifest.accuracy
+        assert accuracy is not None, "what has no score misses no accuracy budget"
+        best = min(scores) if accuracy.lower_is_better else max(scores)
+        return self._tried[scores.index(best)]
+
+
+def _why_it_ends(plan: Plan, means: Means) -> str:
+    reasons = []
+    if not plan.operators.float:
+        reasons.append(f"{plan.target} runs no operators in float")
+    if not plan.operators.int16:
+        reasons.append("none in int16")
+    if not means.learns:
+        reasons.append("there are no train data to learn from")
+    because = f": {', and '.join(reasons)}" if reasons else ""
+    return f"{plan.target}: nothing keeps the accuracy budget, the best build is left; the ladder ends here{because}"
+
+
+def _worst(manifest: Manifest) -> tuple[str, ...]:
+    """The layers that lose most signal, the worst first."""
+    compared = manifest.losses.layers if manifest.losses is not None else None
+    if compared is None:
+        return ()
+    ranked = worst(compared.layers, len(compared.layers))
+    return tuple(dict.fromkeys(name for loss in ranked for name in loss.layers))
+
+
+def _misses(manifest: Manifest) -> bool:
+    return any(check.status == Status.FAIL and check.budget.subject in _ACCURACY for check in manifest.verdict.checks)
+
+
+def _rung(name: str, manifest: Manifest) -> Rung:
+    figures = {measurement.subject: measurement.value for measurement in manifest.measurements}
+    return Rung(
+        name=name,
+        accuracy=figures[Subject.ACCURACY],
+        size_bytes=manifest.artifact.size_bytes,
+        latency_s=figures[Subject.LATENCY],
+        kept=not _misses(manifest),
+    )

@@ -1,0 +1,106 @@
+"""What all targets of a build share: the network frozen, the data divided and looked at, the baseline scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgebuild import hashing
+from edgebuild.core.finding import Finding
+from edgebuild.core.plan import Plan, Source
+from edgebuild.core.progress import Listener
+from edgebuild.engine import steps
+from edgebuild.engine.session import Made, Session
+from edgebuild.engine.steps import Changeable, Data, Network
+from edgebuild.passes import jobs
+
+
+class Shared(NamedTuple):
+    """What all targets of a build share.
+
+    Attributes:
+        model: the network as its user gave it, or the example.
+        path: where it lies.
+        network: the same, frozen.
+        source: where the data come from; None where none were given.
+        data: divided, or made up; None for none.
+        baseline: the float network's score; None where there is nothing to score on.
+        outputs: the folder of its outputs, likewise.
+        findings: the faults of the data.
+    """
+
+    model: Source
+    path: str
+    network: Network
+    source: Source | None
+    data: Data | None
+    baseline: jobs.Baseline | None
+    outputs: Path | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def prepare(plans: Sequence[Plan], session: Session, listener: Listener) -> Shared:
+    """Do all that is done once, whatever the targets.
+
+    Raises:
+        EdgebuildError: a step failed.
+    """
+    shared = _prepared(plans[0], session)
+    for note in shared.data.splits.notes if shared.data else ():
+        listener.noted(note)
+    return _linted(plans, shared, session, listener)
+
+
+def _prepared(plan: Plan, session: Session) -> Shared:
+    model, source = plan.model, plan.data
+    model_path, data_path = model.path, source.path if source else ""
+    if model.kind == "example":
+        example = session.transform(steps.example(plan.split.seed)).path
+        model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
+        model, source = (_kept(model, path) for path in (model_path, data_path))
+    frozen = session.transform(steps.freeze(plan, model, model_path))
+    network = _network(frozen, model)
+    if source is None:
+        made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
+        return Shared(model, model_path, network, None, made_up, None)
+    divided = session.transform(steps.split(plan, source, data_path, network))
+    data = Data(divided.read(jobs.Splits), divided.path)
+    if not data.splits.has_answers:
+        return Shared(model, model_path, network, source, data, None)
+    scored = session.transform(steps.baseline(plan, network, data))
+    return Shared(model, model_path, network, source, data, scored.read(jobs.Baseline), scored.path)
+
+
+def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: Listener) -> Shared:
+    """With the faults that the user's data have, of which no build fails."""
+    data = shared.data
+    if shared.source is None or data is None:
+        return shared
+    calibrates = data.calibrates and any(plan.quantize.scheme.needs_calibration for plan in plans)
+    made = session.transform(steps.lint(plans[0], shared.network, data, calibrates=calibrates))
+    ignored = plans[0].ignores
+    findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
+    for finding in findings:
+        listener.noted(f"warning: {finding.what}")
+    return shared._replace(findings=findings)
+
+
+def _synthesized(plan: Plan, model: Source, path: str, session: Session) -> Data:
+    carried = session.transform(steps.carry(plan, model, path))
+    network = Changeable(carried.path / jobs.NETWORK, carried.read(jobs.Carried).identity_sha256)
+    made = session.transform(steps.synthesize(plan, network))
+    return Data(made.read(jobs.Splits), made.path)
+
+
+def _network(made: Made, model: Source) -> Network:
+    """With the digest of its files, where it came from files: they may hold what the identity does not see."""
+    frozen = made.read(jobs.Frozen)
+    return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
+
+
+def _kept(example: Source, path: str) -> Source:
+    """The example as a file of the store, which a manifest calls by its name."""
+    return msgspec.structs.replace(example, sha256=hashing.of_file(Path(path)))

@@ -1,0 +1,102 @@
+"""Ranges for all points of a network at once, held against min-max on samples that had no part in the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from edgebuild.core.passes import Ranges
+from edgebuild.passes.calibration import measuring, ranges, simulation
+from edgebuild.passes.calibration.drawing import Batches, Drawn
+from edgebuild.passes.calibration.grid import Range
+from edgebuild.passes.calibration.histograms import Histogram, observe
+from edgebuild.passes.calibration.points import Plan
+from edgebuild.passes.calibration.probing import Probe
+from edgebuild.passes.calibration.simulation import Fidelity
+from edgebuild.passes.graph.ir import Graph
+
+_WEIGHED = 64  # samples that gradients are taken of
+_PROJECTIONS = 2  # for each of them
+
+
+class Judge:
+    """Simulates a quantized network on samples held out and compares what it answers with the float network.
+
+    Args:
+        plan: the float network.
+        batches: the samples.
+    """
+
+    def __init__(self, plan: Plan, batches: Batches) -> None:
+        self._logits = plan.logits
+        self._batches = batches
+        self._exact = simulation.answers(self._answering(plan.graph), batches)
+
+    def fidelity(self, graph: Graph, chosen: Mapping[int, Range]) -> Fidelity:
+        """How near its answers before a softmax are, with a graph's weights and ranges."""
+        quantized = simulation.quantized(self._answering(graph), chosen)
+        return simulation.fidelity(self._exact, simulation.answers(quantized, self._batches))
+
+    def _answering(self, graph: Graph) -> Graph:
+        return graph._replace(outputs=self._logits)
+
+
+class Choice(NamedTuple):
+    """The ranges of all points that have any.
+
+    Attributes:
+        ranges: by the numbers of tensors.
+        narrower: how many of them leave values out.
+        min_max: how near the quantized network comes on samples held out with all values in the ranges.
+        chosen: the same with these ranges.
+    """
+
+    ranges: Mapping[int, Range]
+    narrower: int
+    min_max: Fidelity
+    chosen: Fidelity
+
+
+def choose(plan: Plan, drawn: Drawn, judge: Judge, kind: Ranges, *, seed: int) -> Choice:
+    """Ranges of a kind; for `best` those of the least cost by tensor, or of one kind for all, that the judge prefers.
+
+    Args:
+        plan: the float network.
+        drawn: samples, of which some are chosen by.
+        judge: has the others.
+        kind: how ranges are chosen; `best` is never worse in the judge's eyes than another.
+        seed: of the projections that weigh errors.
+    """
+    probe = Probe(plan, drawn.chosen_by, projections=_PROJECTIONS, seed=seed)
+    weighed = drawn.chosen_by.first(_WEIGHED if kind == Ranges.BEST else 0)
+    histograms = observe(probe, drawn.chosen_by, weighed)
+    tried = {Ranges.MIN_MAX: of_kind(histograms, Ranges.MIN_MAX)}
+    if kind == Ranges.BEST:
+        tried |= {other: of_kind(histograms, other) for other in ranges.KINDS}
+        tried[kind] = _of_least_cost(probe, histograms, weighed)
+    else:
+        tried[kind] = of_kind(histograms, kind)
+    found = {name: judge.fidelity(plan.graph, chosen) for name, chosen in tried.items()}
+    taken = _preferred(found) if kind == Ranges.BEST else kind
+    plain, chosen = tried[Ranges.MIN_MAX], tried[taken]
+    narrower = sum(chosen[point] != plain[point] for point in chosen)
+    return Choice(chosen, narrower, found[Ranges.MIN_MAX], found[taken])
+
+
+def _preferred(found: Mapping[Ranges, Fidelity]) -> Ranges:
+    """Min-max, unless another does better over all samples as well as by its score."""
+    least_db = found[Ranges.MIN_MAX].sqnr_db
+    return max((name for name in found if found[name].sqnr_db >= least_db), key=lambda name: found[name].score_db)
+
+
+def of_kind(histograms: Mapping[int, Histogram], kind: Ranges) -> dict[int, Range]:
+    """The ranges of all points, chosen in one way."""
+    return {point: ranges.KINDS[kind](histogram) for point, histogram in histograms.items()}
+
+
+def _of_least_cost(probe: Probe, histograms: Mapping[int, Histogram], batches: Batches) -> dict[int, Range]:
+    candidates = {point: ranges.candidates(histogram) for point, histogram in histograms.items()}
+    costs = measuring.costs(probe, candidates, batches)
+    return {point: candidates[point][int(np.argmin(cost))] for point, cost in costs.items()}

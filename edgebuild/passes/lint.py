@@ -1,0 +1,60 @@
+"""The job that looks for faults in the data, with the network at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from edgebuild.child import Say
+from edgebuild.core.model import ModelSpec
+from edgebuild.core.settings import Metric, MetricKind
+from edgebuild.data.lint.checks import lint
+from edgebuild.data.lint.subject import Part, Subject, View, part_of
+from edgebuild.data.samples import Samples
+from edgebuild.passes.batch_norms import FrozenView
+from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, Linted, LintJob
+
+_TRAIN = "train"
+
+
+def run(job: LintJob, _: Say) -> Linted:
+    """Look at a bounded part of each split.
+
+    Raises:
+        UsageError: the preprocessing does not fit the samples.
+    """
+    subject = Subject(
+        calibration=_part(job, CALIBRATION, CALIBRATION),
+        evaluation=_part(job, EVALUATION, EVALUATION),
+        train=_part(job, LEARNING, _TRAIN),
+        view=_view(job),
+        inputs=job.network.inputs,
+        preprocess=job.preprocess,
+        classes=_classes(job.network, job.metric),
+        labels=job.labels,
+        counts_hits=job.metric.name == MetricKind.ACCURACY,
+    )
+    return Linted(findings=lint(subject))
+
+
+def _part(job: LintJob, folder: str, split: str) -> Part | None:
+    if folder not in job.splits:
+        return None
+    return part_of(split, Samples(Path(job.data) / folder, job.preprocess), job.network.inputs)
+
+
+def _view(job: LintJob) -> View | None:
+    """The network's inside; None where it cannot be had, which costs some checks and no build."""
+    try:
+        return FrozenView(tf.saved_model.load(job.saved_model), batched=job.batched)
+    except Exception:  # whatever TensorFlow raises of a graph that it cannot turn into one without variables
+        return None
+
+
+def _classes(network: ModelSpec, metric: Metric) -> int:
+    """How many classes the scored output tells apart: two with one value; 0 where it is not known to do so."""
+    if not metric.classifies or metric.output >= len(network.outputs):
+        return 0
+    shape = network.outputs[metric.output].shape
+    return max(2, shape[-1]) if len(shape) == 2 and shape[-1] > 0 else 0

@@ -1,0 +1,22 @@
+"""What the scored output lost: the artifact's answers held against the float network's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.child import Say
+from edgebuild.core.losses import OutputLoss
+from edgebuild.data import outputs
+from edgebuild.data.samples import Samples
+from edgebuild.runtimes.fidelity import answers
+from edgebuild.runtimes.jobs import OutputLossJob
+
+
+def output_loss(job: OutputLossJob, _say: Say) -> OutputLoss:
+    """Compare the outputs that both scorings kept."""
+    samples = Samples(Path(job.evaluation), job.preprocess)
+    assert samples.y is not None, "the engine asks only where there are answers"
+    exact, given = outputs.kept(Path(job.baseline)), outputs.kept(Path(job.artifact))
+    return answers.compare(exact, given, np.asarray(samples.y), job.metric)

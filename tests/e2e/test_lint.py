@@ -1,0 +1,111 @@
+"""Faults of calibration data, as a user sees them; and that good data are left in peace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Edgebuild
+
+
+def _codes(edgebuild: Edgebuild, target: str = "mcu") -> list[str]:
+    return [finding["code"] for finding in edgebuild.manifest(target)["findings"]]
+
+
+def test_a_fault_is_told_with_reason_and_remedy_and_kept_in_the_manifest(edgebuild: Edgebuild, networks: Path) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    np.savez(edgebuild.folder / "same.npz", **data, x_calibration=data["x_train"][:1].repeat(100, axis=0))
+
+    ran = edgebuild(networks / "keras3.keras", "-d", "same.npz", "-t", "mcu", "-t", "arm64", "-b", "accuracy_drop=off")
+
+    assert ran.code == 0, ran.err
+    assert "  warning: all 100 calibration samples are the same\n" in ran.err
+    assert ran.out.count("warning    all 100 calibration samples are the same (repeated-sample)\n") == 1
+    assert "Give different samples" in ran.out
+    assert "repeated-sample" in _codes(edgebuild)
+    assert all(finding["why"] and finding["remedy"] for finding in edgebuild.manifest("mcu")["findings"])
+    first = edgebuild.manifest("arm64")["findings"]
+    again = edgebuild(networks / "keras3.keras", "-d", "same.npz", "-t", "arm64", "-b", "accuracy_drop=off")
+    assert "- look for faults in the data: kept from an earlier build" in again.err
+    assert edgebuild.manifest("arm64")["findings"] == first
+
+
+def test_a_finding_that_is_to_be_ignored_is_not_told(edgebuild: Edgebuild, networks: Path) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    np.savez(edgebuild.folder / "few.npz", **data, x_calibration=data["x_train"][:5])
+    edgebuild.config('[lint]\nignore = ["too-few-samples"]\n')
+    ran = edgebuild(networks / "keras3.keras", "-d", "few.npz", "-t", "mcu", "-b", "accuracy_drop=off")
+    assert ran.code == 0, ran.err
+    assert "warning" not in ran.out + ran.err
+    assert _codes(edgebuild) == []
+
+
+def test_ignoring_an_unknown_finding_is_refused_with_the_one_that_is_meant(edgebuild: Edgebuild) -> None:
+    edgebuild.config('[lint]\nignore = ["duplicate-sample"]\n')
+    ran = edgebuild("-t", "mcu", "--dry-run")
+    assert ran.code == 2
+    assert 'no finding is called "duplicate-sample"; did you mean "duplicate-samples"?' in ran.err
+
+
+@pytest.mark.parametrize("network", ["keras3.keras", "keras2.h5", "exported"])
+def test_a_forgotten_division_is_found_in_networks_of_every_kind(
+    edgebuild: Edgebuild, networks: Path, network: str
+) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    raw = {name: array * 255 if name.startswith("x_") else array for name, array in data.items()}
+    np.savez(edgebuild.folder / "raw.npz", **raw)
+
+    ran = edgebuild(networks / network, "-d", "raw.npz", "-t", "mcu", "-b", "accuracy_drop=off")
+
+    assert ran.code == 0, ran.err
+    assert _codes(edgebuild) == ["normalization"]
+    assert "Set [preprocess] scale = 0.00392157 and mean = 0." in ran.out
+
+
+def test_calibration_is_left_alone_where_nothing_is_calibrated(edgebuild: Edgebuild, networks: Path) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    np.savez(edgebuild.folder / "few.npz", **data, x_calibration=data["x_train"][:5])
+    for scheme, codes in (("float16", []), ("int8", ["too-few-samples"])):
+        ran = edgebuild(networks / "keras3.keras", "-d", "few.npz", "-t", "arm64", "-q", scheme, "-b", "size=1MB")
+        assert ran.code in (0, 1), ran.err
+        assert _codes(edgebuild, "arm64") == codes
+
+
+def test_good_data_are_not_warned_of(edgebuild: Edgebuild, networks: Path) -> None:
+    edgebuild("-t", "arm64")
+    assert _codes(edgebuild, "arm64") == []
+    edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "mcu")
+    assert _codes(edgebuild) == []
+
+
+def test_keyword_spotting_data_are_not_warned_of(edgebuild: Edgebuild, kws: Path) -> None:
+    ran = edgebuild(kws / "saved_model", "-d", kws / "kws.npz", "-t", "mcu")
+    assert ran.code == 0, ran.err
+    assert "warning" not in ran.out + ran.err
+    assert _codes(edgebuild) == []
+
+
+_TRAIN = """
+import keras, numpy as np
+data = np.load({data!r})
+keras.utils.set_random_seed(0)
+layers = keras.layers
+net = keras.Sequential([keras.Input((28, 28, 1)), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(),
+    layers.ReLU(), layers.Conv2D(16, 3, strides=2, activation="relu"), layers.Flatten(), layers.Dense(10)])
+net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+net.fit(data["x_train"][:8000, ..., None] / 255, data["y_train"][:8000], epochs=2, verbose=0)
+net.save("mnist.keras")
+"""
+
+
+@pytest.mark.slow
+def test_mnist_is_not_warned_of_unless_it_is_fed_as_it_is(edgebuild: Edgebuild, assets: Path) -> None:
+    data = assets / "mnist" / "mnist.npz"
+    if not data.is_file():
+        pytest.skip(f"MNIST is not at {data}")
+    assert edgebuild.in_python(_TRAIN.format(data=str(data))).code == 0
+    for settings, codes in (((), ["normalization"]), (("--set", "preprocess.scale=1/255"), [])):
+        ran = edgebuild("mnist.keras", "-d", data, "-t", "mcu", "-b", "accuracy_drop=off", *settings)
+        assert ran.code == 0, ran.err
+        assert _codes(edgebuild) == codes
