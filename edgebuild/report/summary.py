@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from edgebuild.core.budget import Subject
+from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
@@ -76,6 +76,11 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])
+    for number, rung in enumerate(manifest.repair):
+        yield (
+            "" if number else "repair",
+            wording.rung(rung, manifest.accuracy.unit if manifest.accuracy else Unit.NUMBER),
+        )
     if manifest.losses is not None:
         yield from losses.rows(manifest.losses)
     if Subject.LATENCY in figures:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from PIL import Image
+from sklearn.datasets import load_digits
 
 CLASSES = 3
 SIDE = 8
@@ -45,7 +46,7 @@ def convolutional(kit: object) -> object:
     return kit.Model(inputs, outputs)  # type: ignore[attr-defined]
 
 
-def residual() -> tf_keras.Model:
+def residual(classes: int = CLASSES) -> tf_keras.Model:
     """An image classifier with enough channels, and a block too many, to be made smaller."""
     layers = tf_keras.layers
     inputs = layers.Input((SIDE, SIDE, 1), name="image")
@@ -57,7 +58,7 @@ def residual() -> tf_keras.Model:
     x = layers.Conv2D(48, 1, activation="relu", name="pointwise")(x)
     x = layers.Flatten(name="flat")(x)
     x = layers.Dense(32, activation="relu", name="hidden")(x)
-    return tf_keras.Model(inputs, layers.Dense(CLASSES, activation="softmax", name="answer")(x), name="residual")
+    return tf_keras.Model(inputs, layers.Dense(classes, activation="softmax", name="answer")(x), name="residual")
 
 
 def dense(*middle: keras.layers.Layer) -> keras.Model:
@@ -110,18 +111,34 @@ def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def to_compress(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
-    """A network for compression: with its layers, without them, and its answers."""
-    network = residual()
+def spoilt(network: tf_keras.Model, rng: np.random.Generator) -> tf_keras.Model:
+    """A residual network that computes the same with channels that are up to a thousand times as large as others."""
+    copy = tf_keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    for maker, taker in (("depthwise", "pointwise"), ("pointwise", "hidden")):
+        made, taken = copy.get_layer(maker), copy.get_layer(taker)
+        kernel, bias = made.get_weights()
+        factors = 10 ** rng.uniform(-1.5, 1.5, bias.size)
+        channels = kernel.shape[2] if maker == "depthwise" else kernel.shape[3]
+        shaped = factors.reshape(channels, 1) if maker == "depthwise" else factors
+        made.set_weights([kernel * shaped, bias * factors])
+        kernel, bias = taken.get_weights()
+        by_channel = kernel.reshape(-1, channels, kernel.shape[-1]) / factors[:, None]
+        taken.set_weights([by_channel.reshape(kernel.shape), bias])
+    return copy
+
+
+def handwritten(folder: Path, rng: np.random.Generator) -> None:
+    """A network that tells scikit-learn's digits apart, its spoilt copy, and the data."""
+    x, y = load_digits(return_X_y=True)
+    x, order = (x / 16).reshape(-1, SIDE, SIDE, 1).astype(np.float32), rng.permutation(len(x))
+    learnt, scored = order[:1200], order[1200:]
+    network = residual(10)
     network.compile(tf_keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
-    network.fit(x, y, epochs=8, verbose=0)
-    network.save(folder / "residual.h5")
-    np.save(folder / "answers.npy", network.predict(x, verbose=0))
-    module = tf.Module()
-    module.variables_of_it = network.variables  # without the network itself, in which Keras would keep its layers
-    spec = tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32, "image")
-    function = tf.function(lambda image: {"answer": network(image)}, input_signature=[spec])
-    tf.saved_model.save(module, str(folder / "layerless"), signatures=function)
+    network.fit(x[learnt], y[learnt], epochs=12, verbose=0)
+    network.save(folder / "digits.h5")
+    spoilt(network, rng).save(folder / "spoilt.h5")
+    np.savez(folder / "digits.npz", x_train=x[learnt], y_train=y[learnt], x_eval=x[scored], y_eval=y[scored])
 
 
 def unfit(folder: Path, features: np.ndarray, answers: np.ndarray) -> None:
@@ -162,6 +179,7 @@ def main(folder: Path) -> None:
     large.compile(tf_keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
     large.fit(x[:200], y[:200], epochs=8, verbose=0)
     large.save(folder / "residual.h5")
+    handwritten(folder, rng)
     tf.saved_model.save(
         large, str(folder / "layerless"), signatures=tf.function(large.call).get_concrete_function(x[:1])
     )

@@ -58,14 +58,17 @@ def test_float_fallback_is_for_targets_that_run_float(name: str, fallback: bool)
     assert plan(_target(name), settings(), MODEL, DATA).quantize.float_fallback is fallback
 
 
-def _kinds(name: str, *, compress: bool = True, **over: Any) -> list[str]:
-    made = plan(_target(name, **over), settings(build={"compress": compress}), MODEL, DATA)
-    return [wording.kind(step) for step in made.passes]
+REFINED = ["equalize", "calibrate", "quantize"]
+
+
+def _kinds(name: str, *, compress: bool = True, refine: bool = True, **over: Any) -> list[str]:
+    wanted = settings(build={"compress": compress, "refine": refine})
+    return [wording.kind(step) for step in plan(_target(name, **over), wanted, MODEL, DATA).passes]
 
 
 def test_profiles_choose_what_is_done() -> None:
-    assert _kinds("arm64") == ["channels", "prune", "quantize"]
-    assert _kinds("edgetpu") == _kinds("mcu") == ["channels", "quantize"]
+    assert _kinds("arm64") == ["channels", "prune", *REFINED]
+    assert _kinds("edgetpu") == _kinds("mcu") == ["channels", *REFINED]
 
 
 def test_passes_are_done_in_their_order_and_not_in_that_of_the_file() -> None:
@@ -74,8 +77,41 @@ def test_passes_are_done_in_their_order_and_not_in_that_of_the_file() -> None:
 
 
 def test_compression_can_be_left_out() -> None:
-    assert _kinds("arm64", compress=False) == ["quantize"]
-    assert _kinds("arm64", passes={"channels": "off"}) == ["prune", "quantize"]
+    assert _kinds("arm64", compress=False) == REFINED
+    assert _kinds("arm64", passes={"channels": "off"}) == ["prune", *REFINED]
+
+
+def test_int8_can_be_left_to_the_converter() -> None:
+    assert _kinds("mcu", compress=False, refine=False) == ["quantize"]
+    assert _kinds("mcu", compress=False, passes={"equalize": "off"}) == ["calibrate", "quantize"]
+
+
+@pytest.mark.parametrize("scheme", ["int16x8", "dynamic", "float16"])
+def test_other_schemes_have_no_grids_to_refine(scheme: str) -> None:
+    assert _kinds("arm64", compress=False, passes={"quantize": {"scheme": scheme}}) == ["quantize"]
+
+
+def test_layers_stay_in_float_only_where_the_target_runs_float() -> None:
+    kept = {"quantize": {"float_layers": ["conv1"]}}
+    made = plan(_target("arm64", passes=kept), settings(), MODEL, DATA)
+    assert made.quantize.float_layers == ("conv1",)
+    with pytest.raises(UsageError, match="mcu runs no operators in float"):
+        plan(_target("mcu", passes=kept), settings(), MODEL, DATA)
+    with pytest.raises(UsageError, match="is for int8, not for float16"):
+        plan(_target("arm64", passes={"quantize": {"scheme": "float16", **kept["quantize"]}}), settings(), MODEL, DATA)
+
+
+def test_a_target_without_int16_refuses_it() -> None:
+    with pytest.raises(UsageError, match="activations of int16"):
+        plan(_target("edgetpu", passes={"quantize": {"scheme": "int16x8"}}), settings(), MODEL, DATA)
+
+
+def test_calibration_inputs_are_made_up_only_on_demand_and_for_lack_of_data() -> None:
+    wanted = settings(data={"synthesize": True, "calibration_samples": 40})
+    assert plan(_target("mcu"), wanted, MODEL, None).synthetic_samples == 40
+    assert plan(_target("mcu"), wanted, MODEL, DATA).synthetic_samples == 0
+    with pytest.raises(UsageError, match="no data to calibrate with"):
+        plan(_target("mcu"), settings(), MODEL, None)
 
 
 @pytest.mark.parametrize(("name", "multiple"), [("arm64", 8), ("edgetpu", 4), ("mcu", 4)])

@@ -60,7 +60,7 @@ def _runs(folder: Path, kws: Path, count: int) -> dict[str, list[Run]]:
     by_hand = [sys.executable, str(_HERE / "by_hand.py"), model, data, str(folder / "by_hand.tflite")]
     out = str(folder / "dist")
     targets = [word for target in _TARGETS for word in ("--target", target)]
-    build = [*edgebuild, model, "--data", data, "--out", out, *targets, "--no-compress"]
+    build = [*edgebuild, model, "--data", data, "--out", out, *targets, "--no-compress", "--no-refine"]
     found: dict[str, list[Run]] = {"script by hand, 1 target": [], "edgebuild, 3 targets": []}
     for turn in range(count):
         found["script by hand, 1 target"].append(_run(by_hand, folder / "unused"))

@@ -87,7 +87,21 @@ def _built(folder: Path) -> dict[str, Any]:
 
 
 def _edgebuild(folder: Path, out: str, model: str, *options: str) -> Any:
-    command = [sys.executable, "-m", "edgebuild", model, "-d", "data.npz", "-t", "arm64", "-o", out, *options, "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgebuild",
+        model,
+        "-d",
+        "data.npz",
+        "-t",
+        "arm64",
+        "-o",
+        out,
+        *options,
+        "--no-refine",
+        "--json",
+    ]
     environment = {**os.environ, "EDGEBUILD_STORE": str(folder / "store")}
     ran = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=False)
     if ran.returncode not in (0, 1):  # untrained networks agree with nothing

@@ -5,7 +5,7 @@
 Networks are trained once (seeded) and kept in the folder, and so is the result of each row: a run that was stopped goes
 on where it was. Prints Markdown tables. Every row is made by the command that stands in it, run in tools/benchmarks;
 --no-compress is the same command without its passes, which only quantizes and packs. The converter alone (int8 ends,
-the first 200 samples) is there for its size.
+the first 200 samples) is there for its size. int8 ranges and rounding are left to the converter everywhere.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _command(row: Row, model: Path | str, data: Path | str, *, compress: bool) -
         str(model),
         *("--data", str(data), "--target", row.target),
         *(part for setting in chosen for part in ("--set", setting)),
-        *(() if compress else ("--no-compress",)),
+        *("--no-refine", *(() if compress else ("--no-compress",))),
     ]
 
 
