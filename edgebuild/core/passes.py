@@ -243,7 +243,6 @@ class BiasCorrection(StrEnum):
 
     OFF = "off"
     EMPIRICAL = "empirical"
-    ANALYTIC = "analytic"
 
 
 class Equalize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
@@ -274,7 +273,7 @@ class Calibrate(
     Attributes:
         ranges: of activations: one way for all, or for each tensor the one with the least measured error.
         rounding: of weights; adaptive: so that the layer's output changes least.
-        bias: the correction of means (Nagel et al. 2019, section 4.2): from samples, or from batch norms alone.
+        bias: the correction of means from samples (Nagel et al. 2019, section 4.2).
     """
 
     ranges: Ranges

@@ -33,7 +33,8 @@ def test_an_unchanged_rebuild_keeps_everything_and_imports_no_tensorflow_or_nump
     edgebuild("--target", "arm64")
     first = edgebuild.manifest("arm64")
     ran = edgebuild.in_python(
-        "import json, sys; from edgebuild.cli import run; code = run(['--target', 'arm64', '--no-compress']);"
+        "import json, sys; from edgebuild.cli import run;"
+        "code = run(['--target', 'arm64', '--no-compress', '--no-refine', '--no-repair']);"
         "print(json.dumps([code, sorted(sys.modules)]))"
     )
 

@@ -73,6 +73,7 @@ def test_channels_far_apart_cost_the_converter_its_accuracy_and_edgebuild_nothin
     assert "weights rounded adaptively, biases corrected" in said
 
 
+@pytest.mark.slow
 def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, networks: Path) -> None:
     arguments = (networks / "digits.h5", "-d", networks / "digits.npz", "-t", "arm64")
     assert edgebuild(*arguments).code in (0, 1)
@@ -103,6 +104,7 @@ def test_the_ladder_stops_at_the_first_build_that_keeps_the_budget(edgebuild: Ed
     assert "as planned" in ran.out
 
 
+@pytest.mark.slow
 def test_the_ladder_says_why_it_ends(edgebuild: Edgebuild, networks: Path, unreachable: Path) -> None:
     edgebuild.refines = edgebuild.repairs = True
     ran = edgebuild(networks / "residual.h5", "-d", unreachable, "-t", "edgetpu", "-b", "accuracy=99%", *PLAIN)
@@ -113,6 +115,7 @@ def test_the_ladder_says_why_it_ends(edgebuild: Edgebuild, networks: Path, unrea
     assert ends in ran.out
 
 
+@pytest.mark.slow
 def test_the_ladder_goes_on_to_float_layers_where_the_target_has_them(
     edgebuild: Edgebuild, networks: Path, unreachable: Path
 ) -> None:

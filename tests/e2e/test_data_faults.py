@@ -63,6 +63,7 @@ def test_a_forgotten_division_is_found_in_networks_of_every_kind(
     assert "Set [preprocess] scale = 0.00392157 and mean = 0." in ran.out
 
 
+@pytest.mark.slow
 def test_calibration_is_left_alone_where_nothing_is_calibrated(edgebuild: Edgebuild, networks: Path) -> None:
     data = dict(np.load(networks / "images.npz"))
     np.savez(edgebuild.folder / "few.npz", **data, x_calibration=data["x_train"][:5])
@@ -72,6 +73,7 @@ def test_calibration_is_left_alone_where_nothing_is_calibrated(edgebuild: Edgebu
         assert _codes(edgebuild, "arm64") == codes
 
 
+@pytest.mark.slow
 def test_good_data_are_not_warned_of(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild("-t", "arm64")
     assert _codes(edgebuild, "arm64") == []
@@ -79,6 +81,7 @@ def test_good_data_are_not_warned_of(edgebuild: Edgebuild, networks: Path) -> No
     assert _codes(edgebuild) == []
 
 
+@pytest.mark.slow
 def test_keyword_spotting_data_are_not_warned_of(edgebuild: Edgebuild, kws: Path) -> None:
     ran = edgebuild(kws / "saved_model", "-d", kws / "kws.npz", "-t", "mcu")
     assert ran.code == 0, ran.err
