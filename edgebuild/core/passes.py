@@ -243,6 +243,7 @@ class BiasCorrection(StrEnum):
 
     OFF = "off"
     EMPIRICAL = "empirical"
+    ANALYTIC = "analytic"
 
 
 class Equalize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
@@ -273,7 +274,8 @@ class Calibrate(
     Attributes:
         ranges: of activations: one way for all, or for each tensor the one with the least measured error.
         rounding: of weights; adaptive: so that the layer's output changes least.
-        bias: the correction of means from samples (Nagel et al. 2019, section 4.2).
+        bias: the correction of means (Nagel et al. 2019, section 4.2): from samples, or from batch norms alone, as far
+            as these are not folded before.
     """
 
     ranges: Ranges

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edgebuild.core.passes import BiasCorrection, Ranges, Rounding
 from edgebuild.data.samples import Samples
 from edgebuild.errors import UsageError
-from edgebuild.passes.calibration import correcting, export, points, walking
+from edgebuild.passes.calibration import analytic, correcting, export, points, walking
 from edgebuild.passes.calibration import rounding as rounder
 from edgebuild.passes.calibration.choosing import Choice, Judge, choose
 from edgebuild.passes.calibration.drawing import Drawn
@@ -46,7 +46,7 @@ def calibrate(
         samples: the calibration split.
         ranges: how ranges of activations are chosen.
         rounding: how weights are rounded.
-        bias: whether means of channels are corrected by samples; the correction without data is no part of this.
+        bias: how means of channels are corrected.
         seed: of the samples held out, of those that are looked at closely, and of the projections that weigh errors.
 
     Raises:
@@ -67,6 +67,10 @@ def calibrate(
         reached = judge.fidelity(refined, choice.ranges)
         done = refined if reached.score_db >= choice.chosen.score_db else done
         notes.append(refine.note(choice.chosen, reached))
+    if bias == BiasCorrection.ANALYTIC:
+        found = analytic.corrected(plan.graph, done)
+        done = found.graph
+        notes.append(f"biases of {found.layers} layers corrected by what batch norms tell of their inputs")
     return Calibrated(export.network(done, choice.ranges, graph), done, choice.ranges, tuple(notes))
 
 

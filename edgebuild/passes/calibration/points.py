@@ -29,10 +29,10 @@ _TAKING_INPUTS = KERNELS - {"SeparableConv1D", "SeparableConv2D"}
 _OWN = KERNELS | _BATCH_NORMS | {"Activation", "Add", "Concatenate", "ELU", "LeakyReLU", "Multiply", "PReLU", "ReLU"}
 _OWN |= {"GlobalAveragePooling1D", "GlobalAveragePooling2D", "Subtract"}
 # In inference they do nothing, and nothing of them is in the artifact.
-_IDENTITIES = frozenset({"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"})
-_IDENTITIES |= {"SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
+IDENTITIES = frozenset({"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"})
+IDENTITIES |= {"SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"}
 # TensorFlow Lite wants their output on the grid of their input. A node behind one gives a QUANTIZE operator.
-_PASSING = _IDENTITIES | {
+_PASSING = IDENTITIES | {
     "AveragePooling1D",
     "AveragePooling2D",
     "Cropping1D",

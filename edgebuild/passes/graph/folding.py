@@ -81,7 +81,7 @@ def _batch_norms(graph: Graph) -> list[str]:
 def _is_accepted(graph: Graph, name: str) -> bool:
     calls = list(graph.calls_of(name))
     before = graph.producers().get(calls[0].inputs[0])
-    if len(calls) > 1 or before is None or not _has_channels_last(graph, calls[0]):
+    if len(calls) > 1 or before is None or not has_channels_last(graph, calls[0]):
         return False
     return graph.layers[before.layer].kind.__name__ in _KEPT_BEHIND and not _not_foldable(graph, before)
 
@@ -91,7 +91,7 @@ def _folded(graph: Graph, name: str) -> tuple[Graph, Note]:
     calls = list(graph.calls_of(name))
     if len(calls) > 1:
         return graph, Note(name, "left: it is used more than once")
-    if not _has_channels_last(graph, calls[0]):
+    if not has_channels_last(graph, calls[0]):
         return graph, Note(name, "left: it does not normalize the last axis")
     before = graph.producers().get(calls[0].inputs[0])
     affine = affines.of_batch_norm(graph.layers[name])
@@ -133,7 +133,8 @@ def _not_foldable(graph: Graph, before: Call | None) -> str:
     return ""
 
 
-def _has_channels_last(graph: Graph, call: Call) -> bool:
+def has_channels_last(graph: Graph, call: Call) -> bool:
+    """Whether a call of a batch norm normalizes the last axis alone."""
     axis = graph.layers[call.layer].config["axis"]
     axes = [axis] if isinstance(axis, int) else list(axis)
     rank = len(graph.tensors[call.inputs[0]].shape)
@@ -152,7 +153,7 @@ def _as_convolution(graph: Graph, name: str, note: Note) -> tuple[Graph, Note]:
     draft = Draft(graph)
     for call in graph.calls_of(name):
         shape = graph.tensors[call.inputs[0]].shape
-        if not _has_channels_last(graph, call) or (len(shape) != 4 and shape[1:].count(None) > 1):
+        if not has_channels_last(graph, call) or (len(shape) != 4 and shape[1:].count(None) > 1):
             return graph, note
         draft.replace(call, *_steps(graph.layers[name], shape, draft))
     return draft.graph(), Note(name, f"made a depthwise 1x1 convolution ({note.text.removeprefix('left: ')})")
