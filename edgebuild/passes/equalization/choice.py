@@ -65,6 +65,19 @@ def choose(graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[B
     return Chosen(scales, tuple(found), tuple(changed))
 
 
+def uniform(graph: Graph, scaling: Scaling, extents: Extents, strength: float) -> Chosen:
+    """Scales of one strength for all groups; the full one where consumers do not mind."""
+    measures = measured(graph, scaling, extents)
+    found = groups(graph, scaling)
+    scales = np.ones(scaling.classes)
+    for group in found:
+        own = strength if measures.taken[group.free].any() else STRENGTHS[-1]
+        level = _level(scaling, extents, group, measures)
+        scales[group.free] = scales_of(group, measures, own, level)[group.free]
+    changed = tuple(number for number, group in enumerate(found) if (scales[group.free] != 1).any())
+    return Chosen(scales, tuple(found), changed)
+
+
 def measured(graph: Graph, scaling: Scaling, extents: Extents) -> Measures:
     """What is known of each class from the data."""
     floor = np.zeros(scaling.classes)

@@ -9,12 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from edgebuild.errors import StepError
+from edgebuild.passes import calling
 from edgebuild.passes.equalization import absorption, choice, data_free, splitting
 from edgebuild.passes.equalization.absorption import rectified
 from edgebuild.passes.equalization.choice import Chosen
+from edgebuild.passes.equalization.judging import fidelity_db
 from edgebuild.passes.equalization.preparing import prepare
 from edgebuild.passes.equalization.scaling import Scaling, rescaled
-from edgebuild.passes.equalization.statistics import Batch, Extents, extents, outputs_of, points, rows_in_memory
+from edgebuild.passes.equalization.statistics import Batch, Extents, extents, points, rows_in_memory
 from edgebuild.passes.equalization.tracing import trace
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
@@ -23,6 +25,7 @@ from edgebuild.passes.graph.proof import difference
 # Of the outputs' largest value, on the calibration data: as exact as sums of other roundings can be, over many layers
 # whose channels lay orders of magnitude apart.
 _TOLERANCE = 1e-3
+_STRENGTHS = (0.5, 0.75)  # for all groups alike: a choice by one group's error does not see how errors add up
 _ROWS = 64  # at a time, where only the outputs are kept
 
 
@@ -101,12 +104,20 @@ class _Work:
         else:
             kept, found = points(self.graph, scaling), self._watched()
             found = {tensor: found[tensor] for tensor in kept}
-            chosen = choice.choose(self.graph, scaling, found, self._batches)
+            chosen = self._best(scaling, found, self._batches)
             spreads = [choice.spread(scaling, found, chosen, by) for by in (np.ones_like(chosen.scales), chosen.scales)]
             ranges = ", ranges of activations across channels {:.3g}x -> {:.3g}x".format(*spreads)
             self._say(chosen, ranges if chosen.changed else "")
         self.graph, self._extents = rescaled(self.graph, scaling, chosen.scales), None
         self._capped = _capped(scaling, chosen)
+
+    def _best(self, scaling: Scaling, found: Extents, batches: list[list[Any]]) -> Chosen:
+        """The scales with which the whole network does best: chosen group by group, alike for all, or none."""
+        stay = Chosen(np.ones(scaling.classes), (), ())
+        tried = [choice.choose(self.graph, scaling, found, batches)]
+        tried += [choice.uniform(self.graph, scaling, found, strength) for strength in _STRENGTHS]
+        tried.append(stay._replace(groups=tried[0].groups))
+        return max(tried, key=lambda item: fidelity_db(rescaled(self.graph, scaling, item.scales), batches))
 
     def split(self, share: float) -> None:
         if self._batches is None:
@@ -164,7 +175,7 @@ def _difference(before: Graph, after: Graph, batches: Sequence[Batch]) -> float:
     for batch in batches:
         for start in range(0, len(batch[0]), rows):
             given = [tf.constant(array[start : start + rows]) for array in batch]
-            one, other = ([np.asarray(item) for item in outputs_of(model, given)] for model in models)
+            one, other = ([np.asarray(item) for item in calling.outputs(model, given)] for model in models)
             worst = max([worst, *(difference(*pair) for pair in zip(one, other, strict=True))])
     return worst
 

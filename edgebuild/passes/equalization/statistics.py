@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
+from edgebuild.passes import calling
 from edgebuild.passes.equalization.activations import cap_of, cap_of_relu
 from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
 from edgebuild.passes.graph import affine, building
@@ -92,7 +92,7 @@ def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch]) 
     low, high = [np.inf] * len(tensors), [-np.inf] * len(tensors)
     for batch in batches:
         for start in range(0, len(batch[0]), rows):
-            results = outputs_of(model, [tf.constant(array[start : start + rows]) for array in batch])
+            results = calling.outputs(model, [tf.constant(array[start : start + rows]) for array in batch])
             found = [_reduced(result, axis) for result, axis in zip(results, tensors.values(), strict=True)]
             low = [np.minimum(old, least.numpy()) for old, (least, _) in zip(low, found, strict=True)]
             high = [np.maximum(old, most.numpy()) for old, (_, most) in zip(high, found, strict=True)]
@@ -101,11 +101,6 @@ def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch]) 
         for least, most in zip(low, high, strict=True)
     )
     return dict(zip(tensors, wide, strict=True))
-
-
-def outputs_of(model: tf_keras.Model, inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a model, as a list."""
-    return list(tf.nest.flatten(model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)))
 
 
 def rows_in_memory(graph: Graph, tensors: Mapping[int, Any]) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edgebuild.passes import calling
 from edgebuild.passes.equalization.groups import Group
 from edgebuild.passes.equalization.kernels import importance, rounded
 from edgebuild.passes.equalization.scaling import Array, Factor, Scales, Scaling, rescaled, with_fixed
-from edgebuild.passes.equalization.statistics import Batch, Extents, outputs_of, rows_in_memory
+from edgebuild.passes.equalization.statistics import Batch, Extents, rows_in_memory
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Call, Graph, Ref
 from edgebuild.passes.surgery.channels import Role
@@ -38,7 +39,7 @@ class Trial:
         model = building.build(graph._replace(outputs=tuple(needed)))
         self._layers = {call.layer: model.get_layer(call.layer) for group in groups for call in group.calls}
         rows = some_rows(batches, min(_ROWS, rows_in_memory(graph, needed)))
-        self._exact = dict(zip(needed, outputs_of(model, [tf.constant(array) for array in rows]), strict=True))
+        self._exact = dict(zip(needed, calling.outputs(model, [tf.constant(array) for array in rows]), strict=True))
         self._weight = importance(graph, scaling)
         self._taking = scaling._replace(factors=tuple(item for item in scaling.factors if _is_in_front(item)))
 
