@@ -100,6 +100,7 @@ def test_pruned_weights_are_zero_in_the_artifact_and_stored_sparsely_where_that_
     assert shrinkage["after"]["macs"] == shrinkage["before"]["macs"]
 
 
+@pytest.mark.slow
 def test_microcontrollers_get_dense_weights(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.prune.sparsity=80%", "passes.prune.smallest=100", "passes.prune.max_drop=30%")
     assert build(compresses, networks, "mcu", *settings).code in (0, 1)
@@ -121,6 +122,7 @@ def test_zeros_and_clusters_survive_quantization_aware_training(compresses: Edge
     assert compresses.manifest("mcu")["accuracy"]["artifact"] > 0.6
 
 
+@pytest.mark.slow
 def test_clusters_survive_post_training_quantization(compresses: Edgebuild, networks: Path) -> None:
     ran = build(compresses, networks, "mcu", "passes.cluster.clusters=8", "passes.cluster.max_drop=30%")
     assert ran.code in (0, 1), ran.err
@@ -139,6 +141,7 @@ def test_a_narrower_student_takes_the_networks_place(compresses: Edgebuild, netw
     assert manifest["accuracy"]["artifact"] > 0.6
 
 
+@pytest.mark.slow
 def test_a_student_of_the_users_own_learns_from_several_teachers(compresses: Edgebuild, networks: Path) -> None:
     compresses.config(
         f"""
@@ -253,6 +256,7 @@ def test_what_cannot_be_done_is_one_clear_message(
     assert not (compresses.folder / "dist").exists()
 
 
+@pytest.mark.slow
 def test_augmentation_is_a_function_of_the_users_own(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.channels.keep=60%", "passes.channels.max_drop=40%", "passes.channels.rounds=1")
     options = [part for setting in (*QUICK, *settings, "train.augment=mine:mirrored") for part in ("--set", setting)]

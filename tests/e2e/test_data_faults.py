@@ -49,6 +49,7 @@ def test_ignoring_an_unknown_finding_is_refused_with_the_one_that_is_meant(edgeb
 
 
 @pytest.mark.parametrize("network", ["keras3.keras", "keras2.h5", "exported"])
+@pytest.mark.slow
 def test_a_forgotten_division_is_found_in_networks_of_every_kind(
     edgebuild: Edgebuild, networks: Path, network: str
 ) -> None:

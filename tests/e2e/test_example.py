@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import pytest
 from conftest import Edgebuild
 
 
@@ -61,6 +62,7 @@ def test_measure_again_measures_anew_and_keeps_the_new_figures(edgebuild: Edgebu
     assert edgebuild.manifest("arm64")["measurements"] == second
 
 
+@pytest.mark.slow
 def test_two_trainings_with_one_seed_give_the_same_bytes(edgebuild: Edgebuild) -> None:
     edgebuild("--target", "mcu")
     elsewhere = Edgebuild(edgebuild.folder, edgebuild.folder / "another-store")
@@ -90,7 +92,7 @@ def test_targets_with_equal_settings_share_one_conversion(edgebuild: Edgebuild) 
 
 def test_the_library_face_returns_the_manifest(edgebuild: Edgebuild) -> None:
     ran = edgebuild.in_python(
-        "import edgebuild; only = {'build': {'compress': False}};"
+        "import edgebuild; only = {'build': {'compress': False, 'refine': False}};"
         "m = edgebuild.build(target='arm64', budgets={'size': '1 KB'}, settings=only);"
         "print(m.name, m.verdict.status, m.artifact.size_bytes)"
     )

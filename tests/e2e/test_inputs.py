@@ -136,7 +136,7 @@ def test_a_keras_object_and_arrays_are_taken_by_the_library(edgebuild: Edgebuild
     script = f"""
 import sys; sys.path.append({str(networks)!r})
 import mine, edgebuild
-budgets, only = {{"accuracy_drop": "50 %"}}, {{"build": {{"compress": False}}}}
+budgets, only = {{"accuracy_drop": "50 %"}}, {{"build": {{"compress": False, "refine": False}}}}
 manifest = edgebuild.build(mine.model(), target="mcu", data=mine.arrays(), budgets=budgets, name="n", settings=only)
 print(manifest.name, manifest.verdict.status)
 """

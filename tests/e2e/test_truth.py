@@ -23,6 +23,7 @@ def model():
 """
 
 
+@pytest.mark.slow
 def test_ends_keep_their_order_in_every_process(edgebuild: Edgebuild, networks: Path) -> None:
     """A reloaded SavedModel lists its inputs and outputs in another order in each process."""
     found = set()
