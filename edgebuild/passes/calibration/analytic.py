@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgebuild.passes.calibration.correcting import shifted
 from edgebuild.passes.calibration.grid import Array, with_weights_onto
 from edgebuild.passes.calibration.points import IDENTITIES, KERNELS
 from edgebuild.passes.graph.affine import BATCH_NORM
@@ -49,7 +50,7 @@ def corrected(exact: Graph, rounded: Graph) -> Corrected:
     for call in exact.calls:
         layer, given = exact.layers[call.layer], known.get(call.inputs[0]) if len(call.inputs) == 1 else None
         if given is not None and _is_known(layer) and len(list(exact.calls_of(layer.name))) == 1:
-            layers[layer.name] = _shifted(layers[layer.name], _shift(layer, layers[layer.name], given.mean))
+            layers[layer.name] = shifted(layers[layer.name], _shift(layer, layers[layer.name], given.mean))
             count += 1
     return Corrected(rounded._replace(layers=layers), count)
 
@@ -68,14 +69,6 @@ def _shift(exact: Layer, rounded: Layer, mean: Array) -> Array:
     if name == "depthwise_kernel":
         return np.asarray((lost * mean[:, None]).reshape(-1))
     return np.asarray(mean @ lost)
-
-
-def _shifted(layer: Layer, shift: Array) -> Layer:
-    bias = layer.weights.get("bias", np.zeros_like(shift)) + shift
-    others = {name: array for name, array in layer.weights.items() if name != "bias"}
-    return layer._replace(
-        config={**layer.config, "use_bias": True}, weights={**others, "bias": np.asarray(bias, np.float32)}
-    )
 
 
 def _means(graph: Graph) -> Mapping[int, _Values]:

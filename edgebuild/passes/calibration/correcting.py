@@ -24,6 +24,11 @@ def corrected(layer: Layer, exact: Array, given: Array, original: Layer | None =
     if layer.config.get("data_format", "channels_last") != "channels_last":
         return layer
     shift = _means(original or layer, exact) - _means(with_weights_onto(layer), given)
+    return shifted(layer, shift)
+
+
+def shifted(layer: Layer, shift: Array) -> Layer:
+    """A layer with more in its bias, by output channel; it has one afterwards."""
     bias = layer.weights.get("bias", np.zeros_like(shift)) + shift
     others = {name: array for name, array in layer.weights.items() if name != "bias"}
     return layer._replace(

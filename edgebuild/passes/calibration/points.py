@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import tf_keras
 
+from edgebuild.passes.graph.affine import BATCH_NORM
 from edgebuild.passes.graph.editing import Draft, Step, distinct
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 
@@ -19,14 +20,13 @@ _FIXED = frozenset({"softmax", "log_softmax", "sigmoid", "tanh"})
 # Activations that the converter makes a part of the operator before them.
 _FUSED = frozenset({"linear", "relu", "relu6"})
 _FUNCTIONS = frozenset({"TFOpLambda", "SlicingOpLambda"})
-_BATCH_NORMS = frozenset({"BatchNormalization", "SyncBatchNormalization"})
 KERNELS = frozenset(
     {"Conv1D", "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"}
 )
 _TAKING_INPUTS = KERNELS - {"SeparableConv1D", "SeparableConv2D"}
 # Layers of which the operator has an output range of its own. Not among them are recurrent layers, whose insides cannot
 # be reached, nor functions: the converter finds operators (hard-swish, GELU) in chains of them, which a node breaks.
-_OWN = KERNELS | _BATCH_NORMS | {"Activation", "Add", "Concatenate", "ELU", "LeakyReLU", "Multiply", "PReLU", "ReLU"}
+_OWN = KERNELS | BATCH_NORM | {"Activation", "Add", "Concatenate", "ELU", "LeakyReLU", "Multiply", "PReLU", "ReLU"}
 _OWN |= {"GlobalAveragePooling1D", "GlobalAveragePooling2D", "Subtract"}
 # In inference they do nothing, and nothing of them is in the artifact.
 IDENTITIES = frozenset({"ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise"})
@@ -151,7 +151,7 @@ class _Following:
     def _is_taken_in(self, tensor: int, consumer: Layer) -> bool:
         word = consumer.kind.__name__
         producer = self._producers[tensor]
-        if word in _BATCH_NORMS:
+        if word in BATCH_NORM:
             return self._graph.layers[producer.layer].kind.__name__ in KERNELS
         is_activation = word == "ReLU" or (word == "Activation" and consumer.config["activation"] in _FUSED)
         return is_activation or word in _FUNCTIONS
