@@ -21,7 +21,7 @@ from edgebuild.core.passes import (
 )
 from edgebuild.core.plan import Plan
 
-_PLAIN = Calibrate(ranges=Ranges.BEST, rounding=Rounding.NEAREST, bias=BiasCorrection.OFF)
+_PLAIN = Calibrate(ranges=Ranges.BEST, rounding=Rounding.NEAREST, clip=False, bias=BiasCorrection.OFF)
 
 
 class Attempt(NamedTuple):
@@ -55,7 +55,7 @@ def refinements(plan: Plan, means: Means) -> Iterator[Attempt]:
     equalize, calibrate = _asked(plan)
     better = replace(calibrate or _PLAIN, ranges=Ranges.BEST)
     unbiased = better if better.bias != BiasCorrection.OFF else replace(better, bias=BiasCorrection.EMPIRICAL)
-    rounded = replace(unbiased, rounding=Rounding.ADAPTIVE)
+    rounded = replace(unbiased, rounding=Rounding.ADAPTIVE, clip=True)
     alike = replace(equalize or means.equalize, scales=True)
     current = plan
     for name, passes in (

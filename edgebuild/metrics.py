@@ -87,10 +87,23 @@ def _called(path: str, outputs: Array, y: Array) -> float:
         raise StepError(f"the metric {path} failed", f"{type(error).__name__}: {error}") from None
 
 
+def is_binary(outputs: Array) -> bool:
+    """Whether a network has one output, the probability of class 1 against class 0."""
+    return outputs.ndim == 2 and outputs.shape[1] == 1
+
+
+def labels(outputs: Array, y: Array) -> Array:
+    """The class numbers of the answers: [samples] where there are two classes and one output, else as outputs[..., 0].
+
+    Raises:
+        UsageError: the answers do not fit the outputs.
+    """
+    return _two_classes(outputs, y).astype(np.int64) if is_binary(outputs) else _classes(outputs, y)
+
+
 def _accuracy(outputs: Array, y: Array, _: Metric) -> float:
-    if outputs.ndim == 2 and outputs.shape[1] == 1:
-        return float(np.mean((outputs[:, 0] > 0.5) == _two_classes(outputs, y)))
-    return float(np.mean(outputs.argmax(axis=-1) == _classes(outputs, y)))
+    answers = outputs[:, 0] > 0.5 if is_binary(outputs) else outputs.argmax(axis=-1)
+    return float(np.mean(answers == labels(outputs, y)))
 
 
 def _top_k(outputs: Array, y: Array, metric: Metric) -> float:
@@ -101,9 +114,9 @@ def _top_k(outputs: Array, y: Array, metric: Metric) -> float:
 def _auc(outputs: Array, y: Array, _: Metric) -> float:
     from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
 
-    if outputs.ndim == 2 and outputs.shape[1] == 1:
-        outputs, y = np.hstack([1 - outputs, outputs]), _two_classes(outputs, y).astype(np.int64)
-    classes = _classes(outputs, y)
+    classes = labels(outputs, y)
+    if is_binary(outputs):
+        outputs = np.hstack([1 - outputs, outputs])
     if len(np.unique(classes)) < 2:
         raise UsageError("AUC needs answers of at least two classes", "All evaluation samples have the same one.")
     if outputs.shape[-1] == 2:

@@ -274,12 +274,14 @@ class Calibrate(
     Attributes:
         ranges: of activations: one way for all, or for each tensor the one with the least measured error.
         rounding: of weights; adaptive: so that the layer's output changes least.
+        clip: whether the largest weights of a channel may be clipped, for a finer grid, where its output gains by it.
         bias: the correction of means (Nagel et al. 2019, section 4.2): from samples, or from batch norms alone, as far
             as these are not folded before.
     """
 
     ranges: Ranges
     rounding: Rounding
+    clip: bool
     bias: BiasCorrection
 
 

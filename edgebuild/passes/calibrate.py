@@ -26,9 +26,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
     done = calibrating.calibrate(
         graph,
         observing.samples(job),
-        ranges=settings.ranges,
-        rounding=settings.rounding,
-        bias=settings.bias,
+        settings=settings,
         seed=job.seed,
     )
     return with_ranges(done.network, graph, job, done.notes)

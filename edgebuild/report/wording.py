@@ -59,7 +59,9 @@ def step(item: Pass) -> str:
     if isinstance(item, Equalize):
         return "equalize channels"
     if isinstance(item, Calibrate):
-        return f"choose int8 grids ({item.ranges} ranges, {item.rounding} rounding, {item.bias} bias correction)"
+        clipped = ", clipping" if item.clip else ""
+        how = f"{item.ranges} ranges, {item.rounding} rounding{clipped}, {item.bias} bias correction"
+        return f"choose int8 grids ({how})"
     return f"quantize to {ends(item)}"
 
 

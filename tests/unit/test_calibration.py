@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from calibration_networks import NETWORKS, made, samples_for
 from making import IDENTITY, INT8
 
-from edgebuild.core.passes import BiasCorrection, DType, Ranges, Rounding
+from edgebuild.core.passes import BiasCorrection, Calibrate, DType, Ranges, Rounding
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import Samples, save
 from edgebuild.errors import UsageError
@@ -317,12 +317,14 @@ def test_fidelity_of_all_samples_and_of_the_typical_one() -> None:
 
 # All of it
 
+_PLAIN = Calibrate(ranges=Ranges.BEST, rounding=Rounding.NEAREST, clip=False, bias=BiasCorrection.OFF)
+
 
 def _calibrated(folder: Path, name: str = "lenet", **asked: Any) -> tuple[Any, calibrating.Calibrated]:
     model, graph = _graph(name)
     samples = _split(folder, samples_for(model, 48))
-    asked = {"ranges": Ranges.BEST, "rounding": Rounding.NEAREST, "bias": BiasCorrection.OFF, "seed": 0, **asked}
-    return model, calibrating.calibrate(folding.fold_batch_norm(graph).graph, samples, **asked)
+    settings = msgspec.structs.replace(_PLAIN, **asked)
+    return model, calibrating.calibrate(folding.fold_batch_norm(graph).graph, samples, settings, seed=0)
 
 
 def test_the_best_choice_is_never_worse_than_min_max_where_it_was_judged(tmp_path: Path) -> None:
@@ -331,6 +333,22 @@ def test_the_best_choice_is_never_worse_than_min_max_where_it_was_judged(tmp_pat
     before, after = (float(word) for word in note.split("SQNR ")[1].split(" dB")[0].split(" -> "))
     assert after >= before
     assert note.startswith("ranges: ")
+
+
+@pytest.mark.parametrize("kind", [Ranges.MIN_MAX, Ranges.PERCENTILE])
+def test_min_max_is_of_all_samples_and_outliers_stay_left_out(kind: Ranges, tmp_path: Path) -> None:
+    model, graph = _graph("lenet")
+    arrays = samples_for(model, 48)
+    held_out = int(np.random.default_rng(0).permutation(48)[0])
+    arrays[0][held_out] *= 3
+    settings = msgspec.structs.replace(_PLAIN, ranges=kind)
+    done = calibrating.calibrate(graph, _split(tmp_path, arrays), settings, seed=0)
+    shown = simulation.answers(points.plan(graph).graph._replace(outputs=tuple(done.ranges)), [arrays])
+    holds = [
+        chosen.low - chosen.scale <= array.min() and array.max() <= chosen.high + chosen.scale
+        for chosen, array in zip(done.ranges.values(), shown, strict=True)
+    ]
+    assert all(holds) if kind == Ranges.MIN_MAX else not all(holds), holds
 
 
 def test_calibration_is_deterministic(tmp_path: Path) -> None:
@@ -356,10 +374,43 @@ def test_calibrated_networks_convert_with_their_ranges(name: str, tmp_path: Path
         assert any(scale == pytest.approx(wanted.scale, rel=3e-7) and z == wanted.zero_point for scale, z in found)
 
 
+def test_clipping_alone_lowers_weights_that_are_large_and_of_no_use(tmp_path: Path) -> None:
+    model, _ = _graph("lenet")
+    first = next(layer for layer in model.layers if layer.weights)
+    kernel, bias = first.get_weights()
+    kernel[:, :, 2] *= 1.4
+    first.set_weights([kernel, bias])
+    arrays = samples_for(model, 48)
+    arrays[0][..., 2] *= 1e-3
+    samples = _split(tmp_path, arrays)
+    settings = msgspec.structs.replace(_PLAIN, clip=True)
+    done = calibrating.calibrate(simplify(reading.read(model)), samples, settings, seed=0)
+    assert done.notes[1].startswith("largest weights clipped: ")
+    clipped = done.graph.layers[first.name].weights["kernel"]
+    assert np.abs(clipped).max() < 0.9 * np.abs(kernel).max()
+    step = np.abs(clipped).max((0, 1, 2)) / 127
+    others = [0, 1]
+    assert np.abs(clipped - kernel)[:, :, others].max() <= 0.51 * step.max()
+
+
+def test_of_rounding_and_correction_only_what_helps_is_kept(tmp_path: Path) -> None:
+    found = {}
+    for word, asked in _PARTS.items():
+        (tmp_path / word).mkdir()
+        _, done = _calibrated(tmp_path / word, **asked)
+        found[word] = float(done.notes[1].split(" -> ")[1].split(" dB")[0])
+    assert found["both"] >= max(found["rounded"], found["corrected"]) - 0.1
+
+
+_PARTS = {
+    "both": {"rounding": Rounding.ADAPTIVE, "bias": BiasCorrection.EMPIRICAL},
+    "rounded": {"rounding": Rounding.ADAPTIVE},
+    "corrected": {"bias": BiasCorrection.EMPIRICAL},
+}
+
+
 def test_calibration_without_samples_is_refused(tmp_path: Path) -> None:
     model, graph = _graph("lenet")
     samples = _split(tmp_path, [array[:0] for array in samples_for(model, 1)])
     with pytest.raises(UsageError, match="needs samples"):
-        calibrating.calibrate(
-            graph, samples, ranges=Ranges.BEST, rounding=Rounding.NEAREST, bias=BiasCorrection.OFF, seed=0
-        )
+        calibrating.calibrate(graph, samples, _PLAIN, seed=0)

@@ -3,17 +3,18 @@
     python3 -m venv RIVAL && RIVAL/bin/pip install ai-edge-quantizer==0.10.0
     ./tools/run python tools/benchmarks/int8_accuracy.py --work FOLDER --rival RIVAL [--only NAME ...] [--seeds N]
 
-Every network comes as it is and, but for the one with ReLU6, spoilt: its channels multiplied by 10^U(-1.5, 1.5)
-between layers and divided out behind, so that the float network computes the same. All are quantized with the same 200
-calibration samples and run on LiteRT's XNNPACK kernels on the same evaluation samples. SQNR is
-that of the outputs against the float network's. Networks are trained once (seeded) and kept in the folder, and so is
-each result: a run that was stopped goes on where it was. Prints Markdown.
+Every network comes as it is and three of them spoilt as well: channels multiplied by 10^U(-1.5, 1.5) between layers and
+divided out behind, so that the float network computes the same. All are quantized with the same 200 calibration samples
+and run on LiteRT's XNNPACK kernels on the same evaluation samples. SQNR is that of the outputs against the float
+network's. Networks are trained once (seeded) and kept in the folder, and so is each result: a run that was stopped goes
+on where it was. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -28,7 +29,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgebuild import host
 
 _HERE = Path(__file__).parent
-_CALIBRATION, _EVALUATION = 200, 2000
+_CALIBRATION = 200
 _RIVALS = {"ai-edge-quantizer": "MIN_MAX_UNIFORM_QUANT", "ai-edge-quantizer, OCTAV": "OCTAV"}
 _PLAIN, _OURS = "converter", "edgebuild"
 
@@ -40,23 +41,35 @@ class Case(NamedTuple):
     network: str
     data: str
     scale: float
-    is_spoilt: bool = True
+    is_spoilt: bool = False
 
 
 _MNIST = "mnist/mnist.npz"
 CASES = (
-    Case("keyword spotting", "kws/saved_model", "kws/kws.npz", 1.0),
-    Case("residual", "residual", _MNIST, 1 / 255),
-    Case("depthwise", "depthwise", _MNIST, 1 / 255),
-    Case("inverted, ReLU6", "inverted", _MNIST, 1 / 255, is_spoilt=False),
+    Case("keyword spotting", "kws/saved_model", "kws/kws.npz", 1.0, is_spoilt=True),
+    Case("residual", "residual", _MNIST, 1 / 255, is_spoilt=True),
+    Case("depthwise", "depthwise", _MNIST, 1 / 255, is_spoilt=True),
+    Case("inverted, ReLU6", "inverted", _MNIST, 1 / 255),
+    Case("MobileNetV1 0.5, ReLU6", "mobilenet", _MNIST, 1 / 255),
+    Case("LeNet-5", "lenet5", _MNIST, 1 / 255),
+    Case("LeNet-300-100", "lenet300", _MNIST, 1 / 255),
 )
 
 
 class Result(NamedTuple):
-    """How one artifact does: the share of right answers, and the signal to quantization noise ratio in dB."""
+    """How one artifact does.
+
+    Attributes:
+        accuracy: the share of right answers.
+        sqnr_db: the signal to quantization noise ratio.
+        gained: samples that are right where the converter's artifact is wrong.
+        lost: samples that are wrong where it is right.
+    """
 
     accuracy: float
     sqnr_db: float
+    gained: int
+    lost: int
 
 
 def main() -> None:
@@ -73,24 +86,25 @@ def main() -> None:
     found = {}
     for case in CASES:
         if case.name in arguments.only:
-            bench = _Bench(case, arguments.work / case.network.replace("/", "-"), arguments.assets, arguments.rival)
+            bench = Bench(case, arguments.work / case.network.replace("/", "-"), arguments.assets, arguments.rival)
             found[case] = bench.results(arguments.seeds)
     versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "ai-edge-litert", "edgebuild"))
     print(f"{host.describe()}; {versions}, ai-edge-quantizer 0.10.0\n")
     _print(found)
 
 
-class _Bench:
-    """All variants of one network."""
+class Bench:
+    """All variants of one network; `work` is where they are kept, `data` the samples for all of them."""
 
     def __init__(self, case: Case, work: Path, assets: Path, rival: Path) -> None:
-        self._case, self._work, self._rival, self._assets = case, work, rival, assets
+        self._case, self.work, self._rival, self._assets = case, work, rival, assets
         work.mkdir(exist_ok=True)
-        self._data = work / "data.npz"
-        if not self._data.is_file():
+        self.data = work / "data.npz"
+        if not self.data.is_file():
             self._divide(assets / case.data)
 
     def results(self, seeds: int) -> dict[str, dict[str, Any]]:
+        """What came of the network as it is and of its spoilt copies."""
         names = ["as it is", *(f"spoilt-{seed}" for seed in range(seeds if self._case.is_spoilt else 0))]
         return {name: self._result(name) for name in names}
 
@@ -99,18 +113,17 @@ class _Bench:
         data, rng = np.load(source), np.random.default_rng(0)
         x, y = (data[key if key in data else key.replace("eval", "test")] for key in ("x_eval", "y_eval"))
         rows = rng.permutation(len(data["x_train"]))[:_CALIBRATION]
-        scored = rng.permutation(len(x))[:_EVALUATION]
         calibration, evaluation = (
-            (array * self._case.scale).astype(np.float32) for array in (data["x_train"][rows], x[scored])
+            (array * self._case.scale).astype(np.float32) for array in (data["x_train"][rows], x)
         )
-        if calibration.ndim == 3:
+        if calibration.ndim == 3 and self._case.network != "lenet300":
             calibration, evaluation = calibration[..., None], evaluation[..., None]
-        np.savez(self._data, x_calibration=calibration, x_eval=evaluation, y_eval=y[scored])
+        np.savez(self.data, x_calibration=calibration, x_eval=evaluation, y_eval=y)
 
     def _result(self, name: str) -> dict[str, Any]:
-        kept = self._work / f"{name.replace(' ', '-')}.json"
+        kept = self.work / f"{name.replace(' ', '-')}.json"
         if not kept.is_file():
-            folder = self._work / name.replace(" ", "-")
+            folder = self.work / name.replace(" ", "-")
             folder.mkdir(exist_ok=True)
             found = self._measured(folder, int(name.split("-")[1]) if name.startswith("spoilt") else None)
             beside = kept.with_suffix(".new")
@@ -119,31 +132,31 @@ class _Bench:
         return json.loads(kept.read_text())
 
     def _measured(self, folder: Path, seed: int | None) -> dict[str, Any]:
-        data = np.load(self._data)
-        model = self._network() if seed is None else folder / "model.h5"
+        data = np.load(self.data)
+        model = self.network() if seed is None else folder / "model.h5"
         if seed is not None:
-            _run("spoil.py", self._network(), str(seed), model)
+            run("spoil.py", self.network(), str(seed), model)
         samples = folder / "samples.npy"
         np.save(samples, data["x_calibration"])
         float_path, plain = folder / "float.tflite", folder / "plain.tflite"
-        _run("float_ends.py", model, samples, float_path, plain)
+        run("float_ends.py", model, samples, float_path, plain)
         artifacts = {_PLAIN: plain}
         for rival, algorithm in _RIVALS.items():
             artifacts[rival] = folder / f"{algorithm}.tflite"
-            _run("ai_edge_quantizer_int8.py", float_path, samples, algorithm, artifacts[rival], python=self._rival)
+            run("ai_edge_quantizer_int8.py", float_path, samples, algorithm, artifacts[rival], python=self._rival)
         artifacts[_OURS], notes = self._edgebuild(model, folder)
-        wanted = _outputs(float_path, data["x_eval"])
-        found = {
-            name: _compared(_outputs(path, data["x_eval"]), wanted, data["y_eval"]) for name, path in artifacts.items()
-        }
-        return {"float": float(np.mean(wanted.argmax(1) == data["y_eval"])), "notes": notes, **found}
+        x, y = data["x_eval"], data["y_eval"]
+        wanted, usual = _outputs(float_path, x), _outputs(plain, x)
+        found = {name: _compared(_outputs(path, x), wanted, usual, y) for name, path in artifacts.items()}
+        return {"float": float(np.mean(wanted.argmax(1) == y)), "samples": len(x), "notes": notes, **found}
 
-    def _network(self) -> Path:
+    def network(self) -> Path:
+        """The network as it is: an asset, or trained the first time."""
         if (self._assets / self._case.network).exists():
             return self._assets / self._case.network
-        path = self._work / f"{self._case.network}.h5"
+        path = self.work / f"{self._case.network}.h5"
         if not path.is_file():
-            _run("networks.py", self._case.network, self._assets / self._case.data, path)
+            run("networks.py", self._case.network, self._assets / self._case.data, path)
         return path
 
     def _edgebuild(self, model: Path, folder: Path) -> tuple[Path, list[str]]:
@@ -153,21 +166,22 @@ class _Bench:
             "edgebuild",
             str(model),
             "-d",
-            str(self._data),
+            str(self.data),
             "-t",
             "arm64",
             "--name",
             "ours",
         ]
         command += ["-o", str(folder / "dist"), "--no-compress", "--no-repair", "--json"]
-        environment = {**os.environ, "EDGEBUILD_STORE": str(self._work / "store"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {**os.environ, "EDGEBUILD_STORE": str(self.work / "store"), "TF_CPP_MIN_LOG_LEVEL": "3"}
         ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False)
         if ran.returncode not in (0, 1):
             sys.exit(f"edgebuild failed on {model} with exit code {ran.returncode}")
         return folder / "dist" / "arm64" / "ours.tflite", json.loads(ran.stdout)[0]["notes"]
 
 
-def _run(script: str, *arguments: object, python: Path | None = None) -> None:
+def run(script: str, *arguments: object, python: Path | None = None) -> None:
+    """Run a script of this folder, in another environment where one is named."""
     interpreter = str(python / "bin" / "python") if python else sys.executable
     subprocess.run([interpreter, str(_HERE / script), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
@@ -200,10 +214,12 @@ def _real(stored: Any, tensor: dict[str, Any]) -> Any:
     return (stored.astype(np.float32) - zero_point) * np.float32(scale) if scale else stored.copy()
 
 
-def _compared(outputs: Any, wanted: Any, y: Any) -> Result:
+def _compared(outputs: Any, wanted: Any, usual: Any, y: Any) -> Result:
     noise = np.sum((outputs.astype(np.float64) - wanted) ** 2)
     sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
-    return Result(float(np.mean(outputs.argmax(1) == y)), float(sqnr_db))
+    right, before = outputs.argmax(1) == y, usual.argmax(1) == y
+    gained, lost = int(np.sum(right & ~before)), int(np.sum(before & ~right))
+    return Result(float(np.mean(right)), float(sqnr_db), gained, lost)
 
 
 def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
@@ -225,9 +241,18 @@ def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
     print(f"edgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
     print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.2f} points (least {min(points):+.2f}).")
     for case, results in found.items():
-        print(f"\n- {case.name}:")
-        for note in results["as it is"]["notes"]:
+        plain, ours = results["as it is"], results["as it is"][_OURS]
+        print(f"\n- {case.name}: {plain['samples']:,} samples, {ours[2]} right where the converter's int8 is wrong,")
+        print(f"  {ours[3]} wrong where it is right (p = {_p_value(ours[2], ours[3]):.2f} that they differ by chance)")
+        for note in plain["notes"]:
             print(f"  - {note}")
+
+
+def _p_value(gained: int, lost: int) -> float:
+    """Of the exact test of McNemar (1947): how likely a difference as large is where both are as good."""
+    count = gained + lost
+    tail = sum(math.comb(count, number) for number in range(min(gained, lost) + 1)) / 2**count
+    return min(1.0, 2 * tail)
 
 
 def _spread(values: list[float]) -> str:

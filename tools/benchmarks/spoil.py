@@ -1,7 +1,7 @@
-"""A network that computes the same with channels that are far from alike: python spoil.py MODEL SEED OUT.
+"""A network that computes the same with channels that are far from alike: python spoil.py MODEL SEED OUT [DECADES].
 
-Batch norms are folded; then each channel between layers is multiplied by 10^U(-1.5, 1.5), and divided by it where it is
-taken. Min-max int8 with one range for each tensor loses the small ones.
+Batch norms are folded; then each channel between layers is multiplied by 10^U(-1.5, 1.5) (or as many decades as are
+given), and divided by it where it is taken. Min-max int8 with one range for each tensor loses the small ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from edgebuild.passes.equalization.scaling import rescaled
 from edgebuild.passes.equalization.tracing import trace
 from edgebuild.passes.graph import files
 
-_DECADES = 1.5
+_DECADES = "1.5"
 
 
-def main(model: str, seed: str, out: str) -> None:
+def main(model: str, seed: str, out: str, decades: str = _DECADES) -> None:
     """Rescale every channel that can be."""
     graph = prepare(graph_of(model, allow_code=False), fold=True)
     scaling = trace(graph)
-    scales = 10 ** np.random.default_rng(int(seed)).uniform(-_DECADES, _DECADES, scaling.classes)
+    scales = 10 ** np.random.default_rng(int(seed)).uniform(-float(decades), float(decades), scaling.classes)
     scales[list(scaling.pinned)] = 1
     files.save(rescaled(graph, scaling, scales), Path(out))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from edgebuild.core.passes import BiasCorrection, Ranges, Rounding
+from edgebuild.core.passes import BiasCorrection, Calibrate, Rounding
 from edgebuild.data.samples import Samples
 from edgebuild.errors import UsageError
 from edgebuild.passes.calibration import analytic, correcting, export, points, walking
@@ -34,9 +35,7 @@ class Calibrated(NamedTuple):
     notes: tuple[str, ...]
 
 
-def calibrate(
-    graph: Graph, samples: Samples, *, ranges: Ranges, rounding: Rounding, bias: BiasCorrection, seed: int
-) -> Calibrated:
+def calibrate(graph: Graph, samples: Samples, settings: Calibrate, *, seed: int) -> Calibrated:
     """Choose the grids of int8 for a network, and what comes to lie on them.
 
     Weights and biases are left as they were where that does better on samples held out.
@@ -44,9 +43,7 @@ def calibrate(
     Args:
         graph: with batch norms folded where they can be.
         samples: the calibration split.
-        ranges: how ranges of activations are chosen.
-        rounding: how weights are rounded.
-        bias: how means of channels are corrected.
+        settings: what is chosen, and how.
         seed: of the samples held out, of those that are looked at closely, and of the projections that weigh errors.
 
     Raises:
@@ -58,50 +55,62 @@ def calibrate(
     plan = points.plan(graph)
     drawn = Drawn(plan, samples, seed)
     judge = Judge(plan, drawn.judged_by)
-    choice = choose(plan, drawn, judge, ranges, seed=seed)
+    choice = choose(plan, drawn, judge, settings.ranges, seed=seed)
     notes = [_of_ranges(choice)]
     done = plan.graph
-    refine = _Refine(rounding, bias, seed)
-    if refine.does_anything:
-        refined = walking.refined(plan, choice.ranges, drawn.walked.whole(), refine)
-        reached = judge.fidelity(refined, choice.ranges)
-        done = refined if reached.score_db >= choice.chosen.score_db else done
-        notes.append(refine.note(choice.chosen, reached))
-    if bias == BiasCorrection.ANALYTIC:
+    tried = list(_tried(plan, choice.ranges, drawn.walked.whole(), settings, seed))
+    if tried:
+        reached = [judge.fidelity(each.graph, choice.ranges) for each in tried]
+        best = max(range(len(tried)), key=lambda number: reached[number].score_db)
+        is_better = reached[best].score_db >= choice.chosen.score_db
+        done = tried[best].graph if is_better else done
+        notes.append(_of_weights(tried[best].words, choice.chosen, reached[best]))
+        notes[-1] += "" if is_better else ", taken back: most samples do worse"
+    if settings.bias == BiasCorrection.ANALYTIC:
         found = analytic.corrected(plan.graph, done)
         done = found.graph
         notes.append(f"biases of {found.layers} layers corrected by what batch norms tell of their inputs")
     return Calibrated(export.network(done, choice.ranges, graph), done, choice.ranges, tuple(notes))
 
 
-class _Refine:
-    """What is done to one layer of the walk."""
+class _Tried(NamedTuple):
+    """A network with weights or biases changed, and what was done to them."""
 
-    def __init__(self, rounding: Rounding, bias: BiasCorrection, seed: int) -> None:
-        self._rounds = rounding == Rounding.ADAPTIVE
-        self._corrects = bias == BiasCorrection.EMPIRICAL
-        self._seed = seed
+    graph: Graph
+    words: str
 
-    @property
-    def does_anything(self) -> bool:
-        """Whether layers are changed at all."""
-        return self._rounds or self._corrects
 
-    def __call__(self, layer: Layer, exact: Array, given: Array) -> Layer:
-        """Round its kernel, then correct its bias."""
-        changed = layer
-        if self._rounds:
-            changed = rounder.refit(layer, exact, given, correct=False, seed=self._seed)
-        return correcting.corrected(changed, exact, given, layer) if self._corrects else changed
+def _tried(
+    plan: points.Plan, ranges: Mapping[int, Range], samples: Sequence[Array], settings: Calibrate, seed: int
+) -> Iterator[_Tried]:
+    """What is asked for, and parts of it.
 
-    def note(self, before: Fidelity, after: Fidelity) -> str:
-        """What was done and what came of it."""
-        rounded = ["weights rounded adaptively"] if self._rounds else []
-        corrected = ["biases corrected"] if self._corrects else []
-        text = (
-            f"{', '.join(rounded + corrected)}: output SQNR {before.sqnr_db:.1f} -> {after.sqnr_db:.1f} dB (simulated)"
-        )
-        return text if after.score_db >= before.score_db else f"{text}, taken back: most samples do worse"
+    Biases that bring all means back can cost more on some samples than they gain on others; and so can kernels.
+    """
+    words = {Rounding.ADAPTIVE: "weights rounded adaptively", Rounding.NEAREST: "largest weights clipped"}
+    bases = [_Tried(plan.graph, "")]
+    if settings.rounding == Rounding.ADAPTIVE or settings.clip:
+        graph = walking.refined(plan, ranges, samples, _fitting(settings, seed))
+        bases.insert(0, _Tried(graph, words[settings.rounding]))
+        yield bases[0]
+    if settings.bias == BiasCorrection.EMPIRICAL:
+        for base in bases:
+            graph = walking.refined(plan, ranges, samples, _correcting(base.graph.layers))
+            yield _Tried(graph, ", ".join(filter(None, [base.words, "biases corrected"])))
+
+
+def _fitting(settings: Calibrate, seed: int) -> walking.Refine:
+    adaptive = settings.rounding == Rounding.ADAPTIVE
+    return partial(rounder.refit, adaptive=adaptive, clip=settings.clip, correct=False, seed=seed)
+
+
+def _correcting(layers: Mapping[str, Layer]) -> walking.Refine:
+    """Correction of these layers, by what the network's own make."""
+    return lambda layer, exact, given: correcting.corrected(layers[layer.name], exact, given, layer)
+
+
+def _of_weights(words: str, before: Fidelity, after: Fidelity) -> str:
+    return f"{words}: output SQNR {before.sqnr_db:.1f} -> {after.sqnr_db:.1f} dB (simulated)"
 
 
 def _of_ranges(choice: Choice) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from edgebuild.core.passes import Ranges
 from edgebuild.passes.calibration import measuring, ranges, simulation
 from edgebuild.passes.calibration.drawing import Batches, Drawn
-from edgebuild.passes.calibration.grid import Range
-from edgebuild.passes.calibration.histograms import Histogram, observe
+from edgebuild.passes.calibration.grid import Range, nudged
+from edgebuild.passes.calibration.histograms import Histogram, ends, observe
 from edgebuild.passes.calibration.points import Plan
 from edgebuild.passes.calibration.probing import Probe
 from edgebuild.passes.calibration.simulation import Fidelity
@@ -50,7 +50,7 @@ class Choice(NamedTuple):
         ranges: by the numbers of tensors.
         narrower: how many of them leave values out.
         min_max: how near the quantized network comes on samples held out with all values in the ranges.
-        chosen: the same with these ranges.
+        chosen: the same with these ranges, which the samples held out then had a part in where nothing is left out.
     """
 
     ranges: Mapping[int, Range]
@@ -82,7 +82,8 @@ def choose(plan: Plan, drawn: Drawn, judge: Judge, kind: Ranges, *, seed: int) -
     taken = _preferred(found) if kind == Ranges.BEST else kind
     plain, chosen = tried[Ranges.MIN_MAX], tried[taken]
     narrower = sum(chosen[point] != plain[point] for point in chosen)
-    return Choice(chosen, narrower, found[Ranges.MIN_MAX], found[taken])
+    whole = _with_all_samples(chosen, histograms, ends(probe, drawn.judged_by))
+    return Choice(whole, narrower, found[Ranges.MIN_MAX], judge.fidelity(plan.graph, whole))
 
 
 def _preferred(found: Mapping[Ranges, Fidelity]) -> Ranges:
@@ -94,6 +95,21 @@ def _preferred(found: Mapping[Ranges, Fidelity]) -> Ranges:
 def of_kind(histograms: Mapping[int, Histogram], kind: Ranges) -> dict[int, Range]:
     """The ranges of all points, chosen in one way."""
     return {point: ranges.KINDS[kind](histogram) for point, histogram in histograms.items()}
+
+
+def _with_all_samples(
+    chosen: Mapping[int, Range], seen: Mapping[int, Histogram], more: Mapping[int, tuple[float, float]]
+) -> dict[int, Range]:
+    """Where a range leaves nothing out that was seen it takes in what the samples held out have, too."""
+    found = {}
+    for point, own in chosen.items():
+        (low, high), histogram = more[point], seen[point]
+        wider = Range(
+            min(own.low, low) if own.low < histogram.low + own.scale else own.low,
+            max(own.high, high) if own.high > histogram.high - own.scale else own.high,
+        )
+        found[point] = own if wider == own else nudged(*wider)
+    return found
 
 
 def _of_least_cost(probe: Probe, histograms: Mapping[int, Histogram], batches: Batches) -> dict[int, Range]:

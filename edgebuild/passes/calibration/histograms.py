@@ -47,8 +47,7 @@ def observe(probe: Probe, batches: Iterable[Batch], weighed: Iterable[Batch]) ->
         batches: arrays for the inputs, to be had twice.
         weighed: of these gradients are taken.
     """
-    ends = _ends(probe, batches)
-    found = {point: _empty(*pair) for point, pair in ends.items() if _has_width(*pair)}
+    found = {point: _empty(*pair) for point, pair in ends(probe, batches).items() if _has_width(*pair)}
     for batch in batches:
         for point, array in probe.values(batch).items():
             if point in found:
@@ -59,7 +58,7 @@ def observe(probe: Probe, batches: Iterable[Batch], weighed: Iterable[Batch]) ->
     return found
 
 
-def _ends(probe: Probe, batches: Iterable[Batch]) -> dict[int, tuple[float, float]]:
+def ends(probe: Probe, batches: Iterable[Batch]) -> dict[int, tuple[float, float]]:
     """The least and the largest value of each point, and 0."""
     found = dict.fromkeys(probe.points, (0.0, 0.0))
     for batch in batches:

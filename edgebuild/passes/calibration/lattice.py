@@ -36,7 +36,7 @@ def rounded(target: Array, gram: Array, held: Held) -> Array:
     GPTQ (Frantar et al. 2023, "GPTQ: Accurate post-training quantization for generative pre-trained transformers",
     section 3), rows with the largest diagonal first. It is done with the Cholesky factor of the Gram matrix itself and
     not of its inverse, which comes to the same: Babai's nearest plane (Chen et al. 2025, "The geometry of LLM
-    quantization: GPTQ as Babai's nearest plane algorithm", section 4).
+    quantization: GPTQ as Babai's nearest plane algorithm", arXiv 2507.18553).
 
     Args:
         target: float [groups, K, channels], in steps.

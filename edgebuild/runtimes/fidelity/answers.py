@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgebuild import metrics
 from edgebuild.core.losses import Answers, ChangedInput, ClassChange, ConfusionChange, OutputLoss
 from edgebuild.core.settings import Metric, MetricKind
 from edgebuild.data.given import Array
@@ -47,7 +48,8 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
         differences[rows] = np.sqrt(np.mean(np.square(moved), axis=1))
     if not metric.classifies:
         return OutputLoss(samples=samples, signal=sums.signal(), inputs=_moved(differences))
-    labels = _labels(exact, y, samples)
+    # They were scored, and so are known to fit the outputs.
+    labels = metrics.labels(exact[:samples], np.asarray(y[:samples])).reshape(samples, -1).astype(np.int64)
     before, after = (_judged(outputs, labels, samples, metric) for outputs in (exact, given))
     return OutputLoss(
         samples=samples,
@@ -64,22 +66,12 @@ def _chunks(outputs: Array, samples: int) -> Iterator[slice]:
         yield slice(start, min(samples, start + step))
 
 
-def _labels(outputs: Array, y: Array, samples: int) -> _Classes:
-    """Class numbers [samples, places] of answers that were scored, and so are known to fit the outputs."""
-    answers = np.asarray(y[:samples])
-    if confidence.is_binary(outputs):
-        return (answers.reshape(samples, 1) > 0.5).astype(np.int64)
-    if answers.shape[1:] == outputs.shape[1:] and outputs.shape[-1] > 1:
-        answers = answers.argmax(axis=-1)
-    return answers.reshape(samples, -1).astype(np.int64)
-
-
 def _judged(outputs: Array, labels: _Classes, samples: int, metric: Metric) -> Judged:
     classes, right = np.zeros_like(labels), np.zeros(labels.shape, np.bool_)
     for rows in _chunks(outputs, samples):
         part = outputs[rows].reshape(rows.stop - rows.start, -1, outputs.shape[-1])
         wanted = labels[rows]
-        classes[rows] = part[..., 0] > 0.5 if confidence.is_binary(outputs) else part.argmax(axis=-1)
+        classes[rows] = part[..., 0] > 0.5 if metrics.is_binary(outputs) else part.argmax(axis=-1)
         if metric.name == MetricKind.TOP_K:
             best = np.argsort(-part, axis=-1, kind="stable")[..., : metric.k]
             right[rows] = (best == wanted[..., np.newaxis]).any(axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgebuild import metrics
 from edgebuild.core.losses import Confidence, ConfidenceOf
 from edgebuild.data.given import Array
 
@@ -37,15 +38,10 @@ def kind(outputs: Array) -> ConfidenceOf | None:
     within = bool(outputs.min() >= 0 and outputs.max() <= 1 + _TOLERANCE)
     if outputs.shape[-1] == 1:
         # A score holds a single output against 0.5: it can be no logit.
-        return ConfidenceOf.OUTPUTS if within and is_binary(outputs) else None
+        return ConfidenceOf.OUTPUTS if within and metrics.is_binary(outputs) else None
     if not within:
         return ConfidenceOf.SOFTMAX
     return ConfidenceOf.OUTPUTS if np.allclose(outputs.sum(axis=-1), 1, atol=_TOLERANCE) else None
-
-
-def is_binary(outputs: Array) -> bool:
-    """Whether outputs are one number for each sample, which says yes above 0.5."""
-    return outputs.ndim == 2 and outputs.shape[1] == 1
 
 
 def expected_calibration_error(confidence: Array, right: npt.NDArray[np.bool_], bins: int = _BINS) -> float:
