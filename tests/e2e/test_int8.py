@@ -130,6 +130,21 @@ def test_the_ladder_goes_on_to_float_layers_where_the_target_has_them(
     assert manifest["accuracy"]["artifact"] == best
 
 
+@pytest.mark.slow
+def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, networks: Path) -> None:
+    edgebuild.refines = edgebuild.repairs = True
+    limits = ("-b", "accuracy=100%", "--time", "1m", "--set", "train.epochs=2")
+    ran = edgebuild(networks / "digits.h5", "-d", networks / "digits.npz", "-t", "edgetpu", *limits)
+    assert ran.code == 1, ran.err
+    manifest = edgebuild.manifest("edgetpu")
+    assert rungs(manifest) == [("as planned", False), ("quantization-aware training", False)]
+    accuracies = [rung["accuracy"] for rung in manifest["repair"]]
+    assert manifest["accuracy"]["artifact"] == max(accuracies)
+    is_trained = accuracies[1] > accuracies[0]
+    assert ("qat" in [step["kind"] for step in manifest["plan"]["passes"]]) == is_trained
+    assert "the ladder ends here" in ran.out
+
+
 def test_layers_that_are_named_stay_in_float(edgebuild: Edgebuild, networks: Path) -> None:
     keep = ("--set", 'passes.quantize.float_layers=["pointwise"]')
     ran = edgebuild(networks / "residual.h5", "-d", networks / "images.npz", "-t", "arm64", *keep)
