@@ -62,12 +62,14 @@ class Result(NamedTuple):
     Attributes:
         accuracy: the share of right answers.
         sqnr_db: the signal to quantization noise ratio.
+        changed: samples that are answered otherwise than by the float network.
         gained: samples that are right where the converter's artifact is wrong.
         lost: samples that are wrong where it is right.
     """
 
     accuracy: float
     sqnr_db: float
+    changed: int
     gained: int
     lost: int
 
@@ -218,8 +220,9 @@ def _compared(outputs: Any, wanted: Any, usual: Any, y: Any) -> Result:
     noise = np.sum((outputs.astype(np.float64) - wanted) ** 2)
     sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
     right, before = outputs.argmax(1) == y, usual.argmax(1) == y
-    gained, lost = int(np.sum(right & ~before)), int(np.sum(before & ~right))
-    return Result(float(np.mean(right)), float(sqnr_db), gained, lost)
+    changed = np.count_nonzero(outputs.argmax(1) != wanted.argmax(1))
+    gained, lost = np.count_nonzero(right & ~before), np.count_nonzero(before & ~right)
+    return Result(float(np.mean(right)), float(sqnr_db), changed, gained, lost)
 
 
 def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
@@ -228,7 +231,8 @@ def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
     print("| --- | ---: |", " | ".join("---:" for _ in makers), "|")
     for case, results in found.items():
         plain = results["as it is"]
-        cells = [f"{plain[maker][0]:.2%}, {plain[maker][1]:.1f} dB" for maker in makers]
+        figures = [plain[maker][:3] for maker in makers]
+        cells = [f"{accuracy:.2%}, {sqnr_db:.1f} dB, {changed} changed" for accuracy, sqnr_db, changed in figures]
         print(f"| {case.name} | {plain['float']:.2%} |", " | ".join(cells), "|")
         spoilt = [result for name, result in results.items() if name != "as it is"]
         if spoilt:
@@ -239,17 +243,20 @@ def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
     gains = [result[_OURS][1] - result[_PLAIN][1] for result in unspoilt]
     points = [100 * (result[_OURS][0] - result[_PLAIN][0]) for result in unspoilt]
     print(f"edgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
-    print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.2f} points (least {min(points):+.2f}).")
+    changed = [sum(result[maker][2] for result in unspoilt) for maker in (_OURS, _PLAIN)]
+    print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.2f} points (least {min(points):+.2f}),")
+    print("answers other than the float network's {} instead of {}.".format(*changed))
     for case, results in found.items():
-        plain, ours = results["as it is"], results["as it is"][_OURS]
-        print(f"\n- {case.name}: {plain['samples']:,} samples, {ours[2]} right where the converter's int8 is wrong,")
-        print(f"  {ours[3]} wrong where it is right (p = {_p_value(ours[2], ours[3]):.2f} that they differ by chance)")
+        plain = results["as it is"]
+        *_, gained, lost = plain[_OURS]
+        print(f"\n- {case.name}: {plain['samples']:,} samples, {gained} right where the converter's int8 is wrong,")
+        print(f"  {lost} wrong where it is right (p = {_p_value(gained, lost):.2f})")
         for note in plain["notes"]:
             print(f"  - {note}")
 
 
 def _p_value(gained: int, lost: int) -> float:
-    """Of the exact test of McNemar (1947): how likely a difference as large is where both are as good."""
+    """Of the exact test of McNemar (1947): how likely a difference as large is where both are equally good."""
     count = gained + lost
     tail = sum(math.comb(count, number) for number in range(min(gained, lost) + 1)) / 2**count
     return min(1.0, 2 * tail)
