@@ -25,7 +25,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
 # Settings that name files: in edgebuild.toml they are relative to its folder.
 _PATHS = (("model", "path"), ("data", "path"), ("build", "out"))
 # Tables that are laid over those of the same name in each profile.
-_OF_EVERY_TARGET = ("budgets", "passes")
+_OF_EVERY_TARGET = ("budgets", "passes", "delivery")
 _DEFAULTS = Path(__file__).parent / "defaults.toml"
 
 

@@ -11,8 +11,19 @@ import msgspec
 
 from edgebuild import budgets
 from edgebuild.core.budget import Budget, Subject
+from edgebuild.core.delivery import Delivery
 from edgebuild.core.settings import Metric
-from edgebuild.core.target import Device, InputOutput, Interpreter, Memory, Operators, PassTables, Runtime, Target
+from edgebuild.core.target import (
+    Accelerator,
+    Device,
+    InputOutput,
+    Interpreter,
+    Memory,
+    Operators,
+    PassTables,
+    Runtime,
+    Target,
+)
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, overlay
@@ -37,6 +48,8 @@ class _Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     operators: Operators
     passes: PassTables
     memory: Memory = Memory()
+    accelerator: Accelerator | None = None
+    delivery: Delivery = Delivery()
     device: Device | None = None
     budgets: dict[str, object] = {}
     sources: dict[str, str] = {}
@@ -84,6 +97,8 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         operators=profile.operators,
         passes=profile.passes,
         memory=profile.memory,
+        accelerator=profile.accelerator,
+        delivery=profile.delivery,
         device=profile.device,
         budgets=_within_memory(budgets.read(table, metric), table, profile, layered),
         sources=profile.sources,
@@ -137,7 +152,10 @@ def _within_memory(
         return promised
     memories = {
         Subject.SIZE: ("memory.flash", profile.memory.flash),
+        Subject.FLASH: ("memory.flash", profile.memory.flash),
         Subject.ACTIVATIONS: ("memory.ram", profile.memory.ram),
+        # Beside an NPU the compiler plans the memory, and TensorFlow Lite Micro cannot be asked on this machine.
+        Subject.NPU_SRAM if profile.accelerator else Subject.ARENA: ("memory.ram", profile.memory.ram),
     }
     kept = {budget.subject: budget for budget in promised}
     for subject, (path, size) in memories.items():

@@ -17,7 +17,13 @@ from edgebuild.decode import closest
 from edgebuild.errors import EdgebuildError, ExitCode, StepError, UsageError
 
 # A new verb is a module here with a click command `command`, and a line in this table.
-VERBS = {"build": "edgebuild.cli.build", "check": "edgebuild.cli.check", "targets": "edgebuild.cli.targets"}
+VERBS = {
+    "build": "edgebuild.cli.build",
+    "check": "edgebuild.cli.check",
+    "diff": "edgebuild.cli.diff",
+    "inspect": "edgebuild.cli.inspect",
+    "targets": "edgebuild.cli.targets",
+}
 DEFAULT = "build"
 
 

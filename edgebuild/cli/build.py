@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Other commands (each has --help):
   edgebuild check [DIST]     gate again what is built; no TensorFlow
+  edgebuild inspect FILE     what a .tflite file holds: operators, memory, bytes
+  edgebuild diff A B         two files or builds beside each other
   edgebuild targets [NAME]   the target profiles, or all of one
 
 \b

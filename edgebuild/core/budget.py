@@ -8,7 +8,11 @@ import msgspec
 
 
 class Subject(StrEnum):
-    """What a budget limits, and under which name its measurement is recorded."""
+    """What a budget limits, and under which name its measurement is recorded.
+
+    `arena` is TensorFlow Lite Micro's, `flash` model and constants as linked; of `npu_*` the accelerator's compiler
+    tells: the share of operators that it takes, the time of an inference (estimated), and on-chip memory.
+    """
 
     SIZE = "size"
     GZIP_SIZE = "gzip_size"
@@ -17,6 +21,11 @@ class Subject(StrEnum):
     LATENCY = "latency"
     PEAK_MEMORY = "peak_memory"
     ACTIVATIONS = "activations"
+    ARENA = "arena"
+    FLASH = "flash"
+    NPU_SHARE = "npu_share"
+    NPU_LATENCY = "npu_latency"
+    NPU_SRAM = "npu_sram"
 
     @property
     def unit(self) -> Unit:
@@ -45,6 +54,11 @@ UNITS = {
     Subject.LATENCY: Unit.SECONDS,
     Subject.PEAK_MEMORY: Unit.BYTES,
     Subject.ACTIVATIONS: Unit.BYTES,
+    Subject.ARENA: Unit.BYTES,
+    Subject.FLASH: Unit.BYTES,
+    Subject.NPU_SHARE: Unit.SHARE,
+    Subject.NPU_LATENCY: Unit.SECONDS,
+    Subject.NPU_SRAM: Unit.BYTES,
 }
 
 
@@ -59,7 +73,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """One limit on one subject.
 
     Attributes:
-        limit: the largest value allowed (the smallest, for a score where more is better), in `unit`.
+        limit: the largest value allowed, or the smallest (see is_minimum), in `unit`.
         headroom: the share of the limit that should stay free; a kept limit with less left is a warning.
         on: the place that the figure must come from, for subjects that depend on one.
         origin: who asked for it: a profile's file, edgebuild.toml, an option.
@@ -72,3 +86,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     headroom: float = 0.0
     on: str | None = None
     origin: str = ""
+
+    def is_minimum(self, *, lower_is_better: bool) -> bool:
+        """Whether the limit is the smallest value allowed; `lower_is_better` is the direction of the metric."""
+        return self.subject == Subject.NPU_SHARE or (self.subject == Subject.ACCURACY and not lower_is_better)

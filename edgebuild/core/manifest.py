@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Unit
+from edgebuild.core.delivery import Leaner, PackedFile
+from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.measurement import Measurement
@@ -87,6 +89,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         compression: None where nothing but quantization was done.
         losses: what was lost against the float network; None where nothing could be compared.
+        files: what was left beside the artifact.
+        leaner: what packing took off the file; None where it was not packed.
+        device: what the target's own runtime and compiler say.
+        lacking: why a figure could not be had, by its subject.
         network: the artifact as it was read back: tensors, operators, versions.
         toolchain: versions of the packages that made the artifact.
         repair: every build that was tried where the accuracy budget was missed, the first as planned.
@@ -102,6 +108,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None
     compression: Shrinkage | None = None
     losses: Losses | None = None
+    files: tuple[PackedFile, ...] = ()
+    leaner: Leaner | None = None
+    device: DeviceReport = DeviceReport()
+    lacking: dict[str, str] = {}
     measurements: tuple[Measurement, ...]
     verdict: Verdict
     plan: Plan

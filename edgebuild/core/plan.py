@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Budget
+from edgebuild.core.delivery import About, Delivery
 from edgebuild.core.passes import Compression, Pass, Quantize, Refinement
 from edgebuild.core.settings import BenchSettings, DistillSettings, Metric, Preprocess, TrainSettings
-from edgebuild.core.target import Operators, Runtime
+from edgebuild.core.target import Accelerator, Operators, Runtime
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ignores: tuple[str, ...] = ()
     runtime: Runtime
     operators: Operators
+    accelerator: Accelerator | None = None
+    delivery: Delivery = Delivery()
+    about: About = About(description="", author="", version="", license="")
     metric: Metric
     bench: BenchSettings
     budgets: tuple[Budget, ...]

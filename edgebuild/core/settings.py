@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from edgebuild.core.delivery import About
 from edgebuild.units import parse_bytes, parse_number, parse_part, parse_seconds
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -221,7 +222,10 @@ class LimitSettings(_Table, frozen=True, kw_only=True):
 
 
 class Settings(_Table, frozen=True, kw_only=True):
-    """Everything a build is asked for; `passes`, `budgets` and `targets` are as written, laid over profiles later."""
+    """Everything a build is asked for.
+
+    `passes`, `budgets`, `delivery` and `targets` are as written, laid over profiles later.
+    """
 
     model: ModelSettings
     data: DataSettings
@@ -233,6 +237,8 @@ class Settings(_Table, frozen=True, kw_only=True):
     bench: BenchSettings
     lint: LintSettings
     limits: LimitSettings
+    about: About
     passes: dict[str, object]
     budgets: dict[str, object]
+    delivery: dict[str, object]
     targets: dict[str, dict[str, object]]

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from edgebuild.core.budget import Budget
+from edgebuild.core.delivery import Delivery
 from edgebuild.core.passes import (
     Calibrate,
     Channels,
@@ -100,6 +101,31 @@ class Memory(_Table, frozen=True, kw_only=True):
     ram: Annotated[int, parse_bytes] | None = None
 
 
+class Compiler(StrEnum):
+    """What turns a .tflite file into one for an accelerator."""
+
+    EDGETPU = "edgetpu"
+    VELA = "vela"
+
+
+class Accelerator(_Table, frozen=True, kw_only=True):
+    """What computes beside the CPU.
+
+    Attributes:
+        compiler: of its vendor.
+        configuration: Vela's name for the NPU and its size, such as "ethos-u55-128"; empty for others.
+        system_config: Vela's name for clock and memories; empty for its default.
+        memory_mode: Vela's name for what is kept where; empty for its default.
+        memory: bytes of its own memory for parameters; None where there is none.
+    """
+
+    compiler: Compiler
+    configuration: str = ""
+    system_config: str = ""
+    memory_mode: str = ""
+    memory: Annotated[int, parse_bytes] | None = None
+
+
 class QuantizeSettings(_Table, frozen=True, kw_only=True):
     """`[passes.quantize]` of a profile; `float_layers` as in passes.Quantize."""
 
@@ -141,6 +167,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     operators: Operators
     passes: PassTables
     memory: Memory = Memory()
+    accelerator: Accelerator | None = None
+    delivery: Delivery = Delivery()
     device: Device | None = None
     budgets: tuple[Budget, ...] = ()
     sources: dict[str, str] = {}

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import host, readback, targets
-from edgebuild.core.losses import Losses
-from edgebuild.core.manifest import Footprint, Inputs, Manifest
+from edgebuild import readback, targets
+from edgebuild.core.manifest import Footprint, Manifest
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import figures, losses, publish, steps, toolchain
+from edgebuild.engine import figures, handover, judging, losses, publish, steps
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
@@ -23,7 +22,6 @@ from edgebuild.engine.steps import Built, Reference
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.ladder import Means
 from edgebuild.passes import jobs
-from edgebuild.runtimes.jobs import Bench, Score
 
 
 class Outcome(NamedTuple):
@@ -32,15 +30,6 @@ class Outcome(NamedTuple):
     target: str
     manifest: Manifest | None
     error: EdgebuildError | None
-
-
-class _Measured(NamedTuple):
-    """The figures of one artifact; `notes` say why there are not more."""
-
-    bench: Bench
-    score: Score | None
-    losses: Losses | None = None
-    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -83,10 +72,11 @@ def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> 
         done = builder.judge(built)
         if tools is not None:
             done = climb(done, builder.means(), tools)
-        publish.publish(done.manifest, done.built.path, out / plan.target)
+        manifest, files = handover.with_card(done.manifest, done.files)
+        publish.publish(manifest, files, out / plan.target)
     except EdgebuildError as error:
         return Outcome(plan.target, None, error)
-    return Outcome(plan.target, done.manifest, None)
+    return Outcome(plan.target, manifest, None)
 
 
 class _Builder:
@@ -120,28 +110,11 @@ class _Builder:
             reference = self._reference(plan, compressed)
         except StepError as error:
             notes = (*notes, f"layers were not compared with the float network's: {error.what}")
-        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, reference)
+        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, network, reference)
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""
-        plan, shared = built.plan, self._shared
-        measured = self._measured(built)
-        manifest = figures.manifest(
-            plan,
-            data=built.path.read_bytes(),
-            spec=built.spec,
-            inputs=_inputs(shared),
-            baseline=shared.baseline,
-            score=measured.score,
-            bench=measured.bench,
-            plain=built.plain,
-            versions=toolchain.versions(),
-            machine=host.describe(),
-            notes=(*_notes(built, shared), *(f"{plan.target}: {note}" for note in measured.notes)),
-            losses=measured.losses,
-            findings=shared.findings,
-        )
-        return Tried(built, manifest)
+        return judging.judge(built, self._shared, self._session, again=self._again)
 
     def _reference(self, plan: Plan, compressed: Compressed) -> Reference | None:
         """The float network whose layers the artifact has, where there are samples to compare on."""
@@ -155,33 +128,3 @@ class _Builder:
         step = steps.quantize(replace(plan, passes=(dense,)), self._shared.network, self._shared.data)
         made = self._session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
         return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
-
-    def _measured(self, built: Built) -> _Measured:
-        shared, session = self._shared, self._session
-        data, bench = shared.data, steps.bench(built, again=self._again)
-        if data is None or shared.outputs is None:
-            (timed,) = session.run([bench])
-            lost = losses.measure(built, data, None, session) if data is not None else losses.Lost(None, ())
-            return _Measured(timed.read(Bench), None, *lost)
-        timed, scored = session.run([bench, steps.score(built, data, again=self._again)])
-        lost = losses.measure(built, data, losses.Kept(shared.outputs, scored.path), session)
-        return _Measured(timed.read(Bench), scored.read(Score), *lost)
-
-
-def _inputs(shared: Shared) -> Inputs:
-    data = figures.data_record(shared.source, shared.data.splits) if shared.source and shared.data else None
-    frozen = shared.network.frozen
-    return Inputs(model=shared.model, network=frozen.network, network_sha256=frozen.identity_sha256, data=data)
-
-
-def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
-    plan = built.plan
-    notes = list(shared.data.splits.notes) if shared.data else ["no data were given: nothing was scored"]
-    if shared.source is not None and shared.baseline is None:
-        notes.append("the data hold no answers (y_eval): nothing was scored")
-    floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS]
-    if plan.quantize.scheme.needs_calibration and floating:
-        names = readback.names_of(floating, shared.network.frozen.network)
-        notes.append(f"{plan.target}: the converter left operators in float: {names}")
-    notes += [f"{plan.target}: {note}" for note in built.notes]
-    return tuple(notes)

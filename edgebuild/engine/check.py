@@ -92,7 +92,10 @@ def _check(path: Path, demands: Demands) -> Checked:
         if manifest.inputs.data is not None:
             _require_same_source(manifest.inputs.data.source, demands.data_sha256, path)
         verdict = gate.judge(
-            demands.budgets(manifest), manifest.measurements, lower_is_better=manifest.plan.metric.less_is_more
+            demands.budgets(manifest),
+            manifest.measurements,
+            lower_is_better=manifest.plan.metric.less_is_more,
+            lacking=manifest.lacking,
         )
     except EdgebuildError as error:
         return Checked(path, None, None, error)

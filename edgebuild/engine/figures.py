@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from edgebuild import gate, hashing, stats
 from edgebuild.budgets import HOST
 from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.delivery import Leaner
+from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, Inputs, Manifest, Shrinkage
@@ -14,12 +19,33 @@ from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
 from edgebuild.passes.jobs import Baseline, Splits
-from edgebuild.runtimes.jobs import Bench, Score
+from edgebuild.runtimes.jobs import Bench
 
 _FILE = "file"
 _LITERT = "ai-edge-litert"
+_TFLM = "tflite-micro"
+TFLM_KERNELS = "tflm"
 # A compressor's level is part of the figure: it is what app stores and `gzip -9` use.
 _GZIP_LEVEL = 9
+
+
+class DeviceFigures(NamedTuple):
+    """What the target's own runtime and compiler said, its figures, and why there are not more, by subject."""
+
+    report: DeviceReport
+    measurements: tuple[Measurement, ...]
+    lacking: Mapping[str, str] = MappingProxyType({})
+
+
+_NOTHING_ASKED = DeviceFigures(DeviceReport(), ())
+
+
+class Scored(NamedTuple):
+    """The artifact's score, and the kernels that it was run on."""
+
+    score: float
+    samples: int
+    kernels: str
 
 
 def manifest(
@@ -29,12 +55,14 @@ def manifest(
     spec: ArtifactSpec,
     inputs: Inputs,
     baseline: Baseline | None,
-    score: Score | None,
+    score: Scored | None,
     bench: Bench,
     plain: Footprint | None,
     versions: dict[str, str],
     machine: str,
     notes: tuple[str, ...],
+    device: DeviceFigures = _NOTHING_ASKED,
+    leaner: Leaner | None = None,
     losses: Losses | None = None,
     findings: tuple[Finding, ...] = (),
 ) -> Manifest:
@@ -52,6 +80,8 @@ def manifest(
         versions: of the packages that made and ran it.
         machine: what the figures were measured on.
         notes: what was decided for the user.
+        device: what the target's own runtime and compiler say.
+        leaner: what packing took off the file.
         losses: what was lost against the float network.
         findings: the faults of the data.
     """
@@ -60,8 +90,9 @@ def manifest(
     measurements = (
         *of_file(artifact),
         _of_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
-        *_of_scores(plan, accuracy, machine, versions),
+        *_of_scores(plan, accuracy, score.kernels if score else "", machine, versions),
         *_of_bench(plan, bench, machine, versions),
+        *device.measurements,
     )
     return Manifest(
         edgebuild=versions.get("edgebuild", ""),
@@ -71,9 +102,14 @@ def manifest(
         accuracy=accuracy,
         compression=Shrinkage(before=plain, after=footprint(data, spec)) if plain is not None else None,
         losses=losses,
+        leaner=leaner,
+        device=device.report,
+        lacking=dict(device.lacking),
         findings=findings,
         measurements=measurements,
-        verdict=gate.judge(plan.budgets, measurements, lower_is_better=plan.metric.less_is_more),
+        verdict=gate.judge(
+            plan.budgets, measurements, lower_is_better=plan.metric.less_is_more, lacking=device.lacking
+        ),
         plan=plan,
         network=spec,
         toolchain=versions,
@@ -128,7 +164,7 @@ def _of_file(subject: Subject, value: float, mode: Mode) -> Measurement:
     return Measurement(subject=subject, value=value, unit=subject.unit, mode=mode, where=_FILE)
 
 
-def _accuracy(plan: Plan, baseline: Baseline | None, score: Score | None) -> Accuracy | None:
+def _accuracy(plan: Plan, baseline: Baseline | None, score: Scored | None) -> Accuracy | None:
     if baseline is None or score is None:
         return None
     return Accuracy(
@@ -149,7 +185,7 @@ def _metric_unit(plan: Plan) -> Unit:
 
 
 def _of_scores(
-    plan: Plan, accuracy: Accuracy | None, machine: str, versions: dict[str, str]
+    plan: Plan, accuracy: Accuracy | None, kernels: str, machine: str, versions: dict[str, str]
 ) -> tuple[Measurement, ...]:
     if accuracy is None:
         return ()
@@ -166,22 +202,22 @@ def _of_scores(
     if not plan.metric.is_share and accuracy.baseline:
         figures.append((Subject.ACCURACY_DROP, drop / abs(accuracy.baseline), Unit.RELATIVE))
     settings = {"samples": accuracy.samples}
-    return tuple(_on_host(plan, machine, versions, *figure, settings) for figure in figures)
+    return tuple(_on_host(kernels, machine, versions, *figure, settings) for figure in figures)
 
 
 def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
     samples = tuple(round(sample, 9) for sample in bench.samples_s)
     median = stats.median(samples)
-    threads = {"threads": plan.bench.threads}
+    kernels, threads = str(plan.runtime.kernels), {"threads": plan.bench.threads}
     warmed = {**threads, "warmup_runs": plan.bench.warmup_runs}
     return (
-        _on_host(plan, machine, versions, Subject.LATENCY, median, Unit.SECONDS, warmed, samples),
-        _on_host(plan, machine, versions, Subject.PEAK_MEMORY, bench.peak_memory_bytes, Unit.BYTES, threads),
+        _on_host(kernels, machine, versions, Subject.LATENCY, median, Unit.SECONDS, warmed, samples),
+        _on_host(kernels, machine, versions, Subject.PEAK_MEMORY, bench.peak_memory_bytes, Unit.BYTES, threads),
     )
 
 
 def _on_host(
-    plan: Plan,
+    kernels: str,
     machine: str,
     versions: dict[str, str],
     subject: Subject,
@@ -190,7 +226,8 @@ def _on_host(
     settings: dict[str, int],
     samples: tuple[float, ...] = (),
 ) -> Measurement:
-    """A figure that the interpreter gave on this machine, with the target's kernels."""
+    """A figure that an interpreter gave on this machine."""
+    package = _TFLM if kernels == TFLM_KERNELS else _LITERT
     return Measurement(
         subject=subject,
         value=value,
@@ -198,9 +235,9 @@ def _on_host(
         mode=Mode.MEASURED,
         where=HOST,
         machine=machine,
-        kernels=plan.runtime.kernels,
+        kernels=kernels,
         samples=samples,
         statistics=stats.summarize(samples) if samples else {},
         settings=settings,
-        versions={_LITERT: versions.get(_LITERT, "")},
+        versions={package: versions.get(package, "")},
     )

@@ -4,41 +4,78 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.errors import StepError
 
 _REMEDY = "Make room, or name another folder with --out."
 
 
-def publish(manifest: Manifest, artifact: Path, folder: Path) -> None:
-    """Put an artifact and its manifest into a target's folder.
+def publish(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> None:
+    """Put an artifact, what comes with it, and its manifest into a target's folder.
 
-    Both are complete on disk before either is moved into place; what lay there before stays if anything fails.
+    All are complete on disk before the first is moved into place; what lay there before stays if anything fails. Files
+    that an earlier build left with its artifact, and that are no part of this one, are taken away.
+
+    Args:
+        manifest: is written last.
+        files: contents by path, relative to the folder with slashes; the artifact is one of them.
+        folder: is made where there is none.
 
     Raises:
         StepError: the folder cannot be made or written.
     """
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    files = {manifest.artifact.path: artifact.read_bytes(), FILE_NAME: encoded}
+    written = {**files, FILE_NAME: encoded}
     waiting: dict[str, str] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            waiting[name] = _write_beside(folder, name, data)
-        for name in files:
+        outdated = _left_before(folder) - written.keys()
+        for name, data in written.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            waiting[name] = _write_beside(folder / name, data)
+        for name in written:
             if (folder / name).is_dir():
                 raise IsADirectoryError(f"{folder / name} is a folder")
         for name, temporary in waiting.items():
             Path(temporary).replace(folder / name)
+        _take_away(folder, outdated)
     except OSError as error:
         raise StepError(f"{folder} cannot be written", str(error), _REMEDY) from None
     finally:
         for temporary in waiting.values():
             Path(temporary).unlink(missing_ok=True)
+
+
+def _left_before(folder: Path) -> set[str]:
+    """The files that the manifest in a folder lists; none where there is none that can be read."""
+    try:
+        listed = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=_Listing).files
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return set()
+    return {item.path for item in listed if (folder / item.path).resolve().is_relative_to(folder.resolve())}
+
+
+def _take_away(folder: Path, names: Iterable[str]) -> None:
+    """Files, and the folders that are empty without them."""
+    for name in names:
+        path = folder / name
+        path.unlink(missing_ok=True)
+        for above in path.parents:
+            if above == folder or not above.is_dir() or any(above.iterdir()):
+                break
+            above.rmdir()
+
+
+class _Listing(msgspec.Struct):
+    """What is read of an earlier manifest, whatever else has changed in it since."""
+
+    files: tuple[PackedFile, ...] = ()
 
 
 def require_writable(folder: Path) -> None:
@@ -54,8 +91,8 @@ def require_writable(folder: Path) -> None:
         raise StepError(f"{folder} cannot be written", f"You may not write in {existing}.", _REMEDY)
 
 
-def _write_beside(folder: Path, name: str, data: bytes) -> str:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+def _write_beside(place: Path, data: bytes) -> str:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

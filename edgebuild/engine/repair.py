@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -24,10 +24,17 @@ _AS_PLANNED = "as planned"
 
 
 class Tried(NamedTuple):
-    """A build that was measured and judged."""
+    """A build that was measured and judged.
+
+    Attributes:
+        built: the artifact.
+        manifest: all that is known of it.
+        files: what is left for its developer, the artifact among it, by path beside the manifest.
+    """
 
     built: Built
     manifest: Manifest
+    files: Mapping[str, bytes]
 
 
 class Tools(NamedTuple):
@@ -107,7 +114,7 @@ class _Climb:
         else:
             self._notes.append(f"{last.built.plan.target}: the accuracy budget is kept by {self._rungs[-1].name}")
         manifest = replace(last.manifest, repair=tuple(self._rungs), notes=(*last.manifest.notes, *self._notes))
-        return Tried(last.built, manifest)
+        return last._replace(manifest=manifest)
 
     def _best(self) -> Tried:
         scores = [rung.accuracy for rung in self._rungs]

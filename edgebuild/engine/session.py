@@ -21,7 +21,16 @@ from edgebuild.process import Child, ChildDiedError, Limits
 T = TypeVar("T", bound=msgspec.Struct)
 
 _TENSORFLOW = "edgebuild.passes.worker"
-_LITERT = "edgebuild.runtimes.litert"
+
+
+class Worker(NamedTuple):
+    """A kind of child: its table of jobs, and what it is called in messages."""
+
+    module: str
+    purpose: str
+
+
+LITERT = Worker("edgebuild.runtimes.litert", "the interpreter")
 
 
 class Step(NamedTuple):
@@ -86,18 +95,24 @@ class Session:
         """
         return self._look_up_or_do(step, self._transform)
 
-    def run(self, steps: list[Step]) -> list[Made]:
-        """Steps of one artifact in the interpreter, in a fresh child that does them in order.
+    def run(self, steps: list[Step], worker: Worker = LITERT) -> list[Made]:
+        """Steps of one artifact in an interpreter or another tool, in a fresh child that does them in order.
 
         Raises:
             EdgebuildError: a step failed.
         """
-        with Child(_LITERT, "the interpreter", self._logs / "litert.log", self._code) as child:
+        log = self._logs / f"{worker.module}.log"
+        with Child(worker.module, worker.purpose, log, self._code) as child:
 
             def do(step: Step, out: Path) -> bytes:
                 return child.call(step.name, step.job(out), self._run_limits, self._listener.step_progressed)
 
             return [self._look_up_or_do(step, do) for step in steps]
+
+    @property
+    def run_memory_bytes(self) -> int:
+        """What a child that runs an artifact, or a tool below it, may take."""
+        return self._run_limits.memory_bytes
 
     def leave_tensorflow(self) -> None:
         """End TensorFlow's child, so that its memory and its threads do not disturb what is measured next."""

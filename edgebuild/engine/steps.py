@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edgebuild import hashing, host
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.manifest import Footprint
-from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.passes import Change, Channels, Compression, QuantizeAware, Refinement
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine.session import Step
@@ -76,6 +76,7 @@ class Built(NamedTuple):
         spec: what was read back from it.
         plain: what it would take without the passes before quantization; None where they changed nothing.
         notes: what these passes had to say.
+        network: the network that was converted.
         reference: the float network whose layers it has; None where there is none to compare with.
     """
 
@@ -84,6 +85,7 @@ class Built(NamedTuple):
     spec: ArtifactSpec
     plain: Footprint | None
     notes: tuple[str, ...]
+    network: ModelSpec
     reference: Reference | None = None
 
 
@@ -299,15 +301,19 @@ def bench(built: Built, *, again: bool) -> Step:
     )
 
 
-def score(built: Built, data: Data, *, again: bool) -> Step:
-    """Score an artifact on the kernels that compute like its target's; a metric's function is called each time."""
+def score(built: Built, data: Data, *, again: bool, tflm: str = "") -> Step:
+    """Score an artifact on the kernels that compute like its target's; a metric's function is called each time.
+
+    `tflm` is the version of TensorFlow Lite Micro that runs it, empty where LiteRT does.
+    """
     plan = built.plan
+    kernels = "TensorFlow Lite Micro's" if tflm else plan.runtime.kernels
     return Step(
-        "score",
-        f"{plan.target}: score {data.splits.evaluation_samples:,} samples on {plan.runtime.kernels} kernels",
+        "tflm-score" if tflm else "score",
+        f"{plan.target}: score {data.splits.evaluation_samples:,} samples on {kernels} kernels",
         None
         if plan.metric.is_callable
-        else [hashing.of_file(built.path), plan.runtime.kernels, _scoring(plan, data), host.identity()],
+        else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, data), host.identity()],
         lambda out: ScoreJob(
             artifact=str(built.path),
             spec=built.spec,

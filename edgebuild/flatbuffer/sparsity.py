@@ -8,13 +8,12 @@ smallest of its layouts; one that is smallest as it is, or that a runtime cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer import packing, sparse_encoding
+from edgebuild.flatbuffer import sparse_encoding, tight, unused
 from edgebuild.flatbuffer.sparse_encoding import Array
 from edgebuild.flatbuffer.weights import is_float, values_of
 
@@ -41,17 +40,21 @@ def compact(data: bytes) -> bytes:
         ValueError: the file is damaged.
     """
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-    graphs = [graph for graph in model.subgraphs if any(tensor.sparsity is not None for tensor in graph.tensors)]
+    graphs = {
+        number: graph
+        for number, graph in enumerate(model.subgraphs)
+        if any(tensor.sparsity is not None for tensor in graph.tensors)
+    }
     if not graphs:
         return data
-    for graph in graphs:
+    for number, graph in graphs.items():
         unpacked = _unpacked(graph, model)
         for index, tensor in enumerate(graph.tensors):
             if tensor.sparsity is not None:
                 can_unpack = _can_unpack(graph, model, unpacked.get(index, index))
                 _store(tensor, model, may_be_sparse=can_unpack)
-        _drop(graph, model, {index: made for index, made in unpacked.items() if graph.tensors[index].sparsity is None})
-    return packing.pack(model)
+        _drop(model, number, {index: made for index, made in unpacked.items() if graph.tensors[index].sparsity is None})
+    return tight.pack(model)
 
 
 def _can_unpack(graph: Any, model: Any, index: int) -> bool:
@@ -104,8 +107,9 @@ def _code(operator: Any, model: Any) -> int:
     return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
 
 
-def _drop(graph: Any, model: Any, dense: dict[int, int]) -> None:
+def _drop(model: Any, number: int, dense: dict[int, int]) -> None:
     """Let the kernels read tensors that are dense now, and drop what unpacked them."""
+    graph = model.subgraphs[number]
     graph.operators = [
         operator
         for operator in graph.operators
@@ -115,21 +119,4 @@ def _drop(graph: Any, model: Any, dense: dict[int, int]) -> None:
     kept = [index for index in range(len(graph.tensors)) if index not in source]
     place = {old: new for new, old in enumerate(kept)} | {-1: -1}
     graph.tensors = [graph.tensors[index] for index in kept]
-    _renumber(graph, model, lambda index: place[source.get(index, index)])
-
-
-def _renumber(graph: Any, model: Any, of: Callable[[int], int]) -> None:
-    """Give every mention of a tensor its new number."""
-
-    def renumbered(indices: Any) -> Array:
-        return np.array([of(int(index)) for index in indices], np.int32)
-
-    graph.inputs, graph.outputs = renumbered(graph.inputs), renumbered(graph.outputs)
-    for operator in graph.operators:
-        for field in ("inputs", "outputs", "intermediates"):
-            if getattr(operator, field) is not None:
-                setattr(operator, field, renumbered(getattr(operator, field)))
-    for signature in model.signatureDefs or ():
-        if model.subgraphs[signature.subgraphIndex] is graph:
-            for entry in (*signature.inputs, *signature.outputs):
-                entry.tensorIndex = of(entry.tensorIndex)
+    unused.renumber(model, number, lambda index: place[source.get(index, index)])

@@ -9,7 +9,7 @@ from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Check, Status, Verdict, worst
-from edgebuild.report import losses, wording
+from edgebuild.report import device, losses, wording
 from edgebuild.units import format_bytes, format_seconds
 
 # Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
@@ -89,6 +89,7 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
         peak = format_bytes(figures[Subject.PEAK_MEMORY].value)
         alive = format_bytes(figures[Subject.ACTIVATIONS].value)
         yield "memory", f"{peak} peak on this host (measured), {alive} of activations (estimated)"
+    yield from device.rows(manifest)
 
 
 def _accuracy(manifest: Manifest, measurement: Measurement) -> str:

@@ -30,7 +30,7 @@ def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
 
 def limit(budget: Budget, *, lower_is_better: bool) -> str:
     """A budget's limit: "at most 60.0 KB"."""
-    is_minimum = budget.subject == Subject.ACCURACY and not lower_is_better
+    is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
     return f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
 
 

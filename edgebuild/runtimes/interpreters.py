@@ -64,8 +64,9 @@ def stored(array: Array, spec: TensorSpec) -> Array:
     if not spec.scale:
         return array
     limits = np.iinfo(spec.dtype)
-    scaled = array / np.float32(spec.scale)
-    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + spec.zero_point
+    # In float64: in float32 the sum with a half carries 0.49999997 over to the next number.
+    scaled = (array / np.float32(spec.scale)).astype(np.float64)
+    rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + spec.zero_point
     return np.asarray(np.clip(rounded, limits.min, limits.max).astype(spec.dtype))
 
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from edgebuild.child import Job, Say, paced
-from edgebuild.data import outputs
+from edgebuild.child import Job, Say
 from edgebuild.data.given import Array
-from edgebuild.data.samples import Samples
-from edgebuild.metrics import require_output, score
-from edgebuild.runtimes.interpreters import fill_randomly, load, real, refusals, stored, times_s
+from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
 from edgebuild.runtimes.jobs import Bench, BenchJob, LayerLossJob, LayerTimesJob, OutputLossJob, Score, ScoreJob
 from edgebuild.runtimes.layer_loss import layer_loss
 from edgebuild.runtimes.layer_times import layer_times
 from edgebuild.runtimes.output_loss import output_loss
+from edgebuild.runtimes.scoring import score_samples
 
 _FEWEST_RUNS = 10
-_BATCH = 256
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 
@@ -43,7 +39,7 @@ def bench(job: BenchJob, _say: Say) -> Bench:
 
 
 def evaluate(job: ScoreJob, say: Say) -> Score:
-    """Feed every evaluation sample, one at a time as the device would, and score and keep the dequantized outputs.
+    """Score the artifact and keep its outputs, as `score_samples` does.
 
     Raises:
         StepError: the interpreter refused the artifact, or its metric's function failed.
@@ -51,27 +47,18 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     """
     name = Path(job.artifact).name
     interpreter = load(job.artifact, name, job.kernels, threads=1)
-    samples = Samples(Path(job.evaluation), job.preprocess)
-    assert samples.y is not None, "the engine asks only where there are answers"
-    require_output(job.metric, len(job.spec.outputs))
-    inputs, output = job.spec.inputs, job.spec.outputs[job.metric.output]
-    fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
-    rows: list[Array] = []
-    tell = paced(say)
-    for arrays in samples.batches(_BATCH, fed):
-        fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
-        for row in range(len(fills[0])):
-            for array, spec in zip(fills, inputs, strict=True):
-                interpreter.set_tensor(spec.index, array[row : row + 1])
-            with refusals(name, job.kernels):
-                # Samples are independent: a recurrent network must not remember the one before.
-                interpreter.reset_all_variables()
-                interpreter.invoke()
-            rows.append(interpreter.get_tensor(output.index)[0])
-            tell(f"{len(rows):,} of {len(samples):,} samples")
-    answers = real(np.stack(rows), output)
-    outputs.keep(answers, Path(job.out))
-    return Score(score=score(answers, np.asarray(samples.y), job.metric), samples=len(rows))
+
+    def invoke(fills: Sequence[Array]) -> Array:
+        for array, spec in zip(fills, job.spec.inputs, strict=True):
+            interpreter.set_tensor(spec.index, array)
+        with refusals(name, job.kernels):
+            # Samples are independent: a recurrent network must not remember the one before.
+            interpreter.reset_all_variables()
+            interpreter.invoke()
+        answer: Array = interpreter.get_tensor(job.spec.outputs[job.metric.output].index)
+        return answer
+
+    return score_samples(job, invoke, say)
 
 
 JOBS = {

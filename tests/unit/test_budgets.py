@@ -33,6 +33,11 @@ def _option(text: str, score: Metric = ACCURACY) -> Budget:
         ("latency", "5 ms", 0.005, Unit.SECONDS),
         ("peak_memory", "3 MB", 3_000_000, Unit.BYTES),
         ("activations", "16 KiB", 16_384, Unit.BYTES),
+        ("arena", "16 KiB", 16_384, Unit.BYTES),
+        ("flash", "1 MB", 1_000_000, Unit.BYTES),
+        ("npu_share", "90 %", 0.9, Unit.SHARE),
+        ("npu_latency", "5 ms", 0.005, Unit.SECONDS),
+        ("npu_sram", "16 KiB", 16_384, Unit.BYTES),
     ],
 )
 def test_each_subject_is_read_in_its_unit(name: str, limit: str, value: float, unit: Unit) -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from tflite_networks import Network
 
 from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.errors import StepError
@@ -17,74 +17,10 @@ BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType
 DAMAGES = 200
 
 
-class _Network:
-    """A .tflite under construction, of one graph."""
-
-    def __init__(self) -> None:
-        self._model = schema.ModelT()
-        self._graph = schema.SubGraphT()
-        self._model.version = 3
-        # By convention the first buffer is empty and stands for no data.
-        self._model.buffers = [schema.BufferT()]
-        self._model.operatorCodes, self._model.signatureDefs = [], []
-        self._model.subgraphs = [self._graph]
-        self._graph.tensors, self._graph.operators = [], []
-
-    def tensor(
-        self, name: str, shape: list[int], dtype: int = TYPE.FLOAT32, *, constant: bool = False, **more: Any
-    ) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, shape, dtype
-        tensor.shapeSignature = more.get("signature")
-        if "scale" in more:
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale, tensor.quantization.zeroPoint = more["scale"], more["zero_point"]
-        if constant:
-            buffer = schema.BufferT()
-            buffer.data = [1] * 16
-            self._model.buffers.append(buffer)
-            tensor.buffer = len(self._model.buffers) - 1
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def operator(self, code: int, inputs: list[int], outputs: list[int], version: int = 1, custom: str = "") -> None:
-        entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.version = code, version
-        entry.deprecatedBuiltinCode = min(code, 127)
-        entry.customCode = custom or None
-        self._model.operatorCodes.append(entry)
-        operator = schema.OperatorT()
-        operator.opcodeIndex = len(self._model.operatorCodes) - 1
-        operator.inputs, operator.outputs = inputs, outputs
-        self._graph.operators.append(operator)
-
-    def signature(self, key: str, inputs: dict[str, int], outputs: dict[str, int]) -> None:
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = key, 0
-        signature.inputs, signature.outputs = _maps(inputs), _maps(outputs)
-        self._model.signatureDefs.append(signature)
-
-    def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
-        self._graph.inputs, self._graph.outputs = inputs, outputs
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self._model.Pack(builder), b"TFL3")
-        path.write_bytes(bytes(builder.Output()))
-        return path
-
-
-def _maps(names: dict[str, int]) -> list[Any]:
-    maps = []
-    for name, index in names.items():
-        entry = schema.TensorMapT()
-        entry.name, entry.tensorIndex = name, index
-        maps.append(entry)
-    return maps
-
-
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     """An int8 convolution and a softmax that still computes in float."""
-    network = _Network()
+    network = Network()
     image = network.tensor("serving_image:0", [1, 4, 4, 1], TYPE.INT8, scale=[0.5], zero_point=[-3])
     weights = network.tensor("w", [2, 3, 3, 1], TYPE.INT8, constant=True, scale=[0.1, 0.2], zero_point=[0, 0])
     middle = network.tensor("net/conv/Relu;net/conv/Conv2D", [1, 4, 4, 2], TYPE.INT8)
@@ -123,7 +59,7 @@ def test_quantization_is_read_and_is_zero_where_there_is_none(classifier: Path) 
 
 
 def test_an_operator_behind_the_conversion_at_an_end_carries_the_name_of_that_end(tmp_path: Path) -> None:
-    network = _Network()
+    network = Network()
     image, stored = network.tensor("x", [1, 4]), network.tensor("tfl.quantize", [1, 4], TYPE.INT8)
     inner, out = network.tensor("partitioned:0", [1, 4], TYPE.INT8), network.tensor("y", [1, 4])
     network.operator(BUILTIN.QUANTIZE, [image], [stored])
@@ -135,7 +71,7 @@ def test_an_operator_behind_the_conversion_at_an_end_carries_the_name_of_that_en
 
 
 def test_without_a_signature_tensors_keep_their_own_names(tmp_path: Path) -> None:
-    network = _Network()
+    network = Network()
     a, b = network.tensor("a", [1, 2]), network.tensor("b", [1, 2])
     network.operator(BUILTIN.RELU, [a], [b])
     spec = read(network.write(tmp_path / "f.tflite", [a], [b]))
@@ -143,7 +79,7 @@ def test_without_a_signature_tensors_keep_their_own_names(tmp_path: Path) -> Non
 
 
 def test_an_open_batch_is_minus_one_and_makes_operators_dynamic(tmp_path: Path) -> None:
-    network = _Network()
+    network = Network()
     a = network.tensor("a", [1, 8], signature=[-1, 8])
     b = network.tensor("b", [1, 8], signature=[-1, 8])
     c = network.tensor("c", [1, 8])
@@ -165,7 +101,7 @@ def test_an_open_batch_is_minus_one_and_makes_operators_dynamic(tmp_path: Path) 
     ],
 )
 def test_operators_of_every_kind_have_names(tmp_path: Path, code: int, custom: str, name: str) -> None:
-    network = _Network()
+    network = Network()
     a, b = network.tensor("a", [1]), network.tensor("b", [1])
     network.operator(code, [a], [b], custom=custom)
     (operator,) = read(network.write(tmp_path / "f.tflite", [a], [b])).operators
@@ -181,7 +117,7 @@ def test_activations_are_the_bytes_alive_at_the_fullest_moment(tmp_path: Path) -
     ADD   b, d -> e (400):                                  b + d + e     = 1,200
     CAST  e -> f (int8, 100):                               e + f         =   500
     """
-    network = _Network()
+    network = Network()
     a = network.tensor("a", [1, 100])
     weights = network.tensor("w", [1000, 1000], constant=True)
     b, c, d, e = (network.tensor(name, [1, size]) for name, size in (("b", 100), ("c", 300), ("d", 100), ("e", 100)))
@@ -195,7 +131,7 @@ def test_activations_are_the_bytes_alive_at_the_fullest_moment(tmp_path: Path) -
 
 
 def test_an_output_lives_to_the_end_and_an_unread_input_from_the_start(tmp_path: Path) -> None:
-    network = _Network()
+    network = Network()
     a, unread = network.tensor("a", [10]), network.tensor("unread", [1000])
     early, middle, late = (network.tensor(name, [size]) for name, size in (("early", 100), ("mid", 20), ("late", 50)))
     network.operator(BUILTIN.RELU, [a], [early])

@@ -14,7 +14,7 @@ from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Status
 from edgebuild.engine import check, figures
 from edgebuild.passes.jobs import Baseline, Splits
-from edgebuild.runtimes.jobs import Bench, Score
+from edgebuild.runtimes.jobs import Bench
 
 BYTES = b"TFL3" * 5000
 BENCH = Bench(samples_s=(0.003, 0.001, 0.002), peak_memory_bytes=5_000_000)
@@ -28,7 +28,7 @@ def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any
         spec=artifact(activations_bytes=640),
         inputs=INPUTS,
         baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
-        score=None if baseline is None else Score(score=score, samples=1000),
+        score=None if baseline is None else figures.Scored(score, 1000, "reference"),
         bench=BENCH,
         plain=None,
         versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},

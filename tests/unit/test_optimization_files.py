@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import packing, reader, sparse_encoding, sparsity, weights
+from edgebuild.flatbuffer import reader, sparse_encoding, sparsity, tight, weights
 
 BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType
 CONVERTERS = sparse_encoding.Layout((0, 1, 2, 3), {})  # how the converter lays out every kernel
@@ -53,7 +53,7 @@ class _File:
 
     @property
     def data(self) -> bytes:
-        return packing.pack(self._model)
+        return tight.pack(self._model)
 
     @staticmethod
     def _code(code: int) -> Any:

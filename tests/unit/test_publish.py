@@ -7,25 +7,20 @@ import msgspec
 import pytest
 from making import manifest
 
+from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import Manifest
 from edgebuild.engine.publish import publish, require_writable
 from edgebuild.errors import StepError
 
-
-@pytest.fixture
-def artifact(tmp_path: Path) -> Path:
-    path = tmp_path / "stored.tflite"
-    path.write_bytes(b"TFL3 new")
-    path.chmod(0o444)
-    return path
+ARTIFACT = {"kws.tflite": b"TFL3 new"}
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_an_artifact_and_its_manifest_are_left_together(tmp_path: Path, artifact: Path) -> None:
-    publish(manifest(), artifact, tmp_path / "dist" / "mcu")
+def test_an_artifact_and_its_manifest_are_left_together(tmp_path: Path) -> None:
+    publish(manifest(), ARTIFACT, tmp_path / "dist" / "mcu")
     files = _files(tmp_path / "dist" / "mcu")
     assert set(files) == {"kws.tflite", "manifest.json"}
     assert files["kws.tflite"] == b"TFL3 new"
@@ -33,17 +28,17 @@ def test_an_artifact_and_its_manifest_are_left_together(tmp_path: Path, artifact
     assert files["manifest.json"].startswith(b'{\n  "schema_version": 1,\n')
 
 
-def test_published_files_may_be_written_by_their_owner_and_read_by_all(tmp_path: Path, artifact: Path) -> None:
-    publish(manifest(), artifact, tmp_path / "mcu")
+def test_published_files_may_be_written_by_their_owner_and_read_by_all(tmp_path: Path) -> None:
+    publish(manifest(), ARTIFACT, tmp_path / "mcu")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "mcu").iterdir()} == {0o644}
 
 
-def test_a_build_replaces_the_one_before_it_and_leaves_other_files_alone(tmp_path: Path, artifact: Path) -> None:
+def test_a_build_replaces_the_one_before_it_and_leaves_other_files_alone(tmp_path: Path) -> None:
     folder = tmp_path / "mcu"
     folder.mkdir()
     for name in ("kws.tflite", "manifest.json", "notes.txt"):
         (folder / name).write_bytes(b"old")
-    publish(manifest(), artifact, folder)
+    publish(manifest(), ARTIFACT, folder)
     files = _files(folder)
     assert files["kws.tflite"] == b"TFL3 new"
     assert files["manifest.json"] != b"old"
@@ -53,21 +48,44 @@ def test_a_build_replaces_the_one_before_it_and_leaves_other_files_alone(tmp_pat
 
 @pytest.mark.parametrize(("blocked", "other"), [("kws.tflite", "manifest.json"), ("manifest.json", "kws.tflite")])
 def test_where_one_file_cannot_be_replaced_the_other_stays_and_nothing_temporary_is_left(
-    tmp_path: Path, artifact: Path, blocked: str, other: str
+    tmp_path: Path, blocked: str, other: str
 ) -> None:
     folder = tmp_path / "mcu"
     (folder / blocked).mkdir(parents=True)
     (folder / other).write_bytes(b"old")
     with pytest.raises(StepError, match="cannot be written"):
-        publish(manifest(), artifact, folder)
+        publish(manifest(), ARTIFACT, folder)
     assert _files(folder) == {other: b"old"}
     assert sorted(path.name for path in folder.iterdir()) == sorted([blocked, other])
 
 
-def test_a_folder_that_is_a_file_is_refused_and_stays(tmp_path: Path, artifact: Path) -> None:
+def test_what_an_earlier_build_left_with_its_artifact_goes_and_nothing_else(tmp_path: Path) -> None:
+    earlier = {**ARTIFACT, "firmware/kws_model.cc": b"a", "firmware/src/old.h": b"b"}
+    publish(_with(earlier), earlier, tmp_path / "mcu")
+    (tmp_path / "mcu" / "firmware" / "mine.cc").write_bytes(b"mine")
+    later = {**ARTIFACT, "firmware/kws_model.cc": b"c"}
+    publish(_with(later), later, tmp_path / "mcu")
+    firmware = tmp_path / "mcu" / "firmware"
+    assert _files(firmware) == {"kws_model.cc": b"c", "mine.cc": b"mine"}
+    assert not (firmware / "src").exists()
+
+
+def test_a_manifest_that_names_files_elsewhere_takes_none_of_them_away(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    publish(_with({**ARTIFACT, "../mine": b""}), ARTIFACT, tmp_path / "mcu")
+    publish(_with(ARTIFACT), ARTIFACT, tmp_path / "mcu")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def _with(files: dict[str, bytes]) -> Manifest:
+    listed = tuple(PackedFile(path=name, sha256="", size_bytes=len(data)) for name, data in files.items())
+    return msgspec.structs.replace(manifest(), files=listed[1:])
+
+
+def test_a_folder_that_is_a_file_is_refused_and_stays(tmp_path: Path) -> None:
     (tmp_path / "mcu").write_bytes(b"mine")
     with pytest.raises(StepError, match="mcu cannot be written") as caught:
-        publish(manifest(), artifact, tmp_path / "mcu")
+        publish(manifest(), ARTIFACT, tmp_path / "mcu")
     assert "--out" in caught.value.remedy
     assert (tmp_path / "mcu").read_bytes() == b"mine"
 

@@ -195,7 +195,7 @@ def test_a_profile_is_shown_with_origins_and_sources_and_long_lists_cut_short() 
     assert " entries: ABS, ADD, " in operators
     assert operators.endswith("targets/mcu.toml")
     assert "\n\nsources\n" in shown
-    assert "  budgets.size: Our choice: half of memory.flash." in shown.splitlines()
+    assert "  budgets.flash: Our choice: half of memory.flash." in shown.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ SHIPPED = targets.names()
 DEVICES = [name for name in SHIPPED if targets.load(name, ACCURACY).target.device is not None]
 OPERATORS = {name for name, value in vars(BuiltinOperator).items() if isinstance(value, int)}
 # What a profile says of a device; its board is its name, not a figure.
-_FIGURES = ("runtime.version", "memory.", "device.", "budgets.size", "budgets.activations")
+_FIGURES = (
+    *("runtime.version", "memory.", "device.", "accelerator.memory", "accelerator.system_config"),
+    *("budgets.size", "budgets.activations", "budgets.arena", "budgets.flash", "budgets.npu"),
+)
 
 Write = Callable[[str, str], Path]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgebuild.flatbuffer import packing, reader, weights
+from edgebuild.flatbuffer import reader, tight, weights
 
 NAMES = ("kws/reference_int8.tflite", "edgetpu/mobilenet_v1_0.25_128_quant.tflite", "tflm/trained_lstm_int8.tflite")
 
@@ -32,7 +32,7 @@ def test_a_shared_file_is_the_same_network(assets: Path, tmp_path: Path, name: s
     if not original.is_file():
         pytest.skip(f"{original} is not there")
     shared = tmp_path / "shared.tflite"
-    shared.write_bytes(packing.share(original.read_bytes()))
+    shared.write_bytes(tight.share(original.read_bytes()))
     assert shared.stat().st_size < original.stat().st_size
     assert reader.read(shared) == reader.read(original)
     for one, other in zip(weights.read(shared), weights.read(original), strict=True):
@@ -45,6 +45,6 @@ def test_a_shared_file_is_the_same_network(assets: Path, tmp_path: Path, name: s
 
 def test_sharing_what_is_shared_changes_nothing_and_half_of_a_small_network_was_said_twice(assets: Path) -> None:
     original = (assets / NAMES[0]).read_bytes()
-    shared = packing.share(original)
-    assert packing.share(shared) == shared
+    shared = tight.share(original)
+    assert tight.share(shared) == shared
     assert len(shared) < 0.85 * len(original)

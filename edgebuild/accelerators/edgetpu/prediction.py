@@ -1,0 +1,161 @@
+"""Which operators the Edge TPU compiler will map, which it will leave to the CPU, and why. Estimated, not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from edgebuild.accelerators.edgetpu import limits, table
+from edgebuild.accelerators.edgetpu.limits import Case
+from edgebuild.accelerators.edgetpu.partition import parts
+from edgebuild.accelerators.edgetpu.table import Operators, Row
+from edgebuild.core import mapping
+from edgebuild.core.inspection import Graph, Inspection, Operation, Tensor
+from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
+from edgebuild.core.measurement import Mode
+from edgebuild.core.model import UNKNOWN_RUNTIME
+
+ACCELERATOR = "edgetpu"
+_8_BITS = frozenset({"int8", "uint8"})
+_INNERMOST = 3
+
+
+class Reason(StrEnum):
+    """Why an operator stays on the CPU, in the words of the compiler's log."""
+
+    UNKNOWN = "Operation not supported"
+    VERSION = "Operation version not supported"
+    TYPE = "Operation is working on an unsupported data type"
+    DYNAMIC = (
+        "Attempting to use a delegate that only supports static-sized tensors"
+        " with a graph that has dynamic-sized tensors"
+    )
+    RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
+    UNSPECIFIED = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+    LATER = "More than one subgraph is not supported"
+
+
+class _Verdict(NamedTuple):
+    """Why an operator cannot be mapped; `detail` says which limit it breaks."""
+
+    reason: Reason
+    detail: str = ""
+
+
+def predict(inspection: Inspection, values: Mapping[int, tuple[int, ...]], memory_bytes: int | None = None) -> EdgeTpu:
+    """What the compiler will map of an 8-bit network, by the published rules of operators.toml.
+
+    One part of the graph is mapped, the first: where an operator that cannot be mapped comes after one that can, all
+    that needs its result stays on the CPU.
+
+    Args:
+        inspection: the artifact before the compiler.
+        values: the integer constants of its first graph by tensor, flat; those that hold one value throughout may be
+            that value once, long ones of many values may be left out.
+        memory_bytes: of the chip for parameters; None for that of the table.
+    """
+    rules = table.load()
+    main = inspection.graphs[0]
+    verdicts = _verdicts(main, rules, values)
+    mapped = _mapped(main, [verdict is None for verdict in verdicts])
+    places = [
+        *(
+            _place(operation, main, verdict, is_mapped=position in mapped)
+            for position, (operation, verdict) in enumerate(zip(main.operations, verdicts, strict=True))
+        ),
+        *(_place(operation, graph, _Verdict(Reason.UNKNOWN)) for graph, operation in _called(inspection)),
+    ]
+    return EdgeTpu(
+        mapping=mapping.Mapping(
+            accelerator=ACCELERATOR,
+            mode=Mode.ESTIMATED,
+            source=f"published limits of the {rules.compiler.name}",
+            places=mapping.gathered(places),
+            partitions=1 if mapped else 0,
+        ),
+        cache=_cache(main, mapped, rules.compiler.on_chip_memory_bytes if memory_bytes is None else memory_bytes),
+    )
+
+
+def _called(inspection: Inspection) -> Iterator[tuple[Graph, Operation]]:
+    """Operators of graphs that control flow calls."""
+    for graph in inspection.graphs[1:]:
+        for operation in graph.operations:
+            yield graph, operation
+
+
+def _mapped(graph: Graph, supported: list[bool]) -> frozenset[int]:
+    first = next((part.operators for part in parts(graph, supported) if part.is_supported), ())
+    return frozenset(first)
+
+
+def _place(operation: Operation, graph: Graph, verdict: _Verdict | None, *, is_mapped: bool = False) -> Place:
+    reason, detail = (verdict or _Verdict(Reason.LATER)) if not is_mapped else ("", "")
+    return Place(
+        operator=operation.name,
+        count=1,
+        is_mapped=is_mapped,
+        reason=str(reason),
+        detail=detail,
+        tensors=tuple(graph.tensors[index].name for index in operation.outputs[:1]),
+    )
+
+
+def _verdicts(graph: Graph, rules: Operators, values: Mapping[int, tuple[int, ...]]) -> list[_Verdict | None]:
+    """For each operator why it cannot be mapped by itself; open sizes other than the batch refuse the whole graph."""
+    if any(-1 in tensor.shape[1:] for tensor in graph.tensors):
+        return [_Verdict(Reason.DYNAMIC, "Sizes are constant at compile time.")] * len(graph.operations)
+    return [_verdict(operation, graph, rules, values) for operation in graph.operations]
+
+
+def _verdict(
+    operation: Operation, graph: Graph, rules: Operators, values: Mapping[int, tuple[int, ...]]
+) -> _Verdict | None:
+    row = rules.row(operation.name)
+    if row is None:
+        return _Verdict(Reason.UNKNOWN)
+    if _is_too_new(operation.runtime, rules.compiler.runtime):
+        return _Verdict(Reason.VERSION, f"Version {operation.version} is newer than the compiler.")
+    tensors = [graph.tensors[index] for index in (*operation.inputs, *operation.outputs) if index >= 0]
+    return _of_tensors(tensors, row) or _of_limits(operation, graph, rules, row, values)
+
+
+def _is_too_new(runtime: str, newest: str) -> bool:
+    return runtime == UNKNOWN_RUNTIME or (runtime != "" and _numbers(runtime) > _numbers(newest))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _of_tensors(tensors: list[Tensor], row: Row) -> _Verdict | None:
+    """What holds for all operators. Constants are 8 bits, or the 32 bits of biases and sizes; states are 16 bits."""
+    data = [tensor for tensor in tensors if tensor.constant_bytes == 0 and not tensor.is_variable]
+    wrong = [tensor.dtype for tensor in data if tensor.dtype not in _8_BITS]
+    wrong += [tensor.dtype for tensor in tensors if tensor.constant_bytes > 0 and tensor.dtype.startswith("float")]
+    if wrong:
+        reason = Reason.UNSPECIFIED if row.float_reason == "unspecified" else Reason.TYPE
+        return _Verdict(reason, f"It has data of {', '.join(dict.fromkeys(wrong))}; int8 and uint8 are supported.")
+    if any(size != 1 for tensor in data for size in limits.fixed(tensor.shape)[:-_INNERMOST]):
+        return _Verdict(Reason.RANK)
+    return None
+
+
+def _of_limits(
+    operation: Operation, graph: Graph, rules: Operators, row: Row, values: Mapping[int, tuple[int, ...]]
+) -> _Verdict | None:
+    case = Case(row, operation, graph.tensors, values, rules.interpolation.largest_factor)
+    broken = any(not limits.holds(limit, case) for limit in row.limits)
+    return _Verdict(Reason.UNSPECIFIED, row.limitation) if broken else None
+
+
+def _cache(graph: Graph, mapped: frozenset[int], memory_bytes: int) -> ParameterCache:
+    """Constants as the file stores them; the compiler pads them, and keeps its program and activations beside them."""
+    read = {index for position in mapped for index in graph.operations[position].inputs if index >= 0}
+    buffers = {graph.tensors[index].buffer: graph.tensors[index].constant_bytes for index in read}
+    parameters_bytes = sum(buffers.values())
+    cached_bytes = min(parameters_bytes, memory_bytes)
+    return ParameterCache(
+        mode=Mode.ESTIMATED, cached_bytes=cached_bytes, streamed_bytes=parameters_bytes - cached_bytes
+    )

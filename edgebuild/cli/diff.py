@@ -1,0 +1,31 @@
+"""`edgebuild diff A B`: what differs between two artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgebuild.cli import options, output
+from edgebuild.errors import ExitCode
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("before", metavar="A", type=click.Path(path_type=Path))
+@click.argument("after", metavar="B", type=click.Path(path_type=Path))
+@options.json_option
+def command(before: Path, after: Path, as_json: bool) -> int:
+    """Show what differs between the artifacts A and B: bytes, operators, layers, and what was measured of them.
+
+    Each is a .tflite file, a manifest, or a folder that was built into; of folders with several targets those are
+    compared that both have. Accuracy and latency come from manifests: two latencies are two measurements, taken apart.
+    """
+    from edgebuild.engine.comparison import compare  # --help should not wait for what it does not need
+    from edgebuild.report import difference as report
+
+    differences = compare(before, after)
+    if as_json:
+        output.result(output.as_json(differences))
+    else:
+        output.result("\n\n".join(report.of_artifacts(difference, output.paint) for difference in differences))
+    return ExitCode.OK

@@ -1,0 +1,1 @@
+"""TFLite metadata: what mobile SDKs read from an artifact beside its graph."""

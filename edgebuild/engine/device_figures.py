@@ -1,0 +1,85 @@
+"""From what a target's own runtime and compiler said to measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from edgebuild.core.arena import Arena
+from edgebuild.core.budget import Subject
+from edgebuild.core.device import DeviceReport
+from edgebuild.core.mapping import EdgeTpu, EthosU
+from edgebuild.core.measurement import Measurement, Mode
+
+_TFLM = "tflite-micro"
+_FILE = "file"
+# What the arena's figure was found with: kernels' structures hold pointers of this size.
+_POINTERS = "64-bit pointers"
+
+
+def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[str, str]) -> tuple[Measurement, ...]:
+    """The figures that budgets may limit.
+
+    Args:
+        report: what was asked and answered.
+        flash_bytes: the constant data of the firmware's sources, as linked; None where there are none.
+        versions: of the packages.
+    """
+    found: list[Measurement] = []
+    if flash_bytes is not None:
+        found.append(
+            Measurement(
+                subject=Subject.FLASH,
+                value=flash_bytes,
+                unit=Subject.FLASH.unit,
+                mode=Mode.ESTIMATED,
+                where=_FILE,
+            )
+        )
+    if report.arena is not None:
+        found.append(_of_arena(report.arena, versions))
+    if report.edgetpu is not None:
+        found.append(_share(report.edgetpu))
+    if report.ethosu is not None:
+        found += _of_ethosu(report.ethosu)
+    return tuple(found)
+
+
+def _of_arena(arena: Arena, versions: Mapping[str, str]) -> Measurement:
+    sizes = {"recorded_bytes": arena.recorded_bytes, "head_bytes": arena.head_bytes, "tail_bytes": arena.tail_bytes}
+    return Measurement(
+        subject=Subject.ARENA,
+        value=arena.required_bytes,
+        unit=Subject.ARENA.unit,
+        mode=Mode.MEASURED,
+        where="tflm",
+        machine=f"TensorFlow Lite Micro with {_POINTERS}",
+        settings=sizes,
+        versions={_TFLM: versions.get(_TFLM, "")},
+    )
+
+
+def _share(found: EdgeTpu | EthosU) -> Measurement:
+    mapping = found.mapping
+    return Measurement(
+        subject=Subject.NPU_SHARE,
+        value=mapping.share,
+        unit=Subject.NPU_SHARE.unit,
+        mode=mapping.mode,
+        where=mapping.accelerator,
+        machine=mapping.source,
+        settings={"operators": mapping.operators, "mapped": mapping.mapped},
+    )
+
+
+def _of_ethosu(found: EthosU) -> Iterator[Measurement]:
+    figures, mapping = found.figures, found.mapping
+    yield _share(found)
+    for subject, value in ((Subject.NPU_LATENCY, figures.inference_s), (Subject.NPU_SRAM, figures.sram_bytes)):
+        yield Measurement(
+            subject=subject,
+            value=value,
+            unit=subject.unit,
+            mode=Mode.ESTIMATED,
+            where=mapping.accelerator,
+            machine=f"{mapping.source}, {figures.system_config}, {figures.memory_mode}",
+        )

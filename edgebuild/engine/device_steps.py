@@ -1,0 +1,134 @@
+"""The steps that ask a target's own runtime or compiler: for each, what decides its result, and the job."""
+
+from __future__ import annotations
+
+from edgebuild import hashing, host
+from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.target import Accelerator, Kernels
+from edgebuild.engine.session import Step, Worker
+from edgebuild.engine.steps import Built, Data
+from edgebuild.passes import jobs
+from edgebuild.runtimes.jobs import DelegationJob, EdgeTpuJob, EdgeTpuRulesJob, EthosUJob, OutputsJob, ParityJob
+from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, SampleJob
+
+TFLM = Worker("edgebuild.runtimes.tflm.worker", "TensorFlow Lite Micro")
+DELEGATION = Worker("edgebuild.runtimes.delegation", "the interpreter")
+PARITY = Worker("edgebuild.runtimes.parity", "the interpreter")
+EDGETPU = Worker("edgebuild.runtimes.edgetpu", "the Edge TPU compiler")
+VELA = Worker("edgebuild.runtimes.ethosu.vela", "Vela")
+
+# Whose outputs are held against each other where the target's kernels are XNNPACK's.
+FAMILIES = (Kernels.XNNPACK, Kernels.REFERENCE)
+
+
+def kernels(target: str, spec: ArtifactSpec, version: str) -> Step:
+    """Ask TensorFlow Lite Micro which operators it has no kernels for."""
+    operators = tuple(sorted({operator.name for operator in spec.operators}))
+    return Step(
+        "tflm-kernels",
+        f"{target}: ask TensorFlow Lite Micro for its kernels",
+        [operators, version],
+        lambda _: KernelsJob(operators=operators),
+    )
+
+
+def arena(built: Built, version: str) -> Step:
+    """Find the arena that TensorFlow Lite Micro needs."""
+    return Step(
+        "tflm-arena",
+        f"{built.plan.target}: find the arena that it needs",
+        [hashing.of_file(built.path), version],
+        lambda _: ArenaJob(artifact=str(built.path)),
+    )
+
+
+def sample(built: Built, data: Data, version: str) -> Step:
+    """Run one sample on TensorFlow Lite Micro, for firmware to check itself by."""
+    preprocess = built.plan.preprocess
+    return Step(
+        "tflm-sample",
+        f"{built.plan.target}: run a sample for the firmware's own test",
+        [hashing.of_file(built.path), data.splits.evaluation_sha256, preprocess, version],
+        lambda _: SampleJob(
+            artifact=str(built.path),
+            spec=built.spec,
+            samples=str(data.path / jobs.EVALUATION),
+            preprocess=preprocess,
+        ),
+    )
+
+
+def delegation(built: Built) -> Step:
+    """Read from LiteRT which operators its XNNPACK delegate takes."""
+    return Step(
+        "delegation",
+        f"{built.plan.target}: see which operators XNNPACK takes",
+        [hashing.of_file(built.path), host.identity()],
+        lambda _: DelegationJob(artifact=str(built.path)),
+    )
+
+
+def outputs(built: Built, data: Data, family: Kernels) -> Step:
+    """Run evaluation samples on one kernel family."""
+    plan = built.plan
+    return Step(
+        "outputs",
+        f"{plan.target}: run samples on {family} kernels",
+        [hashing.of_file(built.path), data.splits.evaluation_sha256, plan.preprocess, family, host.identity()],
+        lambda out: OutputsJob(
+            artifact=str(built.path),
+            spec=built.spec,
+            kernels=family,
+            samples=str(data.path / jobs.EVALUATION),
+            preprocess=plan.preprocess,
+            out=str(out),
+        ),
+    )
+
+
+def parity(built: Built, folders: tuple[str, str], made_from: object) -> Step:
+    """Hold two kernel families against each other; `made_from` is what decided their outputs."""
+    plan = built.plan
+    return Step(
+        "parity",
+        f"{plan.target}: hold {' and '.join(FAMILIES)} kernels against each other",
+        [made_from, plan.metric.output],
+        lambda _: ParityJob(spec=built.spec, kernels=FAMILIES, outputs=folders, scored_output=plan.metric.output),
+    )
+
+
+def edgetpu(built: Built, version: str, memory_bytes: int) -> Step:
+    """Compile for the Edge TPU."""
+    return Step(
+        "edgetpu",
+        f"{built.plan.target}: compile for the Edge TPU",
+        [hashing.of_file(built.path), version],
+        lambda out: EdgeTpuJob(artifact=str(built.path), out=str(out), memory_bytes=memory_bytes),
+    )
+
+
+def edgetpu_rules(built: Built, memory_bytes: int | None) -> Step:
+    """Follow the published rules of the Edge TPU compiler."""
+    return Step(
+        "edgetpu-rules",
+        f"{built.plan.target}: predict what the Edge TPU runs",
+        [hashing.of_file(built.path), memory_bytes],
+        lambda _: EdgeTpuRulesJob(artifact=str(built.path), memory_bytes=memory_bytes),
+    )
+
+
+def vela(built: Built, accelerator: Accelerator, version: str, memory_bytes: int) -> Step:
+    """Compile for an Ethos-U."""
+    return Step(
+        "ethos-u",
+        f"{built.plan.target}: compile for {accelerator.configuration} with Vela",
+        [hashing.of_file(built.path), accelerator, version],
+        lambda out: EthosUJob(
+            artifact=str(built.path),
+            accelerator=accelerator.configuration,
+            out=str(out),
+            system_config=accelerator.system_config,
+            memory_mode=accelerator.memory_mode,
+            memory_bytes=memory_bytes,
+        ),
+    )

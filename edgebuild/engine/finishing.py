@@ -1,0 +1,138 @@
+"""From what the converter left to the file that ships: packed, planned for its arena, and with its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from edgebuild import hashing, host
+from edgebuild.core.delivery import BiasScales, Keep, Leaner, Names
+from edgebuild.core.metadata import Metadata
+from edgebuild.core.model import TensorSpec
+from edgebuild.core.target import Interpreter, Kernels
+from edgebuild.emit.jobs import MetadataJob
+from edgebuild.emit.metadata.describing import describe
+from edgebuild.engine.session import Session, Step, Worker
+from edgebuild.engine.sharing import Shared
+from edgebuild.engine.steps import Built
+from edgebuild.errors import StepError
+from edgebuild.flatbuffer import reader
+from edgebuild.passes import jobs
+from edgebuild.runtimes.jobs import Leaned, LeanJob
+from edgebuild.runtimes.tflm import wheel
+
+_LEANING = Worker("edgebuild.runtimes.leaning", "the packer")
+EMIT = Worker("edgebuild.emit.worker", "the writer of what is handed over")
+_SDK_METADATA = "TFLITE_METADATA"
+_MINIMUM_RUNTIME = "min_runtime_version"
+
+
+class Finished(NamedTuple):
+    """The artifact as it ships, what packing took off it (None where it was not packed), and what there is to say."""
+
+    built: Built
+    leaner: Leaner | None = None
+    notes: tuple[str, ...] = ()
+
+
+def finish(named: Built, shared: Shared, session: Session) -> Finished:
+    """Make the file that ships.
+
+    Args:
+        named: as the converter left it, with the names of its tensors.
+        shared: the data, with the names of classes.
+        session: where steps are done or found, and files for the time of the build.
+
+    Raises:
+        EdgebuildError: a file does not run.
+    """
+    packed = _packed(named, session) if named.plan.delivery.lean else Finished(named)
+    if not named.plan.delivery.metadata:
+        return packed
+    built = packed.built
+    labels = shared.data.splits.labels if shared.data is not None else ()
+    is_of_images = built.plan.data is not None and built.plan.data.kind == "folder"
+    described = describe(built.path.read_bytes(), built.plan, built.spec, labels, images=is_of_images)
+    (made,) = session.run([_metadata(built, described)], EMIT)
+    tensors = [operator.tensor for operator in built.spec.operators]
+    return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors))
+
+
+def _metadata(built: Built, described: Metadata) -> Step:
+    return Step(
+        "metadata",
+        f"{built.plan.target}: write the metadata that SDKs read",
+        [hashing.of_file(built.path), described],
+        lambda out: MetadataJob(artifact=str(built.path), described=described, out=str(out / jobs.ARTIFACT)),
+    )
+
+
+def _packed(named: Built, session: Session) -> Finished:
+    """Without what the target does not read, and with a small arena, as far as that changes no output."""
+    try:
+        (made,) = session.run([_lean(named)], _LEANING)
+    except StepError as error:
+        return Finished(named, notes=(f"the file was not packed: {error.what}",))
+    leaned = made.read(Leaned)
+    built = _with(named, named, made.path / jobs.ARTIFACT, leaned.tensors)
+    notes = []
+    if leaned.reordered:
+        notes.append("operators stand in another order, for a smaller arena")
+    if leaned.planned:
+        notes.append("the file holds a plan of its arena, since TensorFlow Lite Micro's own planner needs more")
+    return Finished(built, leaned.leaner, tuple(notes))
+
+
+def _lean(named: Built) -> Step:
+    plan = named.plan
+    is_app = plan.runtime.name == Interpreter.LITERT
+    keep = Keep(
+        signatures=is_app,
+        metadata=(_SDK_METADATA, _MINIMUM_RUNTIME) if is_app else (),
+        names=Names.ENDS if is_app else Names.NONE,
+        bias_scales=BiasScales.KEPT if is_app else BiasScales.WEIGHTS,
+    )
+    # Whoever tries the file on his own machine should get the kernels that it had before.
+    families = tuple(dict.fromkeys((plan.runtime.kernels, Kernels.XNNPACK)))
+    # Beside an NPU the arena is that of what its compiler leaves.
+    runtime = Interpreter.LITERT if plan.accelerator else plan.runtime.name
+    return Step(
+        "lean",
+        f"{plan.target}: pack the file",
+        [hashing.of_file(named.path), keep, families, runtime, wheel.version(), host.identity()],
+        lambda out: LeanJob(
+            artifact=str(named.path), out=str(out / jobs.ARTIFACT), keep=keep, kernels=families, runtime=runtime
+        ),
+    )
+
+
+def _with(named: Built, built: Built, path: Path, tensors: Sequence[str]) -> Built:
+    """A build with another file of the same network, which may lack names and number its tensors otherwise.
+
+    Args:
+        named: the file with all names, whose ends stand in the network's order in its spec.
+        built: the build that the file was made of.
+        path: the file.
+        tensors: the names of what its operators write first, which the file may lack.
+    """
+    found, original = reader.read(path), reader.read(named.path)
+    spec = replace(
+        found,
+        inputs=_in_order(found.inputs, original.inputs, named.spec.inputs),
+        outputs=_in_order(found.outputs, original.outputs, named.spec.outputs),
+        operators=tuple(
+            replace(operator, tensor=tensor) for operator, tensor in zip(found.operators, tensors, strict=True)
+        ),
+    )
+    return built._replace(path=path, spec=spec)
+
+
+def _in_order(
+    found: tuple[TensorSpec, ...], original: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...]
+) -> tuple[TensorSpec, ...]:
+    """The ends of a file in the network's order: they stand as those of the original do, under whatever numbers."""
+    positions = {tensor.index: position for position, tensor in enumerate(original)}
+    return tuple(replace(found[positions[tensor.index]], name=tensor.name) for tensor in wanted)

@@ -1,0 +1,96 @@
+"""What a target's developer gets: the artifact, the accelerator's file, sources for firmware, and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from edgebuild import hashing
+from edgebuild.core.delivery import PackedFile
+from edgebuild.core.manifest import Manifest
+from edgebuild.core.target import Interpreter
+from edgebuild.emit.jobs import FirmwareJob, Sources
+from edgebuild.emit.microcontroller.firmware import Vector
+from edgebuild.engine.devices import Answered
+from edgebuild.engine.finishing import EMIT
+from edgebuild.engine.session import Session, Step
+from edgebuild.engine.sharing import Shared
+from edgebuild.engine.steps import Built
+from edgebuild.report import card
+
+CARD = "model_card.md"
+_FIRMWARE = "firmware"
+
+
+class Handed(NamedTuple):
+    """All files but the card by path beside the manifest, the artifact first.
+
+    `flash_bytes` are constants of the firmware as linked; None where the target has none.
+    """
+
+    files: Mapping[str, bytes]
+    flash_bytes: int | None
+
+
+def gather(built: Built, answered: Answered, shared: Shared, session: Session) -> Handed:
+    """The artifact and what comes with it.
+
+    Raises:
+        EdgebuildError: the firmware's library has no such operator, or its language no such type.
+    """
+    plan = built.plan
+    files = {f"{plan.name}.tflite": built.path.read_bytes()}
+    if answered.compiled is not None:
+        compiler = answered.compiled.stem.rpartition("_")[2]
+        files[f"{plan.name}_{compiler}.tflite"] = answered.compiled.read_bytes()
+    if plan.runtime.name != Interpreter.TFLM:
+        return Handed(files, None)
+    (made,) = session.run([_firmware(built, answered, shared)], EMIT)
+    sources = made.read(Sources)
+    files |= {f"{_FIRMWARE}/{path}": (made.path / path).read_bytes() for path in sources.paths}
+    return Handed(files, sources.flash_bytes)
+
+
+def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
+    """Sources around the artifact, or the accelerator's file where there is one."""
+    plan, arena, vector = built.plan, answered.report.arena, answered.vector
+    artifact = answered.compiled or built.path
+    labels = shared.data.splits.labels if shared.data is not None else ()
+    arena_bytes = arena.required_bytes if arena is not None else None
+    given = [plan.name, plan.delivery, plan.preprocess, labels, arena_bytes]
+    return Step(
+        "firmware",
+        f"{plan.target}: write sources for firmware",
+        [hashing.of_file(artifact), given, vector],
+        lambda out: FirmwareJob(
+            name=plan.name,
+            artifact=str(artifact),
+            arena_bytes=arena_bytes,
+            arena_margin=plan.delivery.arena_margin,
+            preprocess=plan.preprocess,
+            labels=labels,
+            vector=Vector(inputs=vector.inputs, outputs=vector.outputs) if vector is not None else None,
+            layout=plan.delivery.firmware,
+            out=str(out),
+        ),
+    )
+
+
+def with_card(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest with a list of all files beside it but the artifact, and those files with the model card."""
+    listed = _listed(manifest, files)
+    if not manifest.plan.delivery.card:
+        return listed, dict(files)
+    whole = {**files, CARD: card.of_build(listed).encode()}
+    return _listed(manifest, whole), whole
+
+
+def _listed(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    beside = tuple(
+        PackedFile(path=path, sha256=hashing.of_bytes(data), size_bytes=len(data))
+        for path, data in files.items()
+        if path != manifest.artifact.path
+    )
+    return msgspec.structs.replace(manifest, files=beside)

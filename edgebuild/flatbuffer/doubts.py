@@ -1,0 +1,171 @@
+"""What does not fit together in a .tflite file that can be read: each is a reason for a runtime to refuse it.
+
+The rules are those by which LiteRT 2.3 refuses files as it loads them or prepares their kernels, and those of a graph
+that computes what it says: what is read has been written, once.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import zipfile
+from collections.abc import Iterator
+
+import msgspec
+
+from edgebuild.core.inspection import Graph, Inspection, Operation, Quantization, Tensor
+from edgebuild.core.model import UNKNOWN_RUNTIME
+from edgebuild.flatbuffer import operator_shapes
+from edgebuild.flatbuffer.sections import APPENDED
+
+# How many are told; a file with more is no better known by all of them.
+_MOST = 20
+_LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (0, 0), "int32": (0, 0)}
+_UNREADABLE = "\ufffd"
+# Options that are not called as their operators are, without underscores.
+_OPTIONS = {
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions"),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY"), "ReducerOptions"),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), "MaximumMinimumOptions"),
+    "L2_NORMALIZATION": "L2NormOptions",
+}
+_ENUMS = frozenset({"padding", "fused_activation_function", "weights_format", "kernel_type", "mode", "in_data_type"})
+_STEPS = frozenset(
+    f"{name}_{axis}{suffix}" for name, suffix in (("stride", ""), ("dilation", "_factor")) for axis in "dhw"
+) | {"filter_width", "filter_height"}
+# fmt: off
+# Options that are called so.
+_CHECKED = frozenset({
+    "ADD", "BATCH_MATMUL", "CAST", "CONCATENATION", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "DIV",
+    "FULLY_CONNECTED", "GATHER", "LEAKY_RELU", "MUL", "PACK", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
+    "SOFTMAX", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "SUB", "SVDF", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "UNPACK",
+})
+# fmt: on
+_BIASED = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2}
+# Strides and the like are 16 bits wide in kernels.
+_MOST_STEPS = 32767
+# LiteRT's kernels refuse a bias that is off by more, in steps of the output.
+_MOST_BIAS_STEPS = 0.02
+
+
+def doubted(inspection: Inspection, data: bytes) -> Inspection:
+    """The same, with its doubts, at most 20 of them; `data` is the file."""
+    found = list(dict.fromkeys(itertools.islice(_all(inspection, data), 4 * _MOST)))
+    if len(found) > _MOST:
+        found[_MOST:] = ["and more"]
+    return msgspec.structs.replace(inspection, doubts=tuple(found))
+
+
+def _all(inspection: Inspection, data: bytes) -> Iterator[str]:
+    if APPENDED in inspection.sections and not zipfile.is_zipfile(io.BytesIO(data)):
+        yield f"{inspection.sections[APPENDED]:,} bytes are appended that are no archive, or the end of one is missing"
+    for number, graph in enumerate(inspection.graphs):
+        place = f"graph {number}: " if len(inspection.graphs) > 1 else ""
+        for doubt in _of_graph(graph):
+            yield place + doubt
+    if any(_UNREADABLE in name for signature in inspection.ends for name in (*signature.inputs, *signature.outputs)):
+        yield "a signature has a name that is not UTF-8"
+
+
+def _of_graph(graph: Graph) -> Iterator[str]:
+    for tensor in graph.tensors:
+        yield from (f"tensor {tensor.index} {doubt}" for doubt in _of_tensor(tensor))
+    yield from _of_flow(graph)
+    for number, operation in enumerate(graph.operations):
+        for doubt in (
+            *_of_operation(operation),
+            *_of_bias(operation, graph),
+            *operator_shapes.misfits(operation, graph),
+        ):
+            yield f"{operation.name} (operator {number}) {doubt}"
+
+
+def _of_tensor(tensor: Tensor) -> Iterator[str]:
+    if tensor.dtype.startswith("type "):
+        yield f"is of {tensor.dtype}, which is not known"
+    if _UNREADABLE in tensor.name:
+        yield "has a name that is not UTF-8"
+    if any(size < -1 for size in tensor.shape):
+        yield f"has the shape {list(tensor.shape)}"
+    stored, needed = tensor.constant_bytes, tensor.size_bytes
+    if stored and needed != stored and not tensor.is_sparse and tensor.dtype != "string":
+        yield f"needs {needed:,} bytes of constants and has {stored:,}"
+    if tensor.quantization is not None:
+        yield from _of_quantization(tensor, tensor.quantization)
+
+
+def _of_quantization(tensor: Tensor, quantization: Quantization) -> Iterator[str]:
+    scales, zero_points, axis = quantization.scales, quantization.zero_points, quantization.dimension
+    if len(scales) != len(zero_points):
+        yield f"has {len(scales)} scales and {len(zero_points)} zero points"
+    if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
+        yield "has a scale that is no positive number"
+    low, high = _LIMITS.get(tensor.dtype, (-math.inf, math.inf))
+    if not all(low <= zero_point <= high for zero_point in zero_points):
+        yield f"has a zero point that {tensor.dtype} does not hold"
+    if not 0 <= axis < max(1, len(tensor.shape)):
+        yield f"is quantized along axis {axis} of {len(tensor.shape)}"
+    elif len(scales) > 1:
+        if tensor.shape[axis : axis + 1] != (len(scales),):
+            yield f"has {len(scales)} scales along axis {axis} of {list(tensor.shape)}"
+        if tensor.dtype == "int8" and any(zero_points):
+            yield "has zero points by channel, which kernels take to be 0"
+
+
+def _of_flow(graph: Graph) -> Iterator[str]:
+    """Every tensor is written once, and before it is read."""
+    given = {tensor.index for tensor in graph.tensors if tensor.constant_bytes or tensor.is_variable}
+    written = given | set(graph.inputs)
+    for number, operation in enumerate(graph.operations):
+        unwritten = {index for index in operation.inputs if index not in written} - {-1}
+        # What compilers for NPUs make scribbles in inputs; an empty constant has no bytes to tell it by.
+        if not operation.name.startswith("CUSTOM"):
+            for index in sorted(index for index in unwritten if graph.tensors[index].size_bytes):
+                yield f"{operation.name} (operator {number}) reads tensor {index} before anything has written it"
+        for index in operation.outputs:
+            if index in written:
+                yield f"{operation.name} (operator {number}) writes tensor {index}, which holds something already"
+            written.add(index)
+    for index in graph.outputs:
+        if index not in written:
+            yield f"nothing writes the output, tensor {index}"
+
+
+def _of_operation(operation: Operation) -> Iterator[str]:
+    if operation.name.startswith(("UNKNOWN", "PLACEHOLDER")):
+        yield "is no operator that is known"
+    if operation.runtime == UNKNOWN_RUNTIME or operation.version < 1:
+        yield f"is of version {operation.version}, which no runtime is known to have"
+    expected = _OPTIONS.get(operation.name, f"{operation.name.replace('_', '')}Options")
+    is_other = operation.options_table and operation.options_table.lower() != expected.lower()
+    if is_other and operation.name in _CHECKED | _OPTIONS.keys():
+        yield f"has the options of another operator, {operation.options_table}"
+    yield from (
+        f"has the {field} {value}"
+        for field, value in operation.options.items()
+        if field in _ENUMS and not isinstance(value, str)
+    )
+    for field, value in operation.options.items():
+        if field in _STEPS and isinstance(value, int) and not 1 <= value <= _MOST_STEPS:
+            yield f"has the {field} {value}"
+
+
+def _of_bias(operation: Operation, graph: Graph) -> Iterator[str]:
+    """A bias is added to products: its scale is theirs. Kernels check it where weights have one scale."""
+    place = _BIASED.get(operation.name)
+    if place is None or len(operation.inputs) <= place or operation.inputs[place] < 0 or not operation.outputs:
+        return
+    scales = [_only_scale(graph.tensors[index]) for index in (*operation.inputs[:3], operation.outputs[0])]
+    if not all(scales) or not all(map(math.isfinite, scales)):
+        return
+    data, weights, bias, output = scales
+    if abs(data * weights - bias) / output > _MOST_BIAS_STEPS:
+        yield "has a bias in another scale than that of its products"
+
+
+def _only_scale(tensor: Tensor) -> float:
+    """0 for a tensor that has none, or many."""
+    quantization = tensor.quantization
+    return quantization.scales[0] if quantization is not None and len(quantization.scales) == 1 else 0.0

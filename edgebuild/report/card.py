@@ -1,0 +1,232 @@
+"""A model card in Markdown (Mitchell et al. 2019, "Model cards for model reporting", section 4), from a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from edgebuild.core.budget import Subject
+from edgebuild.core.losses import Answers, ClassChange
+from edgebuild.core.manifest import DataRecord, Manifest
+from edgebuild.core.measurement import Measurement
+from edgebuild.core.model import TensorSpec
+from edgebuild.core.settings import Preprocess
+from edgebuild.core.verdict import Check
+from edgebuild.report import wording
+from edgebuild.report.tables import clean
+from edgebuild.units import format_bytes, format_seconds
+
+# How many of the classes that changed most are named.
+_CLASSES = 5
+_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
+_LIMITS = (
+    "Accuracy holds for inputs like the evaluation data, prepared as described above; for others nothing was measured.",
+    "A latency holds for the machine and the kernels it names, and for no other device.",
+    "Activations are estimated from the lifetimes of tensors; kernels' own scratch memory comes on top.",
+)
+
+
+def of_build(manifest: Manifest) -> str:
+    """The card of one artifact: what it is, how it is used, how good it is, what it was made of, and its limits."""
+    parts = [f"# {_escaped(manifest.name)} for {_escaped(manifest.target)}"]
+    parts += [_escaped(manifest.plan.about.description)] if manifest.plan.about.description else []
+    sections = (
+        ("Model details", _details(manifest)),
+        ("Intended use", _use(manifest)),
+        ("Accuracy", _accuracy(manifest)),
+        ("Size, memory and latency", _figures(manifest)),
+        ("Data", _data(manifest)),
+        ("How it was made", _passes(manifest)),
+        ("Budgets", _budgets(manifest)),
+        ("Caveats", _caveats(manifest)),
+        ("Toolchain", _toolchain(manifest)),
+    )
+    for title, lines in sections:
+        body = "\n".join(lines)
+        parts += [f"## {title}\n\n{body}"] if body else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _details(manifest: Manifest) -> Iterator[str]:
+    artifact, about = manifest.artifact, manifest.plan.about
+    network = manifest.inputs.network
+    yield from _items(
+        ("Author", _escaped(about.author)),
+        ("Version", _escaped(about.version)),
+        ("License", _escaped(about.license)),
+        ("File", f"`{artifact.path}`, SHA-256 `{artifact.sha256}`"),
+        (
+            "Made from",
+            f"`{_code(manifest.inputs.model.path)}` ({network.framework}, {network.parameters:,} parameters)",
+        ),
+        ("Numbers", wording.ends(manifest.plan.quantize)),
+        ("Runs on", f"{manifest.plan.runtime.name}, {manifest.plan.runtime.kernels} kernels"),
+        ("Operators", ", ".join(dict.fromkeys(operator.name for operator in manifest.network.operators))),
+    )
+
+
+def _use(manifest: Manifest) -> Iterator[str]:
+    network = manifest.network
+    rows = [("input", spec) for spec in network.inputs] + [("output", spec) for spec in network.outputs]
+    yield from _table(("", "name", "type", "shape", "real value"), [(kind, *_end(spec)) for kind, spec in rows])
+    yield ""
+    yield _prepared(manifest.plan.preprocess)
+    labels = manifest.inputs.data.labels if manifest.inputs.data is not None else ()
+    if labels:
+        named = ", ".join(f"{number} {_escaped(label)}" for number, label in enumerate(labels))
+        yield f"\nThe classes of output {manifest.plan.metric.output} are: {named}."
+
+
+def _end(spec: TensorSpec) -> tuple[str, str, str, str]:
+    shape = " x ".join("any" if size < 0 else str(size) for size in spec.shape) or "scalar"
+    sign = "+" if spec.zero_point < 0 else "-"
+    real = f"{spec.scale:.9g} (stored {sign} {abs(spec.zero_point)})" if spec.scale else "as stored"
+    return f"`{_code(spec.name)}`", spec.dtype, shape, real
+
+
+def _prepared(preprocess: Preprocess) -> str:
+    if preprocess.is_identity:
+        return "Inputs are fed as they are: nothing is subtracted, nothing is scaled."
+    mean, scale = _number(preprocess.mean), _number(preprocess.scale)
+    return f"Inputs are fed as (x - mean) * scale, with mean {mean}, scale {scale}."
+
+
+def _number(value: float | tuple[float, ...]) -> str:
+    return ", ".join(f"{entry:.9g}" for entry in (value if isinstance(value, tuple) else (value,)))
+
+
+def _accuracy(manifest: Manifest) -> Iterator[str]:
+    accuracy = manifest.accuracy
+    if accuracy is None:
+        yield "It was not scored: there were no evaluation samples with answers."
+        return
+    figure = next((found for found in manifest.measurements if found.subject == Subject.ACCURACY), None)
+    kernels = f", {figure.kernels} kernels, {figure.mode}" if figure is not None else ""
+    yield from _items(
+        ("Metric", _escaped(accuracy.metric)),
+        (
+            "This artifact",
+            f"{wording.figure(accuracy.artifact, accuracy.unit)} ({accuracy.samples:,} samples{kernels})",
+        ),
+        ("Float network", wording.figure(accuracy.baseline, accuracy.unit)),
+    )
+    output = manifest.losses.output if manifest.losses is not None else None
+    if output is not None and output.answers is not None:
+        yield from _answers(output.answers, manifest.inputs.data)
+
+
+def _answers(answers: Answers, data: DataRecord | None) -> Iterator[str]:
+    yield (
+        f"- Answers that are not the float network's: {answers.changed:,} of {answers.total:,} "
+        f"({answers.lost:,} became wrong, {answers.gained:,} right)"
+    )
+    worst = sorted(answers.classes, key=lambda change: (-(change.lost + change.gained), change.label))[:_CLASSES]
+    if worst:
+        labels = data.labels if data is not None else ()
+        yield "\nClasses of which most answers changed:\n"
+        yield from _table(("class", "became wrong", "became right"), [_class(change, labels) for change in worst])
+
+
+def _class(change: ClassChange, labels: Sequence[str]) -> tuple[str, str, str]:
+    name = _escaped(labels[change.label]) if 0 <= change.label < len(labels) else str(change.label)
+    return name, f"{change.lost:,}", f"{change.gained:,}"
+
+
+def _figures(manifest: Manifest) -> Iterator[str]:
+    shown = [_figure(figure) for figure in manifest.measurements if figure.subject not in _SCORES]
+    yield from _table(("figure", "value", "how it was come by"), shown)
+    yield f"\nOne inference takes {manifest.network.macs:,} multiply-accumulates."
+
+
+def _figure(figure: Measurement) -> tuple[str, str, str]:
+    value = wording.figure(figure.value, figure.unit, figure.subject)
+    if figure.statistics:
+        value = f"{value} median, {format_seconds(figure.statistics['p90'])} p90"
+    place = f" on {figure.where}" if figure.where != "file" else ""
+    details = [figure.machine, f"{figure.kernels} kernels" if figure.kernels else ""]
+    details += [f"{name.replace('_', ' ')}: {count:,}" for name, count in figure.settings.items()]
+    told = ", ".join(filter(None, details))
+    return str(figure.subject).replace("_", " "), value, f"{figure.mode}{place}" + (f" ({told})" if told else "")
+
+
+def _data(manifest: Manifest) -> Iterator[str]:
+    data = manifest.inputs.data
+    if data is None:
+        yield "No data were given."
+        return
+    yield f"`{_code(data.source.path)}`, divided into:\n"
+    yield from _table(
+        ("split", "samples", "SHA-256"),
+        [
+            ("train", f"{data.train_samples:,}", ""),
+            ("calibration", f"{data.calibration_samples:,}", f"`{data.calibration_sha256}`"),
+            ("evaluation", f"{data.evaluation_samples:,}", f"`{data.evaluation_sha256}`"),
+        ],
+    )
+
+
+def _passes(manifest: Manifest) -> Iterator[str]:
+    yield from (f"{number}. {wording.step(step)}" for number, step in enumerate(manifest.plan.passes, start=1))
+    if manifest.compression is not None:
+        yield f"\nCompression left {wording.shrunk(manifest.compression, manifest.plan.runtime.name)}."
+    unit = manifest.accuracy.unit if manifest.accuracy is not None else None
+    if manifest.repair and unit is not None:
+        yield "\nThe accuracy budget was missed at first; these were tried:\n"
+        yield from (f"- {_escaped(wording.rung(rung, unit))}" for rung in manifest.repair)
+    if manifest.leaner is not None:
+        before, after = (format_bytes(size) for size in (manifest.leaner.before_bytes, manifest.leaner.after_bytes))
+        yield f"\nThe file was packed from {before} to {after} without a change to any weight."
+
+
+def _budgets(manifest: Manifest) -> Iterator[str]:
+    verdict = manifest.verdict
+    if not verdict.checks:
+        yield "None: nothing gates this artifact."
+        return
+    lower_is_better = manifest.plan.metric.less_is_more
+    yield f"Verdict: **{verdict.status}**\n"
+    rows = [_check(check, lower_is_better) for check in verdict.checks]
+    yield from _table(("budget", "limit", "found", "outcome"), rows)
+
+
+def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
+    budget = check.budget
+    found = "no figure" if check.value is None else wording.figure(check.value, budget.unit, budget.subject)
+    reason = f" ({_escaped(check.reason)})" if check.reason else ""
+    return (
+        wording.name(budget),
+        wording.limit(budget, lower_is_better=lower_is_better),
+        found,
+        f"{check.status}{reason}",
+    )
+
+
+def _caveats(manifest: Manifest) -> Iterator[str]:
+    yield from (f"- {_escaped(finding.what)}: {_escaped(finding.why)}" for finding in manifest.findings)
+    yield from (f"- {_escaped(note)}" for note in manifest.notes)
+    yield from (f"- {limit}" for limit in _LIMITS)
+
+
+def _toolchain(manifest: Manifest) -> Iterator[str]:
+    versions = {"edgebuild": manifest.edgebuild, **manifest.toolchain}
+    yield ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _items(*pairs: tuple[str, str]) -> Iterator[str]:
+    yield from (f"- {label}: {text}" for label, text in pairs if text)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    shown = clean(" ".join(text.split()), 10_000)
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|#" else character for character in shown)
+
+
+def _code(text: str) -> str:
+    """Text between backticks."""
+    return clean(text, 200).replace("`", "'").replace("|", "/")

@@ -1,0 +1,97 @@
+"""What a target's own runtime and compiler say, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgebuild.core.arena import Arena
+from edgebuild.core.delivery import Leaner
+from edgebuild.core.device import DeviceReport
+from edgebuild.core.manifest import Manifest
+from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
+from edgebuild.core.measurement import Mode
+from edgebuild.units import format_bytes, format_seconds
+
+# How many kinds of operators are named.
+_NAMED = 4
+_WORDS = {Mode.MEASURED: "measured", Mode.EMULATED: "emulated", Mode.ESTIMATED: "predicted"}
+
+
+def rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """The rows of a summary: each with its label."""
+    if manifest.leaner is not None:
+        yield "packed", _leaner(manifest.leaner)
+    yield from _of_report(manifest.device)
+    folders = sorted({item.path.split("/")[0] for item in manifest.files if "/" in item.path})
+    for folder in folders:
+        count = sum(item.path.startswith(f"{folder}/") for item in manifest.files)
+        yield folder, f"{count} files in {folder}/ ({manifest.plan.delivery.firmware} layout)"
+
+
+def _of_report(report: DeviceReport) -> Iterator[tuple[str, str]]:
+    if report.delegation is not None:
+        yield "xnnpack", _mapping(report.delegation)
+    if report.parity is not None:
+        yield "parity", _parity(report.parity)
+    if report.arena is not None:
+        yield "arena", _arena(report.arena)
+    if report.edgetpu is not None:
+        yield "edge tpu", f"{_mapping(report.edgetpu.mapping)}; {_cache(report.edgetpu)}"
+    if report.ethosu is not None:
+        yield "npu", _mapping(report.ethosu.mapping)
+        yield "", _ethosu(report.ethosu)
+
+
+def _leaner(leaner: Leaner) -> str:
+    text = (
+        f"{leaner.before_bytes:,} to {leaner.after_bytes:,} bytes, of which {leaner.payload_bytes:,} are constants; "
+        f"the same outputs on {' and '.join(leaner.verified_on)}"
+    )
+    if leaner.after_activations_bytes < leaner.before_activations_bytes:
+        before, after = (format_bytes(n) for n in (leaner.before_activations_bytes, leaner.after_activations_bytes))
+        text += f"; operators in another order: activations {before} to {after}"
+    return text
+
+
+def _mapping(mapping: Mapping) -> str:
+    text = f"{mapping.mapped} of {mapping.operators} operators ({mapping.source}, {_WORDS[mapping.mode]})"
+    counts: dict[str, int] = {}
+    for place in mapping.left:
+        counts[place.operator] = counts.get(place.operator, 0) + place.count
+    named = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_NAMED]]
+    more = ", ..." if len(counts) > _NAMED else ""
+    return f"{text}; on the CPU: {', '.join(named)}{more}" if named else text
+
+
+def _parity(parity: Parity) -> str:
+    steps = [output.largest_steps for output in parity.outputs if output.largest_steps is not None]
+    if not steps:
+        differences = [output.largest_difference or 0.0 for output in parity.outputs]
+        largest = f"outputs at most {max(differences):.2g} apart"
+    else:
+        largest = f"outputs at most {max(steps)} step{'' if max(steps) == 1 else 's'} apart"
+    answers = f"{parity.differing_answers} of {parity.samples:,} answers differ"
+    return f"{' and '.join(parity.kernels)} kernels: {answers}, {largest} (measured)"
+
+
+def _arena(arena: Arena) -> str:
+    return (
+        f"{arena.required_bytes:,} bytes on TensorFlow Lite Micro: {arena.head_bytes:,} of activations and scratch, "
+        f"{arena.tail_bytes:,} of structures with 64-bit pointers (measured)"
+    )
+
+
+def _cache(found: EdgeTpu) -> str:
+    cache = found.cache
+    streamed = f", {format_bytes(cache.streamed_bytes)} streamed" if cache.streamed_bytes else ""
+    return f"parameters: {format_bytes(cache.cached_bytes)} in its own memory{streamed} ({_WORDS[cache.mode]})"
+
+
+def _ethosu(found: EthosU) -> str:
+    figures = found.figures
+    flash = format_bytes(figures.on_chip_flash_bytes + figures.off_chip_flash_bytes)
+    return (
+        f"{figures.total_cycles:,} cycles, {format_seconds(figures.inference_s)} an inference, "
+        f"{format_bytes(figures.sram_bytes)} of SRAM, {flash} of flash "
+        f"({figures.system_config}, {figures.memory_mode}; estimated by Vela)"
+    )

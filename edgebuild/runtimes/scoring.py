@@ -1,0 +1,45 @@
+"""The scoring of an artifact, whatever interpreter runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.child import Say, paced
+from edgebuild.data import outputs
+from edgebuild.data.given import Array
+from edgebuild.data.samples import Samples
+from edgebuild.metrics import require_output, score
+from edgebuild.runtimes.interpreters import real, stored
+from edgebuild.runtimes.jobs import Score, ScoreJob
+
+_BATCH = 256
+
+# Runs one sample: takes what each input stores, each [1, ...], and returns what the scored output then holds.
+Invoke = Callable[[Sequence[Array]], Array]
+
+
+def score_samples(job: ScoreJob, invoke: Invoke, say: Say) -> Score:
+    """Feed every evaluation sample, one at a time as the device would, and score and keep the dequantized outputs.
+
+    Raises:
+        UsageError: the answers do not fit the outputs.
+        StepError: the metric's function failed.
+    """
+    samples = Samples(Path(job.evaluation), job.preprocess)
+    assert samples.y is not None, "the engine asks only where there are answers"
+    require_output(job.metric, len(job.spec.outputs))
+    inputs = job.spec.inputs
+    fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
+    rows: list[Array] = []
+    tell = paced(say)
+    for arrays in samples.batches(_BATCH, fed):
+        fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
+        for row in range(len(fills[0])):
+            rows.append(invoke([array[row : row + 1] for array in fills])[0])
+            tell(f"{len(rows):,} of {len(samples):,} samples")
+    answers = real(np.stack(rows), job.spec.outputs[job.metric.output])
+    outputs.keep(answers, Path(job.out))
+    return Score(score=score(answers, np.asarray(samples.y), job.metric), samples=len(rows))

@@ -1,0 +1,89 @@
+"""The tensor arena that an artifact needs: what TFLM records, and what it needs to get there.
+
+The figures are those of this machine, whose pointers have 64 bits. The same library with the same kernels needs at most
+as much where they have 32: activations, scratch memory and quantization parameters are as large, structures that hold
+pointers and sizes (TfLiteEvalTensor, TfLiteTensor, NodeAndRegistration, the allocator's own) are smaller, and no type
+is aligned more strictly. This does not hold for kernels made for a processor: those of CMSIS-NN, ESP-NN and others may
+ask for scratch memory that the reference kernels, which ran here, do without.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgebuild.child import Say
+from edgebuild.core.arena import Arena, ArenaPart
+from edgebuild.errors import StepError
+from edgebuild.runtimes.tflm.interpreter import Micro
+from edgebuild.runtimes.tflm.jobs import ArenaJob
+from edgebuild.units import format_bytes
+
+_ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_PART = re.compile(r"'([^']+)' used (\d+) bytes with alignment overhead \(requested (\d+) bytes for (\d+) ")
+
+
+def measure(job: ArenaJob, _say: Say) -> Arena:
+    """Load and run the artifact in an ample arena and read what it took of it; then find the smallest that will do.
+
+    Raises:
+        StepError: TFLM refused the artifact, or it needs more than the job allows.
+        UnavailableError: TFLM is not installed.
+    """
+    path = Path(job.artifact)
+    report = _ran(path, job.most_bytes).allocations()
+    sizes = {which: int(size) for which, size in _ALLOCATION.findall(report)}
+    if len(sizes) != 3:
+        raise StepError(f"TensorFlow Lite Micro did not tell the arena of {path.name}", report)
+    return Arena(
+        required_bytes=_required_bytes(path, sizes["total"], job.most_bytes),
+        recorded_bytes=sizes["total"],
+        head_bytes=sizes["head"],
+        tail_bytes=sizes["tail"],
+        parts=tuple(
+            ArenaPart(name=name, used_bytes=int(used), requested_bytes=int(asked), allocations=int(count))
+            for name, used, asked, count in _PART.findall(report)
+        ),
+    )
+
+
+def _required_bytes(path: Path, recorded_bytes: int, most_bytes: int) -> int:
+    """The smallest arena: what was recorded, or more where loading needs more for a while than it keeps.
+
+    Nothing below what was recorded is tried: TFLM crashes in an arena that does not hold its own structures.
+    """
+    if _runs_in(path, recorded_bytes):
+        return recorded_bytes
+    too_small, enough = recorded_bytes, min(2 * recorded_bytes, most_bytes)
+    while enough < most_bytes and not _runs_in(path, enough):
+        too_small, enough = enough, min(2 * enough, most_bytes)
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        if _runs_in(path, middle):
+            enough = middle
+        else:
+            too_small = middle
+    return enough
+
+
+def _runs_in(path: Path, arena_bytes: int) -> bool:
+    try:
+        _ran(path, arena_bytes)
+    except StepError:
+        return False
+    return True
+
+
+def _ran(path: Path, arena_bytes: int) -> Micro:
+    try:
+        micro = Micro(path, arena_bytes)
+        micro.run_zeros()
+    except StepError as error:
+        if "Failed to allocate" in error.why or "Failed to resize" in error.why:
+            raise StepError(
+                f"{path.name} does not fit into an arena of {format_bytes(arena_bytes)}",
+                error.why,
+                "Make the network, or its inputs, smaller.",
+            ) from None
+        raise
+    return micro

@@ -1,0 +1,75 @@
+"""TensorFlow Lite Micro on this machine: the child that scores an artifact on its kernels and weighs its arena."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.child import Job, Say
+from edgebuild.data.given import Array
+from edgebuild.data.samples import Samples
+from edgebuild.runtimes.interpreters import stored
+from edgebuild.runtimes.jobs import Score, ScoreJob
+from edgebuild.runtimes.scoring import score_samples
+from edgebuild.runtimes.tflm import kernels
+from edgebuild.runtimes.tflm.arena import measure
+from edgebuild.runtimes.tflm.interpreter import Micro, positions
+from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, MissingKernels, Sample, SampleJob
+
+
+def evaluate(job: ScoreJob, say: Say) -> Score:
+    """Score the artifact on TFLM's kernels and keep its outputs; of kernels it has one family, whatever the job says.
+
+    Raises:
+        StepError: TFLM refused the artifact, or its metric's function failed.
+        UsageError: the answers do not fit the outputs.
+        UnavailableError: TFLM is not installed.
+    """
+    micro = Micro(Path(job.artifact))
+    places = positions(job.spec.inputs, micro.spec.inputs)
+
+    def invoke(fills: Sequence[Array]) -> Array:
+        micro.run([fills[place] for place in places])
+        scored = job.spec.outputs[job.metric.output].index
+        return micro.output([tensor.index for tensor in micro.spec.outputs].index(scored))
+
+    return score_samples(job, invoke, say)
+
+
+def sample(job: SampleJob, _say: Say) -> Sample:
+    """Run one sample and return what went in and came out: a vector by which firmware can check itself.
+
+    Raises:
+        StepError: TFLM refused the artifact.
+        UnavailableError: TFLM is not installed.
+    """
+    micro = Micro(Path(job.artifact))
+    inputs = job.spec.inputs
+    fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
+    arrays = Samples(Path(job.samples), job.preprocess).batch(job.row, job.row + 1, fed)
+    fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
+    ordered = [fills[place] for place in positions(inputs, micro.spec.inputs)]
+    micro.run(ordered)
+    return Sample(
+        inputs=tuple(array.tobytes() for array in ordered),
+        outputs=tuple(micro.output(position).tobytes() for position in range(len(micro.spec.outputs))),
+    )
+
+
+def missing_kernels(job: KernelsJob, _say: Say) -> MissingKernels:
+    """Find the operators that TFLM cannot run.
+
+    Raises:
+        UnavailableError: TFLM is not installed.
+    """
+    return MissingKernels(operators=kernels.missing(job.operators))
+
+
+JOBS = {
+    "tflm-score": Job(ScoreJob, evaluate),
+    "tflm-arena": Job(ArenaJob, measure),
+    "tflm-sample": Job(SampleJob, sample),
+    "tflm-kernels": Job(KernelsJob, missing_kernels),
+}
