@@ -16,11 +16,11 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
-from edgebuild.core.target import Target
+from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
+from edgebuild.engine import benching, publish, sources
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
-from edgebuild.engine import publish, sources
 from edgebuild.engine.session import Session
 from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
@@ -190,6 +190,30 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     return checking.check(checking.find(Path(place or out), wanted), demands)
 
 
+def bench(
+    place: str | Path,
+    configuration: config.Configuration | None = None,
+    kernels: Kernels | None = None,
+    listener: Listener | None = None,
+) -> list[benching.Benched]:
+    """Time artifacts on this machine. Needs no TensorFlow.
+
+    Args:
+        place: a .tflite file, a manifest, one target's folder, or a folder of targets.
+        configuration: whose [bench] and [limits] hold; None for the defaults.
+        kernels: None for those of each artifact's target.
+        listener: is told what happens; None for silence.
+
+    Raises:
+        UsageError: there is nothing at the place.
+        StepError: an artifact is damaged, is not the one that was built, or does not run.
+    """
+    settings = (configuration or config.load({}, {}, use_file=False)).settings
+    found = benching.find(Path(place), kernels)
+    with Session(Store(store_folder()), listener or Silence(), settings.limits, ()) as session:
+        return benching.bench(found, settings.bench, session)
+
+
 def _digest(path: str) -> str:
     """The digest of the file or folder that is configured now; empty where there is none to compare."""
     return hashing.of_tree(Path(path)) if path and Path(path).exists() else ""
@@ -232,4 +256,4 @@ def _data_path(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str
     return str(path)
 
 
-__all__: Sequence[str] = ["build", "build_all", "check", "plans", "resolve", "store_folder"]
+__all__: Sequence[str] = ["bench", "build", "build_all", "check", "plans", "resolve", "store_folder"]

@@ -18,6 +18,7 @@ from edgebuild.errors import EdgebuildError, ExitCode, StepError, UsageError
 
 # A new verb is a module here with a click command `command`, and a line in this table.
 VERBS = {
+    "bench": "edgebuild.cli.bench",
     "build": "edgebuild.cli.build",
     "check": "edgebuild.cli.check",
     "diff": "edgebuild.cli.diff",

@@ -22,6 +22,7 @@ Other commands (each has --help):
   edgebuild check [DIST]     gate again what is built; no TensorFlow
   edgebuild inspect FILE     what a .tflite file holds: operators, memory, bytes
   edgebuild diff A B         two files or builds beside each other
+  edgebuild bench PLACE      time what is built, or any .tflite file, on this machine
   edgebuild targets [NAME]   the target profiles, or all of one
 
 \b

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import gate
+from edgebuild import gate, hashing
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
@@ -87,7 +87,7 @@ def _check(path: Path, demands: Demands) -> Checked:
         if not path.exists():
             raise StepError(f"{path} is missing", "Its target is to be built, and was not.", "Build again.")
         manifest = read(path)
-        _require_unchanged(manifest, path)
+        require_unchanged(manifest, path)
         _require_same_source(manifest.inputs.model, demands.model_sha256, path)
         if manifest.inputs.data is not None:
             _require_same_source(manifest.inputs.data.source, demands.data_sha256, path)
@@ -116,13 +116,14 @@ def _holds(manifest: Manifest, found: tuple[Measurement, ...]) -> bool:
     return all(measurement in manifest.measurements for measurement in found)
 
 
-def _require_unchanged(manifest: Manifest, path: Path) -> None:
-    """What was measured holds for the measured file alone, and its sizes are those that were recorded."""
+def require_unchanged(manifest: Manifest, path: Path) -> None:
+    """What was measured holds for the measured file alone, and its sizes are those that were recorded.
+
+    Raises:
+        StepError: the artifact beside a manifest, or a file that was left with it, is another or is missing.
+    """
     artifact = path.parent / Path(manifest.artifact.path).name
-    try:
-        data = artifact.read_bytes()
-    except OSError as error:
-        raise StepError(f"the artifact {artifact} cannot be read", str(error), "Build again.") from None
+    data = _read(artifact)
     found = figures.describe(manifest.artifact.path, data)
     if found != manifest.artifact or not _holds(manifest, figures.of_file(found)):
         raise StepError(
@@ -130,3 +131,18 @@ def _require_unchanged(manifest: Manifest, path: Path) -> None:
             f"Its SHA-256 is {found.sha256}, its size {found.size_bytes:,} bytes: nothing recorded holds for it.",
             "Build again.",
         )
+    for item in manifest.files:
+        place = path.parent / item.path
+        if hashing.of_bytes(_read(place)) != item.sha256:
+            raise StepError(
+                f"{place} is not the file that {path} describes",
+                "It was left with the artifact and has changed since, or is of another build.",
+                "Build again.",
+            )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StepError(f"{file} cannot be read", str(error), "Build again.") from None

@@ -18,6 +18,8 @@ from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, I
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
+from edgebuild.core.settings import BenchSettings
+from edgebuild.core.target import Kernels
 from edgebuild.passes.jobs import Baseline, Splits
 from edgebuild.runtimes.jobs import Bench
 
@@ -91,7 +93,7 @@ def manifest(
         *of_file(artifact),
         _of_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
         *_of_scores(plan, accuracy, score.kernels if score else "", machine, versions),
-        *_of_bench(plan, bench, machine, versions),
+        *of_bench(plan.runtime.kernels, plan.bench, bench, machine, versions),
         *device.measurements,
     )
     return Manifest(
@@ -205,11 +207,14 @@ def _of_scores(
     return tuple(_on_host(kernels, machine, versions, *figure, settings) for figure in figures)
 
 
-def _of_bench(plan: Plan, bench: Bench, machine: str, versions: dict[str, str]) -> tuple[Measurement, ...]:
+def of_bench(
+    kernels: Kernels, settings: BenchSettings, bench: Bench, machine: str, versions: dict[str, str]
+) -> tuple[Measurement, ...]:
+    """Latency and memory of an artifact on this machine."""
     samples = tuple(round(sample, 9) for sample in bench.samples_s)
     median = stats.median(samples)
-    kernels, threads = str(plan.runtime.kernels), {"threads": plan.bench.threads}
-    warmed = {**threads, "warmup_runs": plan.bench.warmup_runs}
+    threads = {"threads": settings.threads}
+    warmed = {**threads, "warmup_runs": settings.warmup_runs}
     return (
         _on_host(kernels, machine, versions, Subject.LATENCY, median, Unit.SECONDS, warmed, samples),
         _on_host(kernels, machine, versions, Subject.PEAK_MEMORY, bench.peak_memory_bytes, Unit.BYTES, threads),

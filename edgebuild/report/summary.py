@@ -10,7 +10,7 @@ from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Check, Status, Verdict, worst
 from edgebuild.report import device, losses, wording
-from edgebuild.units import format_bytes, format_seconds
+from edgebuild.units import format_bytes
 
 # Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
 Paint = Callable[[str, str], str]
@@ -84,7 +84,7 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     if manifest.losses is not None:
         yield from losses.rows(manifest.losses)
     if Subject.LATENCY in figures:
-        yield "latency", _latency(figures[Subject.LATENCY])
+        yield "latency", wording.latency(figures[Subject.LATENCY])
     if Subject.PEAK_MEMORY in figures:
         peak = format_bytes(figures[Subject.PEAK_MEMORY].value)
         alive = format_bytes(figures[Subject.ACTIVATIONS].value)
@@ -101,16 +101,6 @@ def _accuracy(manifest: Manifest, measurement: Measurement) -> str:
     return (
         f"{name}{score}, float network {baseline} "
         f"({accuracy.samples:,} evaluation samples, {measurement.kernels} kernels, measured)"
-    )
-
-
-def _latency(measurement: Measurement) -> str:
-    statistics = measurement.statistics
-    threads = measurement.settings.get("threads", 1)
-    return (
-        f"{format_seconds(statistics['median'])} median, {format_seconds(statistics['p90'])} p90 on this host "
-        f"({measurement.machine.split(',')[0]}, {measurement.kernels} kernels, {threads} thread"
-        f"{'s' if threads > 1 else ''}, {len(measurement.samples)} runs, measured)"
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.manifest import Shrinkage
+from edgebuild.core.measurement import Measurement
 from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.core.repair import Rung
 from edgebuild.core.target import Interpreter
@@ -32,6 +33,17 @@ def limit(budget: Budget, *, lower_is_better: bool) -> str:
     """A budget's limit: "at most 60.0 KB"."""
     is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
     return f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
+
+
+def latency(measurement: Measurement) -> str:
+    """A latency measured on this machine, with what it was measured on."""
+    statistics = measurement.statistics
+    threads = measurement.settings.get("threads", 1)
+    return (
+        f"{format_seconds(statistics['median'])} median, {format_seconds(statistics['p90'])} p90 on this host "
+        f"({measurement.machine.split(',')[0]}, {measurement.kernels} kernels, {threads} thread"
+        f"{'s' if threads > 1 else ''}, {len(measurement.samples)} runs, measured)"
+    )
 
 
 def name(budget: Budget) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-VERBS = ("check", "targets")
+VERBS = ("bench", "check", "diff", "inspect", "targets")
 ROOT = HERE.parents[1]
 ASSETS = Path(os.environ.get("EDGEBUILD_ASSETS") or ROOT.parent / "shared" / "assets")
 

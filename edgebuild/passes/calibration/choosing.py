@@ -83,7 +83,10 @@ def choose(plan: Plan, drawn: Drawn, judge: Judge, kind: Ranges, *, seed: int) -
     plain, chosen = tried[Ranges.MIN_MAX], tried[taken]
     narrower = sum(chosen[point] != plain[point] for point in chosen)
     whole = _with_all_samples(chosen, histograms, ends(probe, drawn.judged_by))
-    return Choice(whole, narrower, found[Ranges.MIN_MAX], judge.fidelity(plan.graph, whole))
+    reached = judge.fidelity(plan.graph, whole)
+    if kind == Ranges.BEST and reached.score_db < found[taken].score_db:
+        return Choice(chosen, narrower, found[Ranges.MIN_MAX], found[taken])
+    return Choice(whole, narrower, found[Ranges.MIN_MAX], reached)
 
 
 def _preferred(found: Mapping[Ranges, Fidelity]) -> Ranges:

@@ -49,6 +49,12 @@ def choose(graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[B
     """The scales with the least error, group by group; 1 where none is clearly better.
 
     The candidates are those of SmoothQuant (Xiao et al. 2023, section 4, equation 4), with a strength for each group.
+
+    Args:
+        graph: the network.
+        scaling: its trace.
+        extents: of the tensors that are kept in int8.
+        batches: samples that the candidates are tried on; best others than the extents are of.
     """
     measures = measured(graph, scaling, extents)
     found = groups(graph, scaling)

@@ -13,7 +13,7 @@ from edgebuild.passes import calling
 from edgebuild.passes.equalization import absorption, choice, data_free, splitting
 from edgebuild.passes.equalization.absorption import rectified
 from edgebuild.passes.equalization.choice import Chosen
-from edgebuild.passes.equalization.judging import fidelity_db
+from edgebuild.passes.equalization.judging import divided, fidelity_db
 from edgebuild.passes.equalization.preparing import prepare
 from edgebuild.passes.equalization.scaling import Scaling, rescaled
 from edgebuild.passes.equalization.statistics import Batch, Extents, extents, points, rows_in_memory
@@ -112,12 +112,20 @@ class _Work:
         self._capped = _capped(scaling, chosen)
 
     def _best(self, scaling: Scaling, found: Extents, batches: list[list[Any]]) -> Chosen:
-        """The scales with which the whole network does best: chosen group by group, alike for all, or none."""
-        stay = Chosen(np.ones(scaling.classes), (), ())
-        tried = [choice.choose(self.graph, scaling, found, batches)]
-        tried += [choice.uniform(self.graph, scaling, found, strength) for strength in _STRENGTHS]
-        tried.append(stay._replace(groups=tried[0].groups))
-        return max(tried, key=lambda item: fidelity_db(rescaled(self.graph, scaling, item.scales), batches))
+        """The scales with which the whole network does best: chosen group by group, alike for all, or none.
+
+        Which of these, samples tell that had no part in the scales: channels that all reach the end of their tensor's
+        range just so leave no room for what reaches further. Then all have a part, since none may reach a cap.
+        """
+        data = divided(batches)
+        learnt = self._scales(scaling, extents(self.graph, points(self.graph, scaling), data.learnt), data.judged)
+        scores = [fidelity_db(rescaled(self.graph, scaling, item.scales), data) for item in learnt]
+        return self._scales(scaling, found, data.judged)[int(np.argmax(scores))]
+
+    def _scales(self, scaling: Scaling, found: Extents, tried_on: Sequence[Batch]) -> list[Chosen]:
+        by_group = choice.choose(self.graph, scaling, found, tried_on)
+        alike = [choice.uniform(self.graph, scaling, found, strength) for strength in _STRENGTHS]
+        return [by_group, *alike, Chosen(np.ones(scaling.classes), by_group.groups, ())]
 
     def split(self, share: float) -> None:
         if self._batches is None:
