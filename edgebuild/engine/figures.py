@@ -59,7 +59,7 @@ def manifest(
     baseline: Baseline | None,
     score: Scored | None,
     bench: Bench,
-    plain: Footprint | None,
+    shrinkage: Shrinkage | None,
     versions: dict[str, str],
     machine: str,
     notes: tuple[str, ...],
@@ -78,7 +78,7 @@ def manifest(
         baseline: the float network's score, or None where nothing was scored.
         score: the artifact's score, or None.
         bench: times and memory.
-        plain: what the artifact would take without the passes before quantization, or None where there were none.
+        shrinkage: what the passes before quantization took off, or None where there were none.
         versions: of the packages that made and ran it.
         machine: what the figures were measured on.
         notes: what was decided for the user.
@@ -102,7 +102,7 @@ def manifest(
         target=plan.target,
         artifact=artifact,
         accuracy=accuracy,
-        compression=Shrinkage(before=plain, after=footprint(data, spec)) if plain is not None else None,
+        compression=shrinkage,
         losses=losses,
         leaner=leaner,
         device=device.report,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from edgebuild import host, readback
 from edgebuild.core.losses import Losses
-from edgebuild.core.manifest import Inputs
+from edgebuild.core.manifest import Inputs, Shrinkage
 from edgebuild.engine import (
     device_figures,
     device_steps,
@@ -64,7 +64,7 @@ def judge(built: Built, shared: Shared, session: Session, *, again: bool) -> Tri
         baseline=shared.baseline,
         score=measured.score,
         bench=measured.bench,
-        plain=built.plain,
+        shrinkage=_shrinkage(built),
         versions=versions,
         machine=host.describe(),
         device=DeviceFigures(
@@ -98,6 +98,13 @@ def _measured(shipped: Built, named: Built, shared: Shared, session: Session, *,
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
     found = scored.read(Score)
     return _Measured(timed.read(Bench), Scored(found.score, found.samples, kernels), *lost)
+
+
+def _shrinkage(built: Built) -> Shrinkage | None:
+    """What the passes did, both files as the converter left them."""
+    if built.plain is None:
+        return None
+    return Shrinkage(before=built.plain, after=figures.footprint(built.path.read_bytes(), built.spec))
 
 
 def _inputs(shared: Shared) -> Inputs:

@@ -13,6 +13,7 @@ from edgebuild.flatbuffer.weights import Weights
 
 QUICK = ("train.epochs=12", "train.learning_rate=0.003")
 NONE_OF_THE_PROFILES = ("passes.channels=off", "passes.prune=off")
+WITH_NAMES = ("delivery.lean=false",)
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def compresses(edgebuild: Edgebuild) -> Edgebuild:
 def build(
     edgebuild: Edgebuild, networks: Path, target: str, *settings: str, model: str = "residual.h5", data: str = ""
 ) -> Ran:
-    chosen = (*NONE_OF_THE_PROFILES, *QUICK, *settings)
+    chosen = (*NONE_OF_THE_PROFILES, *WITH_NAMES, *QUICK, *settings)
     options = [part for setting in chosen for part in ("--set", setting)]
     return edgebuild(networks / model, "--data", networks / (data or "images.npz"), "--target", target, *options)
 

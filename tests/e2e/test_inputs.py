@@ -22,7 +22,7 @@ def test_every_kind_of_file_gives_the_same_network(edgebuild: Edgebuild, network
     (given,), (answer,) = manifest["network"]["inputs"], manifest["network"]["outputs"]
     assert (given["dtype"], given["shape"]) == ("int8", [1, 8, 8, 1])
     assert (answer["dtype"], answer["shape"]) == ("int8", [1, 3])
-    assert manifest["network"]["signatures"] == ["serving_default"]
+    assert edgebuild.manifest("arm64")["network"]["signatures"] == ["serving_default"]
     assert manifest["accuracy"]["baseline"] > 0.9
     assert edgebuild.manifest("arm64")["network"]["inputs"][0]["dtype"] == "float32"
 
@@ -144,7 +144,7 @@ print(manifest.name, manifest.verdict.status)
 
     assert ran.out.split() == ["n", "pass"], ran.err
     left = sorted(path.name for path in (edgebuild.folder / "dist" / "mcu").iterdir())
-    assert left == ["manifest.json", "n.tflite"]
+    assert left == ["firmware", "manifest.json", "model_card.md", "n.tflite"]
 
 
 def test_code_in_a_file_runs_only_where_it_is_allowed(edgebuild: Edgebuild, networks: Path) -> None:

@@ -396,7 +396,7 @@ def test_equalization_is_deterministic() -> None:
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
 def test_batch_norms_that_stay_let_scales_differ_in_front_and_behind(options: dict[str, bool]) -> None:
     graph = graph_of(lambda x: end(conv("two")(kl.BatchNormalization(name="norm", **options)(start(x)))))
-    layer, sizes = graph.layers["start"], np.logspace(-1, 1, 8, dtype=np.float32)
+    layer, sizes = graph.layers["start"], np.logspace(-1.5, 1.5, 8, dtype=np.float32)
     uneven = layer._replace(weights={name: array * sizes for name, array in layer.weights.items()})
     norm = graph.layers["norm"]
     fitting = {"moving_mean": norm.weights["moving_mean"] * sizes, "moving_variance": sizes**2}

@@ -30,7 +30,7 @@ def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any
         baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
         score=None if baseline is None else figures.Scored(score, 1000, "reference"),
         bench=BENCH,
-        plain=None,
+        shrinkage=None,
         versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},
         machine="x86_64, Some Processor, 2 cores",
         notes=("a note",),

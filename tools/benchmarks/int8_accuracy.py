@@ -220,9 +220,9 @@ def _compared(outputs: Any, wanted: Any, usual: Any, y: Any) -> Result:
     noise = np.sum((outputs.astype(np.float64) - wanted) ** 2)
     sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
     right, before = outputs.argmax(1) == y, usual.argmax(1) == y
-    changed = np.count_nonzero(outputs.argmax(1) != wanted.argmax(1))
-    gained, lost = np.count_nonzero(right & ~before), np.count_nonzero(before & ~right)
-    return Result(float(np.mean(right)), float(sqnr_db), changed, gained, lost)
+    changed = outputs.argmax(1) != wanted.argmax(1)
+    counts = [int(np.count_nonzero(each)) for each in (changed, right & ~before, before & ~right)]
+    return Result(float(np.mean(right)), float(sqnr_db), *counts)
 
 
 def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:

@@ -9,7 +9,10 @@ ask for scratch memory that the reference kernels, which ran here, do without.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import warnings
 from pathlib import Path
 
 from edgebuild.child import Say
@@ -48,10 +51,7 @@ def measure(job: ArenaJob, _say: Say) -> Arena:
 
 
 def _required_bytes(path: Path, recorded_bytes: int, most_bytes: int) -> int:
-    """The smallest arena: what was recorded, or more where loading needs more for a while than it keeps.
-
-    Nothing below what was recorded is tried: TFLM crashes in an arena that does not hold its own structures.
-    """
+    """The smallest arena: what was recorded, or more where loading needs more for a while than it keeps."""
     if _runs_in(path, recorded_bytes):
         return recorded_bytes
     too_small, enough = recorded_bytes, min(2 * recorded_bytes, most_bytes)
@@ -67,11 +67,18 @@ def _required_bytes(path: Path, recorded_bytes: int, most_bytes: int) -> int:
 
 
 def _runs_in(path: Path, arena_bytes: int) -> bool:
-    try:
-        _ran(path, arena_bytes)
-    except StepError:
-        return False
-    return True
+    """Tried in a process of its own: TFLM crashes in an arena that does not hold what it sets up first."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads that a copy of the process would miss; this one runs TFLM alone, and ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(StepError):
+            _ran(path, arena_bytes)
+            code = 0
+        os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _ran(path: Path, arena_bytes: int) -> Micro:
