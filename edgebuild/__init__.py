@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgebuild.api import build, check
+    from edgebuild.api import bench, build, check
 
-__all__ = ["build", "check"]
+__all__ = ["bench", "build", "check"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from edgebuild.core.model import UNKNOWN_RUNTIME, ArtifactSpec, ModelSpec, Operator, TensorSpec
+from edgebuild.core.model import UNKNOWN_RUNTIME, ArtifactSpec, ModelSpec, Operator, TensorSpec, version_key
 from edgebuild.core.passes import DType
 from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
@@ -92,12 +92,6 @@ def _candidates(path: str) -> Iterator[str]:
         runs = ["/".join(segments[start : start + length]) for start in range(len(segments) - length + 1)]
         yield from runs
         yield from (re.sub(r"_\d+$", "", run) for run in runs)
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """A version such as "2.16" as three numbers that compare; parts that are missing or no number count as zero."""
-    parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")]
-    return (*parts[:3], *[0] * (3 - len(parts)))
 
 
 def _tensors(kind: str, found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], dtype: DType) -> Iterator[str]:

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+# The name of its entry in a .tflite file.
+ENTRY = "TFLITE_METADATA"
+
 
 class Content(StrEnum):
     """What a tensor holds: features of any kind, or an image of three or one channels."""

@@ -68,3 +68,9 @@ class ArtifactSpec(msgspec.Struct, frozen=True, kw_only=True):
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(operator.macs for operator in self.operators)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A version such as "2.16" as three numbers that compare; parts that are missing or no number count as zero."""
+    parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")]
+    return (*parts[:3], *[0] * (3 - len(parts)))

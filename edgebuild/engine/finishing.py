@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from edgebuild import hashing, host
 from edgebuild.core.delivery import BiasScales, Keep, Leaner, Names
+from edgebuild.core.metadata import ENTRY as SDK_METADATA
 from edgebuild.core.metadata import Metadata
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
@@ -26,7 +27,6 @@ from edgebuild.runtimes.tflm import wheel
 
 _LEANING = Worker("edgebuild.runtimes.leaning", "the packer")
 EMIT = Worker("edgebuild.emit.worker", "the writer of what is handed over")
-_SDK_METADATA = "TFLITE_METADATA"
 _MINIMUM_RUNTIME = "min_runtime_version"
 
 
@@ -91,7 +91,7 @@ def _lean(named: Built) -> Step:
     is_app = plan.runtime.name == Interpreter.LITERT
     keep = Keep(
         signatures=is_app,
-        metadata=(_SDK_METADATA, _MINIMUM_RUNTIME) if is_app else (),
+        metadata=(SDK_METADATA, _MINIMUM_RUNTIME) if is_app else (),
         names=Names.ENDS if is_app else Names.NONE,
         bias_scales=BiasScales.KEPT if is_app else BiasScales.WEIGHTS,
     )

@@ -12,12 +12,12 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.delivery import BiasScales, Keep, Names
+from edgebuild.core.metadata import ENTRY as SDK_METADATA
 from edgebuild.flatbuffer import attachments, stripping, tight, unused
 from edgebuild.flatbuffer.inspecting import inspect
 
 # By these numbers of tensors TFLM places them.
 OFFLINE_PLAN = "OfflineMemoryAllocation"
-SDK_METADATA = "TFLITE_METADATA"
 # Compilers write their programs into these, for runtimes that are not here to tell what else they read.
 _COMPILED = frozenset({b"edgetpu-custom-op", b"ethos-u"})
 

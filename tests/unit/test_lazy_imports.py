@@ -60,12 +60,15 @@ def _run(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["--help"], "Turn a trained network into a gated .tflite"),
         (["--version"], "edgebuild "),
         (["check", "--help"], "Gate the artifacts in DIST again"),
+        (["inspect", "--help"], "Show what a .tflite FILE holds"),
+        (["diff", "--help"], "Show what differs between the artifacts"),
+        (["bench", "--help"], "Time the artifacts at PLACE"),
         (["targets"], "raspberry-pi-pico"),
         (["targets", "mcu", "--json"], '"kernels": "reference"'),
         (["--target", "mcu", "--explain"], "budgets.accuracy_drop"),
         (["--target", "mcu", "--dry-run"], "quantize to int8"),
     ],
-    ids=["help", "version", "help of check", "targets", "target as JSON", "explain", "dry run"],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
 def test_a_verb_that_builds_nothing_imports_nothing_heavy(tmp_path: Path, arguments: list[str], printed: str) -> None:
     code, modules, text = _run(tmp_path, *arguments)

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from making import artifact, network, operator, plan, tensor
 
-from edgebuild.core.model import UNKNOWN_RUNTIME
+from edgebuild.core.model import UNKNOWN_RUNTIME, version_key
 from edgebuild.core.target import Kernels, Operators, Runtime
 from edgebuild.errors import StepError
-from edgebuild.readback import in_order, layers_of, mismatches, require_fit, version_key
+from edgebuild.readback import in_order, layers_of, mismatches, require_fit
 
 LITERT = Runtime(name="litert", version="2.5.0", kernels=Kernels.REFERENCE)
 

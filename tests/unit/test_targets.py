@@ -9,11 +9,11 @@ from making import ACCURACY
 
 from edgebuild import targets
 from edgebuild.core.budget import Level, Subject
+from edgebuild.core.model import version_key
 from edgebuild.core.passes import DType, Pattern, Scheme
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer.reader import runtime_versions
 from edgebuild.layering import Layer, flatten
-from edgebuild.readback import version_key
 
 SHIPPED = targets.names()
 DEVICES = [name for name in SHIPPED if targets.load(name, ACCURACY).target.device is not None]

@@ -14,7 +14,7 @@ from edgebuild.core import mapping
 from edgebuild.core.inspection import Graph, Inspection, Operation, Tensor
 from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
 from edgebuild.core.measurement import Mode
-from edgebuild.core.model import UNKNOWN_RUNTIME
+from edgebuild.core.model import UNKNOWN_RUNTIME, version_key
 
 ACCELERATOR = "edgetpu"
 _8_BITS = frozenset({"int8", "uint8"})
@@ -122,11 +122,7 @@ def _verdict(
 
 
 def _is_too_new(runtime: str, newest: str) -> bool:
-    return runtime == UNKNOWN_RUNTIME or (runtime != "" and _numbers(runtime) > _numbers(newest))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return runtime == UNKNOWN_RUNTIME or (runtime != "" and version_key(runtime) > version_key(newest))
 
 
 def _of_tensors(tensors: list[Tensor], row: Row) -> _Verdict | None:

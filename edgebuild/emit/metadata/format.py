@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Of the entry in the artifact that holds them.
-ENTRY = "TFLITE_METADATA"
 LAYOUT = Path(__file__).parent / "metadata_schema.toml"
 ROOT = "ModelMetadata"
 IDENTIFIER = b"M001"

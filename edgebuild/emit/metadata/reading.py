@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription
-from edgebuild.emit.metadata.format import ENTRY, IDENTIFIER, LAYOUT, ROOT
+from edgebuild.core.metadata import ENTRY, Content, InputDescription, Metadata, OutputDescription
+from edgebuild.emit.metadata.format import IDENTIFIER, LAYOUT, ROOT
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import layout
 from edgebuild.flatbuffer.inspecting import metadata_entry

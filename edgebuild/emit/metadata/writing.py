@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription
-from edgebuild.emit.metadata.format import ENTRY, IDENTIFIER, LAYOUT, ROOT
+from edgebuild.core.metadata import ENTRY, Content, InputDescription, Metadata, OutputDescription
+from edgebuild.emit.metadata.format import IDENTIFIER, LAYOUT, ROOT
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import layout, tight
 from edgebuild.flatbuffer.inspecting import inspect
