@@ -66,6 +66,7 @@ def test_channel_pruning_leaves_a_smaller_network(compresses: Edgebuild, network
     assert notes(manifest, "answer: left alone: its channels")
 
 
+@pytest.mark.slow
 def test_a_round_that_costs_too_much_is_taken_back_and_said(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.channels.keep=1%", "passes.channels.importance=l1", "passes.channels.rounds=1")
     nothing_learnt = ("passes.channels.max_drop=0%", "passes.channels.multiple=1", "train.learning_rate=1e-9")
@@ -76,6 +77,7 @@ def test_a_round_that_costs_too_much_is_taken_back_and_said(compresses: Edgebuil
     assert manifest["compression"] is None
 
 
+@pytest.mark.slow
 def test_channels_can_be_ranked_by_times_that_were_measured(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.channels.keep=60%", "passes.channels.cost=latency", "passes.channels.rank_by=latency")
     ran = build(compresses, networks, "arm64", *settings, "passes.channels.max_drop=30%", "passes.channels.rounds=1")
@@ -176,6 +178,7 @@ def test_a_student_of_the_users_own_learns_from_several_teachers(compresses: Edg
     assert len(learnt) == 5
 
 
+@pytest.mark.slow
 def test_without_train_data_the_profiles_passes_are_left_out_and_named(compresses: Edgebuild, networks: Path) -> None:
     clusters = ("--set", "passes.cluster.untrained=false")
     ran = compresses(networks / "residual.h5", "-d", networks / "only_eval.npz", "-t", "arm64", *clusters)
@@ -190,6 +193,7 @@ def test_without_train_data_the_profiles_passes_are_left_out_and_named(compresse
     assert manifest["compression"] is None
 
 
+@pytest.mark.slow
 def test_what_needs_no_train_data_is_done_where_it_is_asked_for(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.prune.sparsity=60%", "passes.prune.smallest=100", "passes.student.width=50%")
     ran = build(compresses, networks, "mcu", *settings, data="only_eval.npz")
@@ -208,6 +212,7 @@ def test_a_network_without_layers_is_only_quantized_and_that_is_said(compresses:
     assert manifest["compression"] is None
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_give_the_same_bytes_and_an_unchanged_one_does_nothing(
     compresses: Edgebuild, networks: Path, tmp_path: Path
 ) -> None:

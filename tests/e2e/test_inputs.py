@@ -9,7 +9,11 @@ from conftest import Edgebuild
 
 
 @pytest.mark.parametrize(
-    "network", ["keras3.keras", "keras3.h5", "exported", "keras2.h5", "keras2_saved_model"], ids=lambda name: name
+    "network",
+    [
+        *("keras3.keras", "exported", "keras2.h5"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("keras3.h5", "keras2_saved_model")),
+    ],
 )
 def test_every_kind_of_file_gives_the_same_network(edgebuild: Edgebuild, networks: Path, network: str) -> None:
     ran = edgebuild(networks / network, "--data", networks / "images.npz", "--target", "arm64", "--target", "mcu")

@@ -38,6 +38,7 @@ def test_ends_keep_their_order_in_every_process(edgebuild: Edgebuild, networks: 
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_changed_constant_is_another_network(edgebuild: Edgebuild, networks: Path) -> None:
     digests = []
     for value in ("0.0", "100.0"):
@@ -73,6 +74,7 @@ def test_a_metric_of_ones_own_is_called_each_time(edgebuild: Edgebuild, networks
     assert scores == [0.95, 0.10]
 
 
+@pytest.mark.slow
 def test_weights_behind_a_linked_folder_are_seen_to_change(edgebuild: Edgebuild, networks: Path) -> None:
     import shutil
 
@@ -99,6 +101,7 @@ def test_operators_left_in_float_are_named_where_they_are_allowed(edgebuild: Edg
     assert "arm64: the converter left operators in float: SIN (from wave)" in ran.out
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_of_keras_3_that_ends_the_converter_gets_advice(
     edgebuild: Edgebuild, networks: Path
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_recurrent_network_of_keras_3_that_ends_the_converter_gets_advice(
     assert "unroll=True" in ran.err
 
 
+@pytest.mark.slow
 def test_half_precision_is_named_for_what_it_is(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "half.keras", "-d", networks / "features.npz", "-t", "arm64")
 

@@ -50,6 +50,7 @@ def test_what_was_lost_is_measured_once(edgebuild: Edgebuild, networks: Path) ->
     assert edgebuild.manifest("mcu")["losses"] == first["losses"]
 
 
+@pytest.mark.slow
 def test_layers_are_compared_where_there_are_no_answers(edgebuild: Edgebuild, networks: Path, tmp_path: Path) -> None:
     import numpy as np
 
@@ -73,6 +74,7 @@ def test_nothing_is_quantized_in_a_float_build(edgebuild: Edgebuild, networks: P
     assert losses["output"]["signal"]["sqnr_db"] > 80
 
 
+@pytest.mark.slow
 def test_each_end_of_a_network_with_several_is_fed_its_own(edgebuild: Edgebuild, networks: Path) -> None:
     manifest, _ = _built(edgebuild, networks / "two_ended.keras", "-d", networks / "ends.npz", "-t", "mcu")
 

@@ -393,6 +393,7 @@ def test_clipping_alone_lowers_weights_that_are_large_and_of_no_use(tmp_path: Pa
     assert np.abs(clipped - kernel)[:, :, others].max() <= 0.51 * step.max()
 
 
+@pytest.mark.slow
 def test_of_rounding_and_correction_only_what_helps_is_kept(tmp_path: Path) -> None:
     found = {}
     for word, asked in _PARTS.items():
