@@ -25,6 +25,7 @@ def test_keyword_spotting_for_three_targets_keeps_size_and_accuracy(edgebuild: E
         assert manifest["accuracy"]["artifact"] >= 0.91
 
 
+@pytest.mark.slow
 def test_the_streaming_wake_word_network_builds_from_its_h5(edgebuild: Edgebuild, kws: Path) -> None:
     noise = np.random.default_rng(0).standard_normal((50, 30, 1, 40)).astype(np.float32)
     np.savez(edgebuild.folder / "noise.npz", x_calibration=noise)

@@ -172,6 +172,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(careful: Edgebu
     assert "train" not in ran.err
 
 
+@pytest.mark.slow
 def test_an_artifact_that_cannot_be_replaced_leaves_the_earlier_one(edgebuild: Edgebuild) -> None:
     (edgebuild.folder / "dist/arm64/digits.tflite/in the way").mkdir(parents=True)
 

@@ -111,6 +111,7 @@ def test_microcontrollers_get_dense_weights(compresses: Edgebuild, networks: Pat
     assert by_layer(artifact(compresses, "mcu"))["hidden"].sparsity == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.slow
 def test_zeros_and_clusters_survive_quantization_aware_training(compresses: Edgebuild, networks: Path) -> None:
     settings = (
         *("passes.prune.sparsity=50%", "passes.prune.smallest=100", "passes.prune.max_drop=30%"),
@@ -135,6 +136,7 @@ def test_clusters_survive_post_training_quantization(compresses: Edgebuild, netw
     assert shrinkage["after"]["size_gzip_bytes"] < 0.7 * shrinkage["before"]["size_gzip_bytes"]
 
 
+@pytest.mark.slow
 def test_a_narrower_student_takes_the_networks_place(compresses: Edgebuild, networks: Path) -> None:
     ran = build(compresses, networks, "mcu", "passes.student.width=50%", "train.epochs=40")
     assert ran.code in (0, 1), ran.err
@@ -204,6 +206,7 @@ def test_what_needs_no_train_data_is_done_where_it_is_asked_for(compresses: Edge
     assert notes(manifest, "nothing was trained after weight pruning")
 
 
+@pytest.mark.slow
 def test_a_network_without_layers_is_only_quantized_and_that_is_said(compresses: Edgebuild, networks: Path) -> None:
     ran = build(compresses, networks, "mcu", "passes.channels.keep=50%", model="layerless")
     assert ran.code in (0, 1), ran.err

@@ -80,6 +80,7 @@ def test_json_prints_the_manifests_alone(edgebuild: Edgebuild) -> None:
     assert ran.json[0] == edgebuild.manifest("arm64")
 
 
+@pytest.mark.slow
 def test_targets_with_equal_settings_share_one_conversion(edgebuild: Edgebuild) -> None:
     ran = edgebuild("--target", "raspberry-pi-pico", "--target", "esp32-s3-devkitc", "--seed", "11")
 

@@ -31,6 +31,7 @@ def test_every_kind_of_file_gives_the_same_network(edgebuild: Edgebuild, network
     assert edgebuild.manifest("arm64")["network"]["inputs"][0]["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_a_function_gives_the_network_and_another_the_data_and_both_are_called_each_time(
     edgebuild: Edgebuild, networks: Path
 ) -> None:
@@ -47,6 +48,7 @@ def test_a_function_gives_the_network_and_another_the_data_and_both_are_called_e
     assert done == ["- load model and fix its shapes", "- read the data and divide them"]
 
 
+@pytest.mark.slow
 def test_data_sets_of_tensorflow_are_read(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
 
@@ -116,6 +118,7 @@ def test_other_metrics_score_the_artifact(edgebuild: Edgebuild, networks: Path, 
     assert accuracy["artifact"] == pytest.approx(wanted, abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_error_metric_is_limited_from_above(edgebuild: Edgebuild, networks: Path) -> None:
     import numpy as np
 
@@ -136,6 +139,7 @@ def test_an_error_metric_is_limited_from_above(edgebuild: Edgebuild, networks: P
     assert checks["size"]["status"] == "pass"
 
 
+@pytest.mark.slow
 def test_a_keras_object_and_arrays_are_taken_by_the_library(edgebuild: Edgebuild, networks: Path) -> None:
     script = f"""
 import sys; sys.path.append({str(networks)!r})
@@ -151,6 +155,7 @@ print(manifest.name, manifest.verdict.status)
     assert left == ["firmware", "manifest.json", "model_card.md", "n.tflite"]
 
 
+@pytest.mark.slow
 def test_code_in_a_file_runs_only_where_it_is_allowed(edgebuild: Edgebuild, networks: Path) -> None:
     arguments = (networks / "code.keras", "--data", networks / "features.npz", "--target", "arm64")
 

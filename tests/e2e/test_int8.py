@@ -88,6 +88,7 @@ def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, netwo
     assert _logits_db(refined) > _logits_db(plain) + 2
 
 
+@pytest.mark.slow
 def test_the_ladder_stops_at_the_first_build_that_keeps_the_budget(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = edgebuild.repairs = True
     ran = edgebuild(networks / "spoilt.h5", "-d", networks / "digits.npz", "-t", "mcu", *PLAIN)
@@ -162,6 +163,7 @@ def test_a_float_layer_that_does_not_exist_is_named(edgebuild: Edgebuild, networ
     assert 'the layer "pointwize", which the network does not have; did you mean "pointwise"?' in ran.err
 
 
+@pytest.mark.slow
 def test_inputs_made_up_from_batch_norms_calibrate_without_data(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = True
     ran = edgebuild(networks / "keras3.keras", "-t", "mcu", "--set", "data.synthesize=true", "-b", "accuracy_drop=off")

@@ -93,6 +93,7 @@ def test_an_operation_that_tensorflow_lite_lacks_is_named_with_its_layer(edgebui
     assert "tf.Erfinv (from inverse)" in ran.err
 
 
+@pytest.mark.slow
 def test_a_target_that_fails_leaves_the_others_alone(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
 

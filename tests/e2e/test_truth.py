@@ -51,6 +51,7 @@ def test_a_changed_constant_is_another_network(edgebuild: Edgebuild, networks: P
     assert digests[0][1] != digests[1][1]
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_does_not_remember_the_sample_before(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "recurrent.h5", "-d", networks / "flat_images.npz", "-t", "arm64", "-q", "float32")
 
@@ -61,6 +62,7 @@ def test_a_recurrent_network_does_not_remember_the_sample_before(edgebuild: Edge
     assert manifest["accuracy"]["artifact"] == pytest.approx(manifest["accuracy"]["baseline"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_metric_of_ones_own_is_called_each_time(edgebuild: Edgebuild, networks: Path) -> None:
     package = edgebuild.folder / "scores"
     package.mkdir()
@@ -93,6 +95,7 @@ def test_weights_behind_a_linked_folder_are_seen_to_change(edgebuild: Edgebuild,
     assert edgebuild.manifest("arm64")["artifact"]["sha256"] != first
 
 
+@pytest.mark.slow
 def test_operators_left_in_float_are_named_where_they_are_allowed(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
 
@@ -120,6 +123,7 @@ def test_half_precision_is_named_for_what_it_is(edgebuild: Edgebuild, networks: 
     assert "computes in half precision" in ran.err
 
 
+@pytest.mark.slow
 def test_a_signature_is_asked_for_where_there_are_several(edgebuild: Edgebuild, networks: Path) -> None:
     arguments = (networks / "two_signatures", "-d", networks / "features.npz", "-t", "mcu", "-b", "accuracy_drop=50%")
 
@@ -133,6 +137,7 @@ def test_a_signature_is_asked_for_where_there_are_several(edgebuild: Edgebuild, 
     assert edgebuild.manifest("mcu")["network"]["outputs"][0]["shape"] == [1, 5]
 
 
+@pytest.mark.slow
 def test_an_input_named_like_a_word_of_python_is_no_hindrance(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "keyword.h5", "-d", networks / "features.npz", "-t", "mcu", "-b", "accuracy_drop=50%")
 
@@ -140,6 +145,7 @@ def test_an_input_named_like_a_word_of_python_is_no_hindrance(edgebuild: Edgebui
     assert edgebuild.manifest("mcu")["network"]["inputs"][0]["name"] == "in_"
 
 
+@pytest.mark.slow
 def test_a_backend_that_the_user_has_set_for_other_work_does_not_matter(edgebuild: Edgebuild, networks: Path) -> None:
     fresh = Edgebuild(edgebuild.folder, edgebuild.folder / "store")
 

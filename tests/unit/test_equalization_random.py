@@ -49,6 +49,7 @@ def test_a_rescaled_network_over_images_computes_the_same(data: st.DataObject, s
 
 @settings(UNHURRIED, max_examples=5)
 @for_all(st.data(), st.integers(0, 99))
+@pytest.mark.slow
 def test_a_rescaled_network_over_sequences_computes_the_same(data: st.DataObject, seed: int) -> None:
     _proved(sequences(data.draw), seed)
 
