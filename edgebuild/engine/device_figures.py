@@ -9,9 +9,8 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
 
-_TFLM = "tflite-micro"
-_FILE = "file"
 # What the arena's figure was found with: kernels' structures hold pointers of this size.
 _POINTERS = "64-bit pointers"
 
@@ -26,15 +25,7 @@ def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[s
     """
     found: list[Measurement] = []
     if flash_bytes is not None:
-        found.append(
-            Measurement(
-                subject=Subject.FLASH,
-                value=flash_bytes,
-                unit=Subject.FLASH.unit,
-                mode=Mode.ESTIMATED,
-                where=_FILE,
-            )
-        )
+        found.append(in_file(Subject.FLASH, flash_bytes, Mode.ESTIMATED))
     if report.arena is not None:
         found.append(_of_arena(report.arena, versions))
     if report.edgetpu is not None:
@@ -51,10 +42,10 @@ def _of_arena(arena: Arena, versions: Mapping[str, str]) -> Measurement:
         value=arena.required_bytes,
         unit=Subject.ARENA.unit,
         mode=Mode.MEASURED,
-        where="tflm",
+        where=TFLM_KERNELS,
         machine=f"TensorFlow Lite Micro with {_POINTERS}",
         settings=sizes,
-        versions={_TFLM: versions.get(_TFLM, "")},
+        versions={TFLM_PACKAGE: versions.get(TFLM_PACKAGE, "")},
     )
 
 

@@ -25,7 +25,7 @@ from edgebuild.runtimes.jobs import Bench
 
 _FILE = "file"
 _LITERT = "ai-edge-litert"
-_TFLM = "tflite-micro"
+TFLM_PACKAGE = "tflite-micro"
 TFLM_KERNELS = "tflm"
 # A compressor's level is part of the figure: it is what app stores and `gzip -9` use.
 _GZIP_LEVEL = 9
@@ -91,7 +91,7 @@ def manifest(
     accuracy = _accuracy(plan, baseline, score)
     measurements = (
         *of_file(artifact),
-        _of_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
+        in_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
         *_of_scores(plan, accuracy, score.kernels if score else "", machine, versions),
         *of_bench(plan.runtime.kernels, plan.bench, bench, machine, versions),
         *device.measurements,
@@ -144,8 +144,8 @@ def footprint(data: bytes, spec: ArtifactSpec) -> Footprint:
 def of_file(artifact: Artifact) -> tuple[Measurement, ...]:
     """The figures that the file alone decides."""
     return (
-        _of_file(Subject.SIZE, artifact.size_bytes, Mode.MEASURED),
-        _of_file(Subject.GZIP_SIZE, artifact.size_gzip_bytes, Mode.MEASURED),
+        in_file(Subject.SIZE, artifact.size_bytes, Mode.MEASURED),
+        in_file(Subject.GZIP_SIZE, artifact.size_gzip_bytes, Mode.MEASURED),
     )
 
 
@@ -162,7 +162,8 @@ def data_record(source: Source, splits: Splits) -> DataRecord:
     )
 
 
-def _of_file(subject: Subject, value: float, mode: Mode) -> Measurement:
+def in_file(subject: Subject, value: float, mode: Mode) -> Measurement:
+    """A figure that the file alone decides."""
     return Measurement(subject=subject, value=value, unit=subject.unit, mode=mode, where=_FILE)
 
 
@@ -232,7 +233,7 @@ def _on_host(
     samples: tuple[float, ...] = (),
 ) -> Measurement:
     """A figure that an interpreter gave on this machine."""
-    package = _TFLM if kernels == TFLM_KERNELS else _LITERT
+    package = TFLM_PACKAGE if kernels == TFLM_KERNELS else _LITERT
     return Measurement(
         subject=subject,
         value=value,

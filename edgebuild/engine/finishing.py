@@ -44,7 +44,7 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
     Args:
         named: as the converter left it, with the names of its tensors.
         shared: the data, with the names of classes.
-        session: where steps are done or found, and files for the time of the build.
+        session: where steps are done or found.
 
     Raises:
         EdgebuildError: a file does not run.
