@@ -21,9 +21,14 @@ BYTES: Mapping[str, float] = {
 }
 SECONDS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "m": 60, "h": 3600}
 SHARE: Mapping[str, float] = {"%": 0.01}
+COUNT: Mapping[str, float] = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+JOULES: Mapping[str, float] = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1}
 
 # A comma may only group thousands: "1,5 MB" could be meant as one and a half.
 _QUANTITY = re.compile(r"\s*([+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d[\d_]*)\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\s\d,.]*)\s*")
+
+# A sign tells a change from a share: "5 % of baseline" could be meant as a twentieth of it.
+_CHANGE = re.compile(r"\s*([+-]\s*[\d.][^%]*%)\s*(?:of\s+(?:the\s+)?baseline)?\s*")
 
 
 class UnitError(ValueError):
@@ -43,6 +48,36 @@ def parse_seconds(text: object) -> float:
 def parse_share(text: object) -> float:
     """The fraction of one that a percentage such as "1 %" stands for; raises UnitError."""
     return _parse(text, SHARE, "a percentage", "1 %")
+
+
+def parse_count(text: object) -> int:
+    """A whole number of things such as "6.6 M", "6,600,000" or 6600000; raises UnitError."""
+    value = _parse(text, COUNT, "a count", "6.6 M, 500 k or 6,600,000")
+    if value < 1 and value != 0:
+        raise UnitError(f"{text!r} is less than one: write a count like 6.6 M, 500 k or 6,600,000")
+    return round(value)
+
+
+def parse_joules(text: object) -> float:
+    """Joules of an energy such as "3 mJ"; raises UnitError."""
+    return _parse(text, JOULES, "an energy", "3 mJ or 150 uJ")
+
+
+def is_change(text: object) -> bool:
+    """Whether a text is meant as a change: it names a baseline, or is a percentage with a sign."""
+    return isinstance(text, str) and ("baseline" in text or _CHANGE.fullmatch(text) is not None)
+
+
+def parse_change(text: object) -> float:
+    """The change that a text such as "+5 % of baseline" or "-10 %" stands for, as a share: 0.05; raises UnitError."""
+    match = _CHANGE.fullmatch(str(text))
+    if match is None:
+        raise UnitError(f"{text!r} is not a change: write it with its sign, like +5 % of baseline or -10 %")
+    sign, size = match[1][0], match[1][1:]
+    change = parse_share(size)
+    if sign == "-" and change >= 1:
+        raise UnitError(f"{text!r} leaves nothing of the baseline")
+    return -change if sign == "-" else change
 
 
 def parse_part(text: object) -> float:
@@ -84,7 +119,7 @@ def _parse(text: object, units: Mapping[str, float], kind: str, example: str, *,
     if match is None:
         raise UnitError(f"{text!r} is not {kind}: write it like {example}")
     number, unit = match.groups()
-    if not unit:
+    if not unit and "" not in units:
         raise UnitError(f"{text!r} has no unit: write {kind} like {example}")
     factor = units.get(unit.upper() if fold else unit)
     if factor is None:
@@ -118,3 +153,25 @@ def format_share(share: float) -> str:
     """A percentage with up to two decimals: "91.4 %"."""
     text = f"{round(share * 100, 2) + 0.0:.2f}"  # adding zero takes the sign off a negative one
     return text[:-1] + " %" if text.endswith("0") else text + " %"
+
+
+def format_count(number: float) -> str:
+    """Exact below 10,000, else with a decimal prefix and four figures: "6.561 M"."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= max(0.99995 * factor, 9_999.5):
+            return f"{number / factor:.4g} {prefix}"
+    return f"{number:,.0f}"
+
+
+def format_joules(energy_j: float) -> str:
+    """Three significant figures in the unit that fits: "150 uJ", "3.2 mJ", "1.5 J"."""
+    for factor, unit in ((1, "J"), (1e-3, "mJ")):
+        if energy_j >= 0.9995 * factor:
+            return f"{energy_j / factor:.3g} {unit}"
+    return f"{energy_j * 1e6:.3g} uJ"
+
+
+def format_change(change: float) -> str:
+    """A share with its sign, as a percentage with up to two decimals: "+5.0 %", "-0.25 %"."""
+    text = format_share(change)
+    return text if text.startswith("-") else f"+{text}"

@@ -10,6 +10,8 @@ import msgspec
 class Subject(StrEnum):
     """What a budget limits, and under which name its measurement is recorded.
 
+    `latency` is of an inference after warm-up, `first_inference` of the first after loading, `load` of loading itself;
+    `instructions` and `energy` are of one inference.
     `arena` is TensorFlow Lite Micro's, `flash` model and constants as linked; of `npu_*` the accelerator's compiler
     tells: the share of operators that it takes, the time of an inference (estimated), and on-chip memory.
     """
@@ -19,6 +21,10 @@ class Subject(StrEnum):
     ACCURACY = "accuracy"
     ACCURACY_DROP = "accuracy_drop"
     LATENCY = "latency"
+    FIRST_INFERENCE = "first_inference"
+    LOAD = "load"
+    INSTRUCTIONS = "instructions"
+    ENERGY = "energy"
     PEAK_MEMORY = "peak_memory"
     ACTIVATIONS = "activations"
     ARENA = "arena"
@@ -44,6 +50,8 @@ class Unit(StrEnum):
     SHARE = "share"
     RELATIVE = "relative"
     NUMBER = "number"
+    COUNT = "count"
+    JOULES = "J"
 
 
 UNITS = {
@@ -52,6 +60,10 @@ UNITS = {
     Subject.ACCURACY: Unit.SHARE,
     Subject.ACCURACY_DROP: Unit.SHARE,
     Subject.LATENCY: Unit.SECONDS,
+    Subject.FIRST_INFERENCE: Unit.SECONDS,
+    Subject.LOAD: Unit.SECONDS,
+    Subject.INSTRUCTIONS: Unit.COUNT,
+    Subject.ENERGY: Unit.JOULES,
     Subject.PEAK_MEMORY: Unit.BYTES,
     Subject.ACTIVATIONS: Unit.BYTES,
     Subject.ARENA: Unit.BYTES,
@@ -76,6 +88,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         limit: the largest value allowed, or the smallest (see is_minimum), in `unit`.
         headroom: the share of the limit that should stay free; a kept limit with less left is a warning.
         on: the place that the figure must come from, for subjects that depend on one.
+        at: the statistic that is limited, for subjects with samples: "median", "p90" or "p99".
+        of_baseline: whether `limit` is a change against the baseline, as a share of its figure (0.05 for "+5 %");
+            `unit` is then Unit.RELATIVE.
         origin: who asked for it: a profile's file, edgebuild.toml, an option.
     """
 
@@ -85,6 +100,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     level: Level = Level.ERROR
     headroom: float = 0.0
     on: str | None = None
+    at: str = "median"
+    of_baseline: bool = False
     origin: str = ""
 
     def is_minimum(self, *, lower_is_better: bool) -> bool:

@@ -17,6 +17,7 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
         arena: of TensorFlow Lite Micro.
         edgetpu: what its compiler maps, or will map by its published rules.
         ethosu: what Vela maps, and estimates.
+        places: the target's kernels on this machine against the places that the artifact was run at.
     """
 
     delegation: Mapping | None = None
@@ -24,3 +25,4 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
     arena: Arena | None = None
     edgetpu: EdgeTpu | None = None
     ethosu: EthosU | None = None
+    places: tuple[Parity, ...] = ()

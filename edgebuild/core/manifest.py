@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Unit
+from edgebuild.core.comparison import Comparison
 from edgebuild.core.delivery import Leaner, PackedFile
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
@@ -92,7 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         files: what was left beside the artifact.
         leaner: what packing took off the file; None where it was not packed.
         device: what the target's own runtime and compiler say.
-        lacking: why a figure could not be had, by its subject.
+        lacking: why a figure could not be had, by its subject, or "SUBJECT on PLACE".
+        comparison: with its baseline; None where none was named.
         network: the artifact as it was read back: tensors, operators, versions.
         toolchain: versions of the packages that made the artifact.
         repair: every build that was tried where the accuracy budget was missed, the first as planned.
@@ -113,6 +115,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceReport = DeviceReport()
     lacking: dict[str, str] = {}
     measurements: tuple[Measurement, ...]
+    comparison: Comparison | None = None
     verdict: Verdict
     plan: Plan
     network: ArtifactSpec

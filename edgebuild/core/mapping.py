@@ -152,10 +152,10 @@ class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """One artifact on two kernel families, fed the same samples.
+    """One artifact on two kernel families or at two places, fed the same samples.
 
     Attributes:
-        kernels: the two families.
+        kernels: the two families, or the family here and the other place.
         samples: how many were run.
         differing_answers: how many of them are answered differently: another place holds the largest value of the
             scored output; for an output of one value, another value.

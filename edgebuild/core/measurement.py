@@ -23,11 +23,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         value: the figure in `unit`; the median where there are samples.
         samples: raw samples in the order they were taken, in `unit`.
-        statistics: derived from the samples: "median", "p90", "min", "max".
-        where: the place it was measured ("host"), or "file" for a property of the file alone.
+        blocks: how many of the samples each block has, in order; a block is timed without a break.
+        statistics: derived from the samples: "median", "p90", "p99", "min", "max".
+        intervals: 95 % intervals of those statistics that samples have noise in: "median", "p90", "p99".
+        conditions: what disturbed the measurement: throttling, neighbours, a core that could not be pinned.
+        where: the place it was measured ("host", see Place.label), or "file" for a property of the file alone.
         machine: what that place is, for people.
         kernels: the kernels that ran, or empty where none did.
-        settings: what a repetition needs to know: threads, warm-up runs, samples scored.
+        settings: what a repetition needs to know: threads, processes, samples scored.
         versions: the packages that the figure depends on.
     """
 
@@ -39,6 +42,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     machine: str = ""
     kernels: str = ""
     samples: tuple[float, ...] = ()
+    blocks: tuple[int, ...] = ()
     statistics: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    conditions: tuple[str, ...] = ()
     settings: dict[str, int] = {}
     versions: dict[str, str] = {}

@@ -12,12 +12,12 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
         name: what it does more than the one before it, for people.
         accuracy: the artifact's score.
         size_bytes: of the artifact.
-        latency_s: the median on this machine, with the target's kernels.
+        latency_s: the median at the first place that times; None where none does.
         kept: whether it keeps the accuracy budget.
     """
 
     name: str
     accuracy: float
     size_bytes: int
-    latency_s: float
+    latency_s: float | None
     kept: bool

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from edgebuild.core.delivery import About
-from edgebuild.units import parse_bytes, parse_number, parse_part, parse_seconds
+from edgebuild.units import parse_bytes, parse_number, parse_part, parse_seconds, parse_some
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
@@ -133,12 +133,27 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
 
 
 class BenchSettings(_Table, frozen=True, kw_only=True):
-    """`[bench]`: how latency is measured: at most `runs` runs, fewer (but ten) where `time` seconds are over."""
+    """`[bench]`: where and how artifacts are measured.
 
-    warmup_runs: Count
-    runs: AtLeastOne
+    Attributes:
+        on: the places, as `core.place` reads them; those that budgets name are added.
+        baseline: what artifacts are held against: a manifest, a folder, or a git ref; empty for nothing.
+        time: seconds that one artifact at one place may take, or a pair that is compared; at least a block is run.
+        precision: the measurement ends once half the 95 % interval of the median is at most this share of it.
+        runs: at most so many inferences are timed.
+        workers: fresh processes among which they are divided: where memory lies differs from one to the next.
+        threads: of the interpreter.
+        pin: whether processes are held on one core where the system allows it.
+    """
+
+    on: tuple[str, ...]
+    baseline: str
     time: Annotated[float, parse_seconds]
+    precision: Annotated[float, parse_some]
+    runs: AtLeastOne
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)]
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    pin: bool
 
 
 class TrainSettings(_Table, frozen=True, kw_only=True):

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from edgebuild.units import (
     UnitError,
     format_bytes,
+    format_change,
+    format_count,
+    format_joules,
     format_seconds,
     format_share,
+    is_change,
     parse_bytes,
+    parse_change,
+    parse_count,
+    parse_joules,
     parse_number,
     parse_seconds,
     parse_share,
@@ -202,3 +209,53 @@ def test_a_part_that_is_kept_is_over_nothing_and_at_most_all(text: str) -> None:
         parse_some(text)
     assert parse_some("0.1 %") == pytest.approx(0.001)
     assert parse_some("100 %") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("6.6 M", 6_600_000), ("500k", 500_000), ("2 G", 2 * 10**9), ("6,600,000", 6_600_000), (7, 7)]
+)
+def test_counts_are_whole_numbers_with_decimal_prefixes(text: object, count: int) -> None:
+    assert parse_count(text) == count
+    assert isinstance(parse_count(text), int)
+
+
+@pytest.mark.parametrize("text", ["0.5", "-1", "6.6 Mi", "6.6 m", True, "many"])
+def test_what_is_no_count_is_refused(text: object) -> None:
+    with pytest.raises(UnitError):
+        parse_count(text)
+
+
+def test_energies_are_joules() -> None:
+    assert [parse_joules(text) for text in ("3 mJ", "150 uJ", "1 J")] == pytest.approx([0.003, 150e-6, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "change"), [("+5 %", 0.05), ("-10 % of baseline", -0.1), ("+ 0.5% of the baseline", 0.005), ("+0 %", 0)]
+)
+def test_a_change_has_a_sign(text: str, change: float) -> None:
+    assert is_change(text)
+    assert parse_change(text) == pytest.approx(change)
+
+
+@pytest.mark.parametrize("text", ["5 % of baseline", "+5 ms of baseline", "-100 %", "+5", "+ % of baseline"])
+def test_what_is_no_change_is_refused(text: str) -> None:
+    with pytest.raises(UnitError):
+        parse_change(text)
+
+
+@pytest.mark.parametrize("value", ["5 %", "5 ms", 5, None])
+def test_what_has_neither_sign_nor_baseline_is_not_meant_as_a_change(value: object) -> None:
+    assert not is_change(value)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(9_999, "9,999"), (10_000, "10 k"), (999_990, "1 M"), (6_561_234, "6.561 M"), (1.5e9, "1.5 G"), (0, "0")],
+)
+def test_a_count_is_exact_while_it_is_small(count: float, text: str) -> None:
+    assert format_count(count) == text
+
+
+def test_changes_and_energies_are_shown_with_their_sign_and_unit() -> None:
+    assert [format_change(share) for share in (0.05, -0.0025, 0.0)] == ["+5.0 %", "-0.25 %", "+0.0 %"]
+    assert [format_joules(energy) for energy in (1.5, 0.0032, 150e-6)] == ["1.5 J", "3.2 mJ", "150 uJ"]

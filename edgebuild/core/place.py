@@ -1,0 +1,88 @@
+"""Place: where an artifact is run to be measured."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+from edgebuild.core.target import Kernels
+
+
+class PlaceKind(StrEnum):
+    """The kinds of places there are: this machine, TensorFlow Lite Micro on it, devices, emulated cores."""
+
+    HOST = "host"
+    TFLM = "tflm"
+    SSH = "ssh"
+    ADB = "adb"
+    ARM64 = "arm64"
+
+
+# Emulated cores whose results were found right. `max` computes wrong results with XNNPACK (its SME kernels).
+CORES = ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n1")
+_WITHOUT_XNNPACK = "xnnpack=off"
+# What ssh takes for a destination; nothing that its command line would read as an option.
+_DESTINATION = re.compile(r"[A-Za-z0-9_.~%+@:\[\]/][\w.~%+@:\[\]/-]*")
+_SERIAL = re.compile(r"[A-Za-z0-9][\w.:-]*")
+FORMS = "host, host:xnnpack=off, tflm, ssh:user@host, adb, adb:SERIAL or arm64:CORE"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A place to run artifacts.
+
+    Attributes:
+        name: ssh's destination, the device's serial number or the emulated core; empty where the kind says it all.
+        kernels: that the place insists on; None for those of the artifact's target.
+    """
+
+    kind: PlaceKind
+    name: str = ""
+    kernels: Kernels | None = None
+
+    @property
+    def label(self) -> str:
+        """The place as it is written in options, budgets and manifests."""
+        if self.kind == PlaceKind.HOST:
+            return f"{self.kind}:{_WITHOUT_XNNPACK}" if self.kernels == Kernels.BUILTIN else str(self.kind)
+        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
+
+    @property
+    def emulates(self) -> bool:
+        """Whether it counts instructions and has no time of its own."""
+        return self.kind == PlaceKind.ARM64
+
+
+HERE = Place(kind=PlaceKind.HOST)
+
+
+def parse(text: str) -> Place:
+    """The place that a text names.
+
+    Raises:
+        ValueError: it names none; the message says what can be written.
+    """
+    kind, _, name = text.strip().partition(":")
+    if kind == PlaceKind.HOST and name in ("", _WITHOUT_XNNPACK):
+        return Place(kind=PlaceKind.HOST, kernels=Kernels.BUILTIN if name else None)
+    if kind == PlaceKind.TFLM and not name:
+        return Place(kind=PlaceKind.TFLM)
+    if kind == PlaceKind.SSH and _DESTINATION.fullmatch(name):
+        return Place(kind=PlaceKind.SSH, name=name)
+    if kind == PlaceKind.ADB and (not name or _SERIAL.fullmatch(name)):
+        return Place(kind=PlaceKind.ADB, name=name)
+    if kind == PlaceKind.ARM64:
+        return _core(name)
+    raise ValueError(f"{text!r} is no place: write {FORMS}")
+
+
+def _core(name: str) -> Place:
+    if name == "max":
+        raise ValueError(
+            "the emulated core `max` computes wrong results with XNNPACK (its SME kernels): "
+            f"write arm64:{' or arm64:'.join(CORES)}"
+        )
+    if name not in CORES:
+        raise ValueError(f"arm64 needs one of these cores: {', '.join(CORES)}; write arm64:cortex-a72")
+    return Place(kind=PlaceKind.ARM64, name=name)

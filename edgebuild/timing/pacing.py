@@ -1,0 +1,40 @@
+"""How long blocks are, and when there have been enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgebuild.timing.intervals import Interval, half_width
+
+# Long enough that asking for a block costs little of it, short enough that its neighbour sees the same machine.
+_SHORTEST_BLOCK_S = 0.01
+_LONGEST_BLOCK_S = 0.06
+# A process runs so many blocks of at most so many samples. Many short ones: the more often two artifacts take turns,
+# the more of what happens to the machine happens to both. After that, time is better spent on another process.
+MOST_BLOCKS = 30
+MOST_SAMPLES = 16
+# The first inference of a block finds caches that another process has filled; those after it should outnumber it.
+_SAMPLES_A_BLOCK = 4
+
+
+def block_s(inference_s: float) -> float:
+    """How long a block of an artifact should be; one inference of a slow one may take longer."""
+    return min(max(_SHORTEST_BLOCK_S, _SAMPLES_A_BLOCK * inference_s), _LONGEST_BLOCK_S)
+
+
+def is_enough(interval: Interval | None, precision: float, limits: Iterable[float] = ()) -> bool:
+    """Whether an interval is narrow enough, and on one side of each limit that it will be held against.
+
+    More and more is measured until this is so, and each look is another chance to be wrong. Near a limit either verdict
+    is a close call; far from it, an interval that is both narrow and wrong by several times its width is what Student's
+    t and the twice counted noise of `resampling` guard against.
+
+    Args:
+        interval: what is known so far; None for nothing.
+        precision: the half width that is asked for, as a share.
+        limits: in the interval's unit.
+    """
+    if interval is None or half_width(interval) > precision:
+        return False
+    low, high = interval
+    return not any(low <= limit <= high for limit in limits)
