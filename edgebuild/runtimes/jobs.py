@@ -6,26 +6,89 @@ from typing import Annotated
 
 import msgspec
 
+from edgebuild.core.budget import Subject
+from edgebuild.core.comparison import Interval
 from edgebuild.core.delivery import Keep, Leaner
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.place import Place
 from edgebuild.core.settings import AtLeastOne, BenchSettings, Count, Metric, Preprocess
 from edgebuild.core.target import Interpreter, Kernels
 
 
-class BenchJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Time single inferences, and weigh the memory they take."""
+class MeasureJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Measure an artifact at a place, with a baseline in turn where there is one.
+
+    Attributes:
+        artifact: the .tflite file.
+        baseline: that of the baseline; empty for none.
+        kernels: where the place does not insist on others.
+        decide_at: limits that the median is to be told from as far as there is time; with a baseline, limits on the
+            ratio of medians.
+        time_s: what one request to a worker may take.
+        memory_bytes: what the process of a worker may take, where the place can hold it to that.
+    """
 
     artifact: str
+    baseline: str = ""
+    place: Place
     kernels: Kernels
     bench: BenchSettings
+    decide_at: tuple[float, ...] = ()
+    time_s: float
+    memory_bytes: int
 
 
-class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """Raw times of single inferences in order, and how far loading and running raised the process's peak memory."""
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one artifact; costs in the place's unit, seconds or instructions.
 
-    samples_s: tuple[float, ...]
-    peak_memory_bytes: int
+    Attributes:
+        subject: what the samples are: latency or instructions.
+        machine, kernels, versions: as `places.protocol.Loaded` has them.
+        blocks: raw samples by block, in order.
+        processes: how many blocks each fresh process ran, in order.
+        statistics: "median", "p90", "p99", "min" and "max" of the samples.
+        intervals: 95 % intervals of "median", "p90" and "p99".
+        load: of each process.
+        first: the first inference of each process.
+        peak_memory_bytes: of each process.
+        energy_j: of one inference; None where the device is silent.
+        conditions: what disturbed the measurement, for people.
+    """
+
+    subject: Subject
+    machine: str
+    kernels: str
+    versions: dict[str, str]
+    blocks: tuple[tuple[float, ...], ...]
+    processes: tuple[int, ...]
+    statistics: dict[str, float]
+    intervals: dict[str, Interval]
+    load: tuple[float, ...] = ()
+    first: tuple[float, ...] = ()
+    peak_memory_bytes: tuple[int, ...] = ()
+    energy_j: float | None = None
+    conditions: tuple[str, ...] = ()
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact's cost over its baseline's, with the 95 % interval and the name of the test that it comes from."""
+
+    ratio: float
+    interval: Interval
+    test: str
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of an artifact, and where there is a baseline of that and the ratios, by statistic ("median"...).
+
+    `lacking` is why a baseline that was asked for was not measured; empty where it was.
+    """
+
+    artifact: Timing
+    baseline: Timing | None = None
+    ratios: dict[str, Ratio] = {}
+    lacking: str = ""
 
 
 class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,18 +199,40 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
 
 
+class At(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job is to be done, and its limits: seconds that one request may take, bytes of the process."""
+
+    place: Place
+    time_s: float
+    memory_bytes: int
+
+
+class ScoreAtJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Score an artifact at a place."""
+
+    at: At
+    score: ScoreJob
+
+
+class OutputsAtJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Run an artifact on samples at a place."""
+
+    at: At
+    outputs: OutputsJob
+
+
 class ParityJob(msgspec.Struct, frozen=True, kw_only=True):
     """Hold two runs of one artifact against each other.
 
     Attributes:
         spec: as in both OutputsJob.
-        kernels: the families of the two runs.
+        kernels: what the two ran on: kernel families, or places.
         outputs: the folders where they kept their outputs.
         scored_output: the position of the output that answers are read from.
     """
 
     spec: ArtifactSpec
-    kernels: tuple[Kernels, Kernels]
+    kernels: tuple[str, str]
     outputs: tuple[str, str]
     scored_output: Count = 0
 

@@ -1,10 +1,11 @@
-"""One artifact on two kernel families: the same samples, and how far their outputs lie apart.
+"""One artifact on two kernel families, or at two places: the same samples, and how far their outputs lie apart.
 
-Each family runs in a child of its own, since some files end the process in one of them; what it wrote is kept in files.
+Each runs in a child of its own, since some files end the process in one of them; what it wrote is kept in files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,10 @@ _FEWEST_SAMPLES = 4
 _MOST_BYTES = 256 * 10**6
 
 
+# Runs one sample: takes what each input stores, each [1, ...], and returns what each output then holds.
+Run = Callable[[Sequence[Array]], Sequence[Array]]
+
+
 def outputs(job: OutputsJob, say: Say) -> Outputs:
     """Run the samples one at a time, as the device would.
 
@@ -33,23 +38,34 @@ def outputs(job: OutputsJob, say: Say) -> Outputs:
     """
     name = Path(job.artifact).name
     interpreter = interpreters.load(job.artifact, name, job.kernels, threads=1)
+
+    def run(fills: Sequence[Array]) -> Sequence[Array]:
+        for array, spec in zip(fills, job.spec.inputs, strict=True):
+            interpreter.set_tensor(spec.index, array)
+        with interpreters.refusals(name, job.kernels):
+            # Samples are independent: a recurrent network must not remember the one before.
+            interpreter.reset_all_variables()
+            interpreter.invoke()
+        return [interpreter.get_tensor(spec.index) for spec in job.spec.outputs]
+
+    return keep_outputs(job, run, say)
+
+
+def keep_outputs(job: OutputsJob, run: Run, say: Say) -> Outputs:
+    """Run the samples with `run`, and keep what came out."""
     samples = Samples(Path(job.samples), job.preprocess)
     dtypes = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in job.spec.inputs]
     rows = _rows(job, len(samples))
     kept: list[list[Array]] = [[] for _ in job.spec.outputs]
     tell = paced(say)
     for done, row in enumerate(rows):
-        for array, spec in zip(samples.take(np.asarray([row]), dtypes), job.spec.inputs, strict=True):
-            interpreter.set_tensor(spec.index, interpreters.stored(array, spec))
-        with interpreters.refusals(name, job.kernels):
-            # Samples are independent: a recurrent network must not remember the one before.
-            interpreter.reset_all_variables()
-            interpreter.invoke()
-        for place, spec in zip(kept, job.spec.outputs, strict=True):
-            place.append(interpreter.get_tensor(spec.index))
+        arrays = samples.take(np.asarray([row]), dtypes)
+        found = run([interpreters.stored(array, spec) for array, spec in zip(arrays, job.spec.inputs, strict=True)])
+        for place, values in zip(kept, found, strict=True):
+            place.append(values)
         tell(f"{done + 1:,} of {len(rows):,} samples")
-    for position, arrays in enumerate(kept):
-        np.save(_file(job.out, position), np.concatenate(arrays))
+    for position, collected in enumerate(kept):
+        np.save(_file(job.out, position), np.concatenate(collected))
     return Outputs(samples=len(rows))
 
 
@@ -62,7 +78,7 @@ def parity(job: ParityJob, _: Say) -> Parity:
     pairs = [_pair(job, position) for position in range(len(job.spec.outputs))]
     scored, other = pairs[job.scored_output]
     return Parity(
-        kernels=(str(job.kernels[0]), str(job.kernels[1])),
+        kernels=job.kernels,
         samples=len(scored),
         differing_answers=int(np.count_nonzero(_differs(_answers(scored), _answers(other)))),
         outputs=tuple(
@@ -91,7 +107,7 @@ def _pair(job: ParityJob, position: int) -> tuple[Array, Array]:
     first, second = (np.load(_file(folder, position), mmap_mode="r") for folder in job.outputs)
     if first.shape != second.shape:
         raise StepError(
-            "the two kernel families cannot be compared",
+            f"{job.kernels[0]} and {job.kernels[1]} cannot be compared",
             f"Their outputs have the shapes {list(first.shape)} and {list(second.shape)}.",
         )
     return first, second

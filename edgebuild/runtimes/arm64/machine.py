@@ -1,0 +1,101 @@
+"""The machine that a guest finds itself on: its files, its environment, and the command that starts it.
+
+Everything that the guest can see has the same name in each run: a count depends on where things lie in memory, and that
+on the lengths of paths, the environment and the numbers that the system hands out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgebuild.runtimes.arm64 import cores
+from edgebuild.runtimes.arm64.emulator import Emulator
+
+COUNTS_BYTES = 4096
+# How many processes can count at a time: each has a start and an end of eight bytes.
+COUNTERS = COUNTS_BYTES // 16
+_PROGRAMS = (Path(__file__).with_name("guest.py"), Path(__file__).parents[1] / "places" / "runner.py")
+# Inside the guest.
+_HOME = "/run/edgebuild"
+_PREFIX = "guest"
+_PLUGIN = "count.so"
+COUNTS = "counts"
+# What the host would otherwise show through: the libraries that its loader knows or preloads.
+_LOADER = ("etc/ld.so.cache", "etc/ld.so.preload")
+_ADDR_NO_RANDOMIZE = 0x0040000
+_ASK = 0xFFFFFFFF
+
+
+def make(emulator: Emulator, core: str, plugin: Path, folder: Path) -> None:
+    """Lay out a machine in an empty folder: the root with the core's files before it, the programs, the counts."""
+    prefix = folder / _PREFIX
+    cores.write(cores.CORES[core], prefix)
+    for path in emulator.root.iterdir():
+        if path.name not in ("proc", "sys", "run", "etc"):
+            (prefix / path.name).symlink_to(path)
+    (prefix / "etc").mkdir()
+    for path in (emulator.root / "etc").glob("*"):
+        (prefix / "etc" / path.name).symlink_to(path)
+    for name in _LOADER:
+        if not (prefix / name).exists():
+            (prefix / name).touch()
+    home = prefix / _HOME.lstrip("/")
+    home.mkdir(parents=True)
+    for program in _PROGRAMS:
+        (home / program.name).write_bytes(program.read_bytes())
+    (folder / _PLUGIN).symlink_to(plugin)
+    with (folder / COUNTS).open("wb") as counts:
+        counts.truncate(COUNTS_BYTES)
+
+
+def admit(artifact: Path, slot: int, folder: Path) -> str:
+    """Let the guest see an artifact; its path there."""
+    name = f"{_HOME}/artifact{slot:03}.tflite"
+    link = folder / _PREFIX / name.lstrip("/")
+    link.unlink(missing_ok=True)
+    link.symlink_to(artifact.absolute())
+    return name
+
+
+def command(emulator: Emulator, core: str, socket: int, *, keeps_compiled: bool) -> list[str]:
+    """The command that starts the guest, in the folder of its machine."""
+    python = f"{_PREFIX}{emulator.python}"
+    environment = {
+        "PYTHONHOME": str(Path(emulator.python).parent.parent),
+        "PYTHONPATH": emulator.packages,
+        # The order of sets and dictionaries decides how long a look-up takes.
+        "PYTHONHASHSEED": "0",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC0",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    settings = [word for name, value in environment.items() for word in ("-E", f"{name}={value}")]
+    return [
+        *(str(emulator.qemu), "-cpu", core, "-plugin", f"./{_PLUGIN},counts={COUNTS}"),
+        *("-L", _PREFIX, "-U", "LD_LIBRARY_PATH", *settings, "-0", emulator.python, python),
+        *([] if keeps_compiled else ["-B"]),
+        *("-s", f"{_HOME}/{_PROGRAMS[0].name}", str(socket), COUNTS),
+    ]
+
+
+@contextlib.contextmanager
+def steady_addresses() -> Iterator[None]:
+    """While this lasts, processes that are started find their memory at the same addresses each time.
+
+    Containers may forbid it; then counts differ by some 0.002 % from run to run.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    personality = ctypes.CDLL(None, use_errno=True).personality
+    before = personality(_ASK)
+    allowed = before != -1 and personality(before | _ADDR_NO_RANDOMIZE) != -1
+    try:
+        yield
+    finally:
+        if allowed:
+            personality(before)

@@ -1,0 +1,1 @@
+"""The child that measures artifacts at places."""
