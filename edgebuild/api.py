@@ -11,7 +11,8 @@ from typing import Any
 import platformdirs
 
 from edgebuild import budgets as budget_tables
-from edgebuild import config, hashing, targets
+from edgebuild import config, hashing, history, repository, targets
+from edgebuild.core.benched import Benched
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan, Source
@@ -91,10 +92,26 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     planned = plans(configuration)
     for item in planned:
         publish.require_writable(out / item.target)
+    # Before anything is published: the folder may be tracked.
+    commit = repository.commit(*_places(settings.model.path), Path.cwd())
     with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
-        return building.build(
+        outcomes = building.build(
             planned, out, session, listener, again=settings.build.measure_again, repair=settings.build.repair
         )
+    for outcome in outcomes:
+        if outcome.manifest is not None:
+            _tell(history.append(outcome.manifest, commit), listener)
+    return outcomes
+
+
+def _places(model: str) -> list[Path]:
+    """Where a repository may be whose commit says what was built."""
+    return [Path(model).absolute().parent] if model and Path(model).exists() else []
+
+
+def _tell(problem: str, listener: Listener) -> None:
+    if problem:
+        listener.noted(problem)
 
 
 def plans(configuration: config.Configuration) -> list[Plan]:
@@ -178,40 +195,64 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     known = configuration or config.load({}, {}, use_file=False)
     out = Path(known.settings.build.out)
 
-    def now(manifest: Manifest) -> tuple[Budget, ...]:
-        table = overlay(known.budgets_over_profile(manifest.target))
-        kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
-        return (*kept, *budget_tables.read(table, manifest.plan.metric))
-
     # A single target's folder, or a manifest, is asked for by itself; the whole folder must be complete.
     is_whole = place is None or Path(place) == out
     wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
-    demands = checking.Demands(now, _digest(known.settings.model.path), _digest(known.settings.data.path))
+    demands = checking.Demands(
+        lambda manifest: _budgets_now(manifest, known),
+        _digest(known.settings.model.path),
+        _digest(known.settings.data.path),
+    )
     return checking.check(checking.find(Path(place or out), wanted), demands)
 
 
 def bench(
-    place: str | Path,
+    path: str | Path,
     configuration: config.Configuration | None = None,
+    *,
     kernels: Kernels | None = None,
+    operators: bool = False,
     listener: Listener | None = None,
-) -> list[benching.Benched]:
-    """Time artifacts on this machine. Needs no TensorFlow.
+) -> list[Benched]:
+    """Measure artifacts at places, compare them with a baseline, and judge them. Needs no TensorFlow.
 
     Args:
-        place: a .tflite file, a manifest, one target's folder, or a folder of targets.
-        configuration: whose [bench] and [limits] hold; None for the defaults.
+        path: a .tflite file, a manifest, one target's folder, or a folder of targets.
+        configuration: whose [bench] says where and how, against what, and whose budgets and [limits] hold; None for
+            the defaults.
         kernels: None for those of each artifact's target.
+        operators: whether to see where the time goes on this machine as well.
         listener: is told what happens; None for silence.
 
     Raises:
-        UsageError: there is nothing at the place.
+        UsageError: there is nothing at the path, or no such place, or a budget cannot be read.
         StepError: an artifact is damaged, is not the one that was built, or does not run.
     """
-    settings = (configuration or config.load({}, {}, use_file=False)).settings
-    found = benching.find(Path(place), kernels)
-    with Session(Store(store_folder()), listener or Silence(), settings.limits, ()) as session:
-        return benching.bench(found, settings.bench, session)
+    known = configuration or config.load({}, {}, use_file=False)
+    found = benching.find(Path(path), kernels)
+    with Session(Store(store_folder()), listener or Silence(), known.settings.limits, ()) as session:
+        benched = benching.bench(
+            found,
+            known.settings.bench,
+            lambda manifest: _budgets_now(manifest, known),
+            session,
+            operators=operators,
+        )
+    commit = repository.commit(Path(path).absolute().parent, Path.cwd())
+    for item in benched:
+        name = Path(item.artifact).stem
+        problem = history.append_figures(name, item.target, item.sha256, item.measurements, commit)
+        _tell(problem, listener or Silence())
+    return benched
+
+
+def _budgets_now(manifest: Manifest | None, known: config.Configuration) -> tuple[Budget, ...]:
+    """What a configuration sets, over what a manifest recorded."""
+    table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
+    if manifest is None:
+        return budget_tables.read(table, known.settings.metric)
+    kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
+    return (*kept, *budget_tables.read(table, manifest.plan.metric))
 
 
 def _digest(path: str) -> str:

@@ -1,32 +1,72 @@
-"""Budgets as they are written in TOML and on the command line, read into `Budget`."""
+"""Budgets as they are written in TOML and on the command line, read into `Budget`.
+
+A subject has one limit or a list of them, each a text or a table: `latency = ["5 ms", { limit = "+5 %", at = "p90" }]`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from edgebuild.core import place
 from edgebuild.core.budget import Budget, Level, Subject, Unit
 from edgebuild.core.settings import Metric
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
-from edgebuild.units import UnitError, parse_bytes, parse_number, parse_part, parse_seconds, parse_share
+from edgebuild.units import (
+    UnitError,
+    is_change,
+    parse_bytes,
+    parse_change,
+    parse_count,
+    parse_joules,
+    parse_number,
+    parse_part,
+    parse_seconds,
+    parse_share,
+)
 
 OFF = "off"
 HOST = "host"
-_KEYS = ("limit", "level", "headroom", "on")
+# A count is of one core, and a release should not be gated on whichever happens to be emulated.
+COUNTED_ON = "arm64:cortex-a72"
+MEDIAN = "median"
+_KEYS = ("limit", "level", "headroom", "on", "at")
+_STATISTICS = (MEDIAN, "p90", "p99")
 _PARSERS = {
     Unit.BYTES: parse_bytes,
     Unit.SECONDS: parse_seconds,
     Unit.SHARE: parse_share,
     Unit.RELATIVE: parse_share,
     Unit.NUMBER: parse_number,
+    Unit.COUNT: parse_count,
+    Unit.JOULES: parse_joules,
 }
 _METRIC_SUBJECTS = (Subject.ACCURACY, Subject.ACCURACY_DROP)
-_PLACE_SUBJECTS = (Subject.LATENCY, Subject.PEAK_MEMORY)
+# What depends on a place, and the place where a budget names none; accuracy is then of the target's kernels.
+_PLACES = {
+    Subject.LATENCY: HOST,
+    Subject.FIRST_INFERENCE: HOST,
+    Subject.LOAD: HOST,
+    Subject.INSTRUCTIONS: COUNTED_ON,
+    Subject.ENERGY: HOST,
+    Subject.PEAK_MEMORY: HOST,
+    Subject.ACCURACY: None,
+    Subject.ACCURACY_DROP: None,
+}
+# Each process has one load, one first inference and one peak: too few for percentiles.
+_SAMPLED = (Subject.LATENCY, Subject.INSTRUCTIONS)
+_NEVER_RELATIVE = {
+    Subject.ACCURACY: "accuracy_drop limits what is lost against the float network",
+    Subject.ACCURACY_DROP: "it is a change already, against the float network",
+    Subject.NPU_SHARE: "it is a share already: write the least that it may be",
+}
 
 
 def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
-    """All budgets of a `[budgets]` table whose layers have been merged; subjects set to "off" are left out.
+    """All budgets of a `[budgets]` table whose layers have been merged, those of one subject in the order written.
+
+    Subjects set to "off" are left out.
 
     Raises:
         UsageError: an unknown subject or key, or a limit that does not fit its subject; all of them in one message.
@@ -35,18 +75,24 @@ def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
     problems: list[str] = []
     for name, written in layered.values.items():
         origin = layered.origin_of(name)
-        try:
-            if written != OFF and written is not False:  # 0 equals False, and is a limit
-                budgets.append(_budget(name, written, origin, metric))
-        except (UnitError, ValueError) as error:
-            problems.append(f"{name}: {error}" + (f" ({origin})" if origin else ""))
+        for limit in written if isinstance(written, list | tuple) else [written]:
+            try:
+                if not is_off(limit):
+                    budgets.append(_budget(name, limit, origin, metric))
+            except (UnitError, ValueError) as error:
+                problems.append(f"{name}: {error}" + (f" ({origin})" if origin else ""))
     if problems:
         raise UsageError("a budget cannot be read", "\n".join(problems))
     return tuple(sorted(budgets, key=lambda budget: list(Subject).index(budget.subject)))
 
 
+def is_off(written: object) -> bool:
+    """Whether what is written of a subject drops the budgets that others set on it."""
+    return written == OFF or written is False  # 0 equals False, and is a limit
+
+
 def from_option(text: str) -> Tree:
-    """The table that an option such as "size=60KB" or "latency=5ms,on=host,level=warn" stands for.
+    """The table that an option such as "size=60KB" or "latency=5ms,on=host,at=p99,level=warn" stands for.
 
     Raises:
         UsageError: it has not the form NAME=LIMIT[,KEY=VALUE...].
@@ -61,32 +107,77 @@ def from_option(text: str) -> Tree:
     if not equals or not limit.strip():
         raise UsageError(
             f"--budget {text!r} cannot be read",
-            remedy="Write NAME=LIMIT[,level=warn][,headroom=10%][,on=host], for example --budget size=60KB.",
+            remedy="Write NAME=LIMIT[,level=warn][,headroom=10%][,on=host][,at=p90], for example --budget size=60KB.",
         )
     # Without further keys it is the limit alone, which takes the place of all that a profile says of the subject.
     return {name.strip(): fields["limit"] if len(fields) == 1 else {"level": str(Level.ERROR), **fields}}
+
+
+def from_options(texts: Sequence[str]) -> Tree:
+    """The table that several options stand for, each as `from_option` reads it.
+
+    A subject may be limited at several places, by several statistics, absolutely and against a baseline; of two limits
+    that differ in none of these the later holds, and "off" drops those before it.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    asked: dict[str, dict[object, object]] = {}
+    for text in texts:
+        ((name, written),) = from_option(text).items()
+        before = {} if is_off(written) else asked.get(name, {})
+        asked[name] = {**{aim: limit for aim, limit in before.items() if not is_off(limit)}, _aim(written): written}
+    lists = {name: list(limits.values()) for name, limits in asked.items()}
+    # One limit alone is left as it is: a table is then laid over that of a profile key by key.
+    return {name: limits if len(limits) > 1 else limits[0] for name, limits in lists.items()}
+
+
+def _aim(written: object) -> tuple[object, ...]:
+    """What tells a limit from others on the same subject."""
+    fields = _fields(written)
+    return is_change(fields["limit"]), fields.get("on"), fields.get("at"), fields.get("level", Level.ERROR)
+
+
+def _fields(written: object) -> Mapping[str, object]:
+    return written if isinstance(written, Mapping) else {"limit": written}
 
 
 def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
     if name not in set(Subject):
         raise ValueError(f"no such budget{closest(name, Subject)} (there are: {', '.join(Subject)})")
     subject = Subject(name)
-    fields = written if isinstance(written, Mapping) else {"limit": written}
+    fields = _fields(written)
     for key in fields:
         if key not in _KEYS:
             raise ValueError(f"{key} is not a key of a budget{closest(key, _KEYS)}")
     if "limit" not in fields:
         raise ValueError("has no limit")
-    unit = _unit(subject, fields["limit"], metric)
+    relative = _is_relative(subject, fields["limit"])
+    unit = Unit.RELATIVE if relative else _unit(subject, fields["limit"], metric)
     return Budget(
         subject=subject,
-        limit=_PARSERS[unit](fields["limit"]),
+        limit=parse_change(fields["limit"]) if relative else _PARSERS[unit](fields["limit"]),
         unit=unit,
         level=_level(fields.get("level", Level.ERROR)),
         headroom=parse_part(fields["headroom"]) if "headroom" in fields else 0.0,
         on=_place(subject, fields.get("on")),
+        at=_statistic(subject, fields.get("at")),
+        of_baseline=relative,
         origin=origin,
     )
+
+
+def _is_relative(subject: Subject, limit: object) -> bool:
+    """Whether a limit is a change against the baseline.
+
+    Raises:
+        ValueError: it names a baseline, and its subject has none.
+    """
+    if subject in _NEVER_RELATIVE:
+        if "baseline" in str(limit):
+            raise ValueError(f"{limit!r}: {subject} is not limited against a baseline: {_NEVER_RELATIVE[subject]}")
+        return False
+    return is_change(limit)
 
 
 def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
@@ -110,9 +201,27 @@ def _level(text: object) -> Level:
     raise ValueError(f"level {text!r} is unknown: write {' or '.join(Level)}")
 
 
+def _statistic(subject: Subject, at: object) -> str:
+    if at is None:
+        return MEDIAN
+    if subject not in _SAMPLED:
+        raise ValueError(f"`at` has no meaning for {subject}: only {' and '.join(_SAMPLED)} have enough samples")
+    if at not in _STATISTICS:
+        raise ValueError(f"at {at!r} is no statistic: write {', '.join(_STATISTICS[:-1])} or {_STATISTICS[-1]}")
+    return str(at)
+
+
 def _place(subject: Subject, on: object) -> str | None:
-    if subject in _PLACE_SUBJECTS:
-        return HOST if on is None else str(on)
-    if on is not None:
-        raise ValueError(f"`on` has no meaning for {subject}: it is the same everywhere")
-    return None
+    """The place of a budget as measurements name it; None where it is the same everywhere."""
+    if subject not in _PLACES:
+        if on is not None:
+            raise ValueError(f"`on` has no meaning for {subject}: it is the same everywhere")
+        return None
+    if on is None:
+        return _PLACES[subject]
+    found = place.parse(str(on))
+    if subject == Subject.INSTRUCTIONS and not found.emulates:
+        raise ValueError(f"instructions are counted on emulated cores alone: write on = {COUNTED_ON!r}, not {on!r}")
+    if found.emulates and subject not in (Subject.INSTRUCTIONS, *_METRIC_SUBJECTS):
+        raise ValueError(f"there is no {subject} on {on}: an emulated core only counts; limit instructions there")
+    return found.label

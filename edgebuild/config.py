@@ -21,6 +21,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "EDGEBUILD_DATA": ("data", "path"),
     "EDGEBUILD_OUT": ("build", "out"),
     "EDGEBUILD_TARGETS": ("build", "targets"),
+    "EDGEBUILD_BASELINE": ("bench", "baseline"),
 }
 # Settings that name files: in edgebuild.toml they are relative to its folder.
 _PATHS = (("model", "path"), ("data", "path"), ("build", "out"))
@@ -101,6 +102,9 @@ def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
         inner = values.get(table)
         if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key] and not is_callable(inner[key]):
             inner[key] = str(folder / inner[key])
+    bench = values.get("bench")
+    if isinstance(bench, dict) and isinstance(bench.get("baseline"), str) and (folder / bench["baseline"]).exists():
+        bench["baseline"] = str(folder / bench["baseline"])  # else it may be a git ref
     build = values.get("build")
     if isinstance(build, dict) and isinstance(build.get("targets"), list):
         build["targets"] = [_rooted_profile(name, folder) for name in build["targets"]]

@@ -1,16 +1,65 @@
-"""The gate: budgets held against measurements. Pure, so that `build` and `check` judge alike."""
+"""The gate: budgets held against measurements. Pure, so that `build` and `check` judge alike.
+
+Where a figure has a 95 % interval, the interval is judged: all of it within the limit passes, all of it beyond fails,
+and where the limit lies inside nothing can be told. What was sampled in blocks and has no interval was sampled too
+little. Counted instructions repeat, and are judged by their value, and so are figures of before there were intervals.
+
+A limit against a baseline is judged in the same way by the change of the figure: `Check.value` is the change as a share
+of the baseline's figure (0.02 for "+2 %"), and `Check.headroom` what is left of the limit, in the same.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
-from edgebuild.core.budget import Budget, Level
-from edgebuild.core.measurement import Measurement
+from edgebuild.core.budget import Budget, Level, Subject, Unit
+from edgebuild.core.comparison import Change, Comparison, Interval
+from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Check, Status, Verdict, worst
+from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _LAST_BITS = 1e-9
+_MEDIAN = "median"
+# What the reader can do about an interval that is too wide, for figures that have one.
+_MORE = {
+    Subject.LATENCY: "give it more time ([bench] time) or a quieter machine",
+    Subject.INSTRUCTIONS: "give it more time ([bench] time)",
+}
+_MORE_PROCESSES = "give it more processes ([bench] workers) or a quieter machine"
+_FORMATS: Mapping[Unit, Callable[[float], str]] = {
+    Unit.BYTES: format_bytes,
+    Unit.SECONDS: format_seconds,
+    Unit.SHARE: format_share,
+    Unit.COUNT: format_count,
+    Unit.JOULES: format_joules,
+}
+
+
+class _Figure(NamedTuple):
+    """What a limit is held against: a value, where it is noisy its interval, and what disturbed the measurement."""
+
+    value: float
+    interval: Interval | None = None
+    conditions: tuple[str, ...] = ()
+
+
+class _Lack(NamedTuple):
+    """Why there is nothing to hold a limit against, and what a hard limit is then."""
+
+    reason: str
+    status: Status = Status.INCONCLUSIVE
+
+
+class _Known(NamedTuple):
+    """All that budgets are held against; see `judge`."""
+
+    measurements: Sequence[Measurement]
+    lacking: Mapping[str, str]
+    comparison: Comparison | None
+    lower_is_better: bool
 
 
 def judge(
@@ -19,6 +68,7 @@ def judge(
     *,
     lower_is_better: bool,
     lacking: Mapping[str, str] = MappingProxyType({}),
+    comparison: Comparison | None = None,
 ) -> Verdict:
     """Hold each budget against its figure.
 
@@ -26,40 +76,135 @@ def judge(
         budgets: the limits.
         measurements: the figures there are; a budget without one is inconclusive.
         lower_is_better: the direction of the accuracy metric, whose limit is a minimum unless it is true.
-        lacking: why there is no figure, by subject, as far as that is known.
+        lacking: why there is no figure, by "SUBJECT" or "SUBJECT on PLACE", as far as that is known.
+        comparison: with the baseline, for limits against one. Without a baseline that can be used, these are warnings:
+            a first release has none, and a damaged one is no fault of this build.
     """
-    checks = tuple(_check(budget, measurements, lower_is_better, lacking) for budget in budgets)
+    known = _Known(measurements, lacking, comparison, lower_is_better)
+    checks = tuple(_check(budget, known) for budget in budgets)
     return Verdict(status=worst(check.status for check in checks), checks=checks)
 
 
-def _check(
-    budget: Budget, measurements: Sequence[Measurement], lower_is_better: bool, lacking: Mapping[str, str]
-) -> Check:
+def _check(budget: Budget, known: _Known) -> Check:
+    found = _change(budget, known) if budget.of_baseline else _figure(budget, known)
+    if isinstance(found, _Lack):
+        return _judged(budget, found.status, None, None, found.reason)
+    return _held(budget, found, is_minimum=budget.is_minimum(lower_is_better=known.lower_is_better))
+
+
+def _held(budget: Budget, figure: _Figure, *, is_minimum: bool) -> Check:
+    """A limit held against a figure; what cannot be told has no headroom, since it is not known to have any."""
+    value, limit = figure.value, budget.limit
+    lowest, highest = figure.interval or (value, value)
+    # A drop is a difference of two floats: equal to the limit on paper must not fail on the last bit.
+    blur = _LAST_BITS * max(abs(limit), abs(value))
+    headroom, at_worst, at_best = limit - value, limit - highest, limit - lowest
+    if is_minimum:
+        headroom, at_worst, at_best = value - limit, lowest - limit, highest - limit
+    if at_best < -blur:
+        reason = "below the limit" if is_minimum else "over the limit"
+        reason += f": {_span(budget, figure.interval)}" if figure.interval else ""
+        return _judged(budget, Status.FAIL, value, headroom, reason)
+    if at_worst < -blur:
+        return _judged(budget, Status.INCONCLUSIVE, value, None, _around(budget, figure))
+    if headroom < budget.headroom * abs(limit) - blur:
+        return _judged(budget, Status.WARN, value, headroom, "kept, with less headroom than asked for")
+    return _judged(budget, Status.PASS, value, headroom, "kept")
+
+
+def _judged(budget: Budget, status: Status, value: float | None, headroom: float | None, reason: str) -> Check:
+    """A check whose outcome is for a hard limit; one of level warn only warns."""
+    if budget.level == Level.WARN and status in (Status.FAIL, Status.INCONCLUSIVE):
+        status = Status.WARN
+    return Check(budget=budget, status=status, value=value, headroom=headroom, reason=reason)
+
+
+def _figure(budget: Budget, known: _Known) -> _Figure | _Lack:
+    """The figure of a budget: for a subject that holds everywhere, the first, which is on the target's own kernels."""
     found = [
         measurement
-        for measurement in measurements
+        for measurement in known.measurements
         if (measurement.subject, measurement.unit) == (budget.subject, budget.unit)
         and budget.on in (None, measurement.where)
     ]
     if not found:
-        reason = f"no figure for {budget.subject}" + (f" on {budget.on}" if budget.on else "")
-        reason += f": {lacking[budget.subject]}" if budget.subject in lacking else ""
-        status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
-        return Check(budget=budget, status=status, value=None, headroom=None, reason=reason)
-    value = found[0].value
+        return _Lack(_absent(budget, known))
+    measurement = found[0]
+    if budget.at != _MEDIAN and budget.at not in measurement.statistics:
+        return _Lack(f"the figure for {_placed(budget)} has no {budget.at}: measure again")
+    value = measurement.value if budget.at == _MEDIAN else measurement.statistics[budget.at]
     if math.isnan(value):
-        status = Status.INCONCLUSIVE if budget.level == Level.ERROR else Status.WARN
-        return Check(budget=budget, status=status, value=None, headroom=None, reason="the figure is not a number")
-    is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
-    headroom = value - budget.limit if is_minimum else budget.limit - value
-    # A drop is a difference of two floats: equal to the limit on paper must not fail on the last bit.
-    blur = _LAST_BITS * max(abs(budget.limit), abs(value))
-    kept = headroom >= -blur
-    if not kept:
-        status = Status.FAIL if budget.level == Level.ERROR else Status.WARN
-        reason = "below the limit" if is_minimum else "over the limit"
-    elif headroom < budget.headroom * abs(budget.limit) - blur:
-        status, reason = Status.WARN, "kept, with less headroom than asked for"
-    else:
-        status, reason = Status.PASS, "kept"
-    return Check(budget=budget, status=status, value=value, headroom=headroom, reason=reason)
+        return _Lack("the figure is not a number")
+    if measurement.mode == Mode.EMULATED:
+        return _Figure(value)  # counts differ by less from run to run than any limit could mean
+    interval = measurement.intervals.get(budget.at)
+    if interval is None and measurement.blocks:
+        return _Lack(f"too few samples for an interval of the {_name(budget)}: give it more time ([bench] time)")
+    return _Figure(value, interval, measurement.conditions)
+
+
+def _change(budget: Budget, known: _Known) -> _Figure | _Lack:
+    """The change of a budget's figure against the baseline's, as a share of that.
+
+    A figure that could not be had here is inconclusive, as for other limits; one that the baseline lacks is no fault of
+    this build.
+    """
+    comparison = known.comparison
+    if comparison is None:
+        return _Lack("no comparison: no baseline was named (--against, or [bench] baseline)", Status.WARN)
+    if not comparison.sha256:
+        return _Lack(f"no comparison: {comparison.lacking}", Status.WARN)
+    found = next((change for change in comparison.changes if _is_of(change, budget)), None)
+    if found is not None:
+        interval = (found.interval[0] - 1, found.interval[1] - 1) if found.interval else None
+        return _Figure(found.ratio - 1, interval, _conditions(budget, known.measurements))
+    if not any(_is_there(measurement, budget) for measurement in known.measurements):
+        return _Lack(_absent(budget, known))
+    if comparison.lacking:
+        return _Lack(f"no comparison: {comparison.lacking}", Status.WARN)
+    return _Lack(f"{_name(budget)} was not compared with the baseline's: too few samples of both, taken in turn")
+
+
+def _is_of(change: Change, budget: Budget) -> bool:
+    is_there = change.subject == budget.subject and budget.on in (None, change.where)
+    return is_there and change.at in ("", budget.at)
+
+
+def _is_there(measurement: Measurement, budget: Budget) -> bool:
+    return measurement.subject == budget.subject and budget.on in (None, measurement.where)
+
+
+def _conditions(budget: Budget, measurements: Iterable[Measurement]) -> tuple[str, ...]:
+    return next((measurement.conditions for measurement in measurements if _is_there(measurement, budget)), ())
+
+
+def _absent(budget: Budget, known: _Known) -> str:
+    why = known.lacking.get(_placed(budget)) or known.lacking.get(budget.subject)
+    return f"no figure for {_placed(budget)}" + (f": {why}" if why else "")
+
+
+def _around(budget: Budget, figure: _Figure) -> str:
+    """Why an interval around the limit says nothing, and what to do."""
+    assert figure.interval is not None
+    more = _MORE.get(budget.subject, _MORE_PROCESSES)
+    text = f"{_span(budget, figure.interval)} lies around the limit of {_shown(budget, budget.limit)}: {more}"
+    return text + (f"; {', '.join(figure.conditions)}" if figure.conditions else "")
+
+
+def _span(budget: Budget, interval: Interval) -> str:
+    low, high = (_shown(budget, end) for end in interval)
+    return f"{low} to {high}"
+
+
+def _shown(budget: Budget, value: float) -> str:
+    if budget.of_baseline:
+        return format_change(value)
+    return _FORMATS.get(budget.unit, "{:.6g}".format)(value)
+
+
+def _name(budget: Budget) -> str:
+    return _placed(budget) if budget.at == _MEDIAN else f"{budget.at} of {_placed(budget)}"
+
+
+def _placed(budget: Budget) -> str:
+    return f"{budget.subject} on {budget.on}" if budget.on else str(budget.subject)

@@ -157,14 +157,15 @@ def _within_memory(
         # Beside an NPU the compiler plans the memory, and TensorFlow Lite Micro cannot be asked on this machine.
         Subject.NPU_SRAM if profile.accelerator else Subject.ARENA: ("memory.ram", profile.memory.ram),
     }
-    kept = {budget.subject: budget for budget in promised}
+    kept = list(promised)
     for subject, (path, size) in memories.items():
-        promise = kept.get(subject)
-        is_off = promise is None and subject in table.values
-        if size is not None and not is_off and (promise is None or promise.limit > size):
+        absolute = [budget for budget in kept if budget.subject == subject and not budget.of_baseline]
+        is_off = budgets.is_off(table.values.get(subject))
+        if size is not None and not is_off and all(budget.limit > size for budget in absolute):
             origin = f"{path} in {layered.origin_of(path)}"
-            kept[subject] = Budget(subject=subject, limit=size, unit=subject.unit, origin=origin)
-    return tuple(sorted(kept.values(), key=lambda budget: list(Subject).index(budget.subject)))
+            kept = [budget for budget in kept if budget not in absolute]
+            kept.append(Budget(subject=subject, limit=size, unit=subject.unit, origin=origin))
+    return tuple(sorted(kept, key=lambda budget: list(Subject).index(budget.subject)))
 
 
 def _chain(name: str) -> list[Layer]:

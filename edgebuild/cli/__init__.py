@@ -20,8 +20,11 @@ from edgebuild.errors import EdgebuildError, ExitCode, StepError, UsageError
 VERBS = {
     "bench": "edgebuild.cli.bench",
     "build": "edgebuild.cli.build",
+    "calibrate": "edgebuild.cli.calibrate",
     "check": "edgebuild.cli.check",
     "diff": "edgebuild.cli.diff",
+    "doctor": "edgebuild.cli.doctor",
+    "history": "edgebuild.cli.history",
     "inspect": "edgebuild.cli.inspect",
     "targets": "edgebuild.cli.targets",
 }

@@ -1,42 +1,72 @@
-"""`edgebuild bench PLACE`: time artifacts on this machine."""
+"""`edgebuild bench PATH`: measure artifacts at places, and hold them against a baseline."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgebuild.cli import options, output
-from edgebuild.errors import ExitCode
+from edgebuild.cli.outcome import exit_code
+from edgebuild.core.verdict import Status
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("place", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
+@options.on_option
+@options.against_option
+@options.budget_option
+@click.option("--operators", is_flag=True, help="Also where the time goes, operator by operator.")
+@click.option("--time", metavar="TIME", help="At most for each artifact and place, e.g. 30s.  [default: 10 s]")
+@click.option("--threads", type=int, help="Of the interpreter.  [default: 1]")
 @click.option("--kernels", type=click.Choice(["xnnpack", "builtin", "reference"]), help="Instead of the target's own.")
 @options.set_option
 @options.config_option
 @options.json_option
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 def command(
-    place: Path, kernels: str | None, settings: tuple[str, ...], config: Path | None, as_json: bool, quiet: bool
+    path: Path,
+    on: tuple[str, ...],
+    against: str | None,
+    budget: tuple[str, ...],
+    config: Path | None,
+    as_json: bool,
+    **more: Any,
 ) -> int:
-    """Time the artifacts at PLACE on this machine: a .tflite file, a manifest, or a folder that was built into.
+    """Measure the artifacts at PATH: a .tflite file, a manifest, or a folder that was built into.
 
-    Each is looked through first and then run in a process of its own, with the limits of [limits]; [bench] says how
-    often. A file that is not what the manifest beside it describes is not run.
+    Each is looked through first and then run in fresh processes with the limits of [limits]; [bench] says how. A file
+    that is not what the manifest beside it describes is not run. Budgets on what is measured gate as in a build. With
+    --against both artifacts run in turn, and "+5 % of baseline" is a limit; that is assumed where none is given.
     """
     from edgebuild import api  # --help should not wait for what it does not need
     from edgebuild.cli import progress
     from edgebuild.core.target import Kernels
     from edgebuild.report import bench as report
+    from edgebuild.report import summary
 
-    tree = options.merged(*map(options.setting, settings))
-    listener = progress.listener(quiet=quiet)
-    found = api.bench(place, options.configuration(config, tree), Kernels(kernels) if kernels else None, listener)
+    tree = options.merged(
+        options.given(
+            bench={"on": list(on) or None, "baseline": against, "time": more["time"], "threads": more["threads"]},
+            budgets=dict(options.budget_table(budget)),
+        ),
+        *map(options.setting, more["settings"]),
+    )
+    found = api.bench(
+        path,
+        options.configuration(config, tree),
+        kernels=Kernels(more["kernels"]) if more["kernels"] else None,
+        operators=more["operators"],
+        listener=progress.listener(quiet=more["quiet"]),
+    )
+    statuses = [item.verdict.status for item in found]
     if as_json:
-        output.result(
-            output.as_json([{"artifact": str(item.path), "measurements": item.measurements} for item in found])
-        )
+        output.result(output.as_json(found))
     else:
-        output.result("\n\n".join(report.of_artifact(str(item.path), item.measurements) for item in found))
-    return ExitCode.OK
+        output.result("\n\n".join(report.of_artifact(item, output.paint) for item in found))
+        if any(item.verdict.checks for item in found):
+            output.result("\n" + summary.closing(statuses, [], output.paint, ""))
+    # Whoever names a place wants its figures, whether there is a limit on them or not.
+    lacks = [Status.INCONCLUSIVE for item in found if item.lacking]
+    return exit_code([*statuses, *lacks], [])

@@ -22,8 +22,11 @@ Other commands (each has --help):
   edgebuild check [DIST]     gate again what is built; no TensorFlow
   edgebuild inspect FILE     what a .tflite file holds: operators, memory, bytes
   edgebuild diff A B         two files or builds beside each other
-  edgebuild bench PLACE      time what is built, or any .tflite file, on this machine
+  edgebuild bench PATH       time what is built, or any .tflite file, here or on devices, against a baseline
+  edgebuild history NAME     how size, accuracy, instructions and latency moved from commit to commit
+  edgebuild calibrate ...    what an emulated instruction takes on a device of yours
   edgebuild targets [NAME]   the target profiles, or all of one
+  edgebuild doctor           which tools are here, and how the others are installed
 
 \b
 Exit codes:
@@ -39,6 +42,8 @@ Exit codes:
 @click.option("--out", "-o", metavar="DIR", help="Where TARGET/NAME.tflite is left.  [default: dist]")
 @click.option("--name", metavar="NAME", help="Of the artifact.  [default: the model's]")
 @options.budget_option
+@options.on_option
+@options.against_option
 @click.option(
     "--quantize",
     "-q",
@@ -86,6 +91,7 @@ def command(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
             data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
             build={"targets": list(target) or None, "out": more["out"], "measure_again": more["measure_again"]},
+            bench={"on": list(more["on"]) or None, "baseline": more["against"]},
             metric={"name": more["metric"]},
             train={"time": more["time"]},
             budgets=dict(options.budget_table(budget)),

@@ -31,6 +31,17 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Any setting of edgebuild.toml, e.g. passes.channels.keep=50%, train.epochs=20. Repeatable.",
 )
+on_option = click.option(
+    "--on",
+    multiple=True,
+    metavar="PLACE",
+    help="Where to measure: host, host:xnnpack=off, tflm, ssh:user@host, adb[:serial], arm64:cortex-a72. Repeatable.",
+)
+against_option = click.option(
+    "--against",
+    metavar="OLD",
+    help="The baseline: a manifest, a .tflite file, a folder that was built into, or a git ref.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 
 
@@ -45,7 +56,7 @@ def budget_table(texts: Sequence[str]) -> Tree:
     """The [budgets] table that repeated --budget options stand for; raises UsageError."""
     from edgebuild import budgets
 
-    return merged(*map(budgets.from_option, texts))
+    return budgets.from_options(texts)
 
 
 def setting(text: str) -> Tree:

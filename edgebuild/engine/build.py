@@ -51,7 +51,7 @@ def build(
     Raises:
         EdgebuildError: a step that all targets share failed.
     """
-    builder = _Builder(prepare(plans, session, listener), session, again=again)
+    builder = _Builder(prepare(plans, session, listener), out, session, again=again)
     tools = Tools(builder.make, listener.noted)
     built: list[Built | Outcome] = []
     for plan in plans:
@@ -82,8 +82,8 @@ def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> 
 class _Builder:
     """From plans to builds that are judged, all of one network and its data."""
 
-    def __init__(self, shared: Shared, session: Session, *, again: bool) -> None:
-        self._shared, self._session, self._again = shared, session, again
+    def __init__(self, shared: Shared, out: Path, session: Session, *, again: bool) -> None:
+        self._shared, self._out, self._session, self._again = shared, out, session, again
 
     def means(self) -> Means:
         """What a repair ladder may use."""
@@ -114,7 +114,7 @@ class _Builder:
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""
-        return judging.judge(built, self._shared, self._session, again=self._again)
+        return judging.judge(built, self._shared, self._out, self._session, again=self._again)
 
     def _reference(self, plan: Plan, compressed: Compressed) -> Reference | None:
         """The float network whose layers the artifact has, where there are samples to compare on."""

@@ -96,6 +96,7 @@ def _check(path: Path, demands: Demands) -> Checked:
             manifest.measurements,
             lower_is_better=manifest.plan.metric.less_is_more,
             lacking=manifest.lacking,
+            comparison=manifest.comparison,
         )
     except EdgebuildError as error:
         return Checked(path, None, None, error)

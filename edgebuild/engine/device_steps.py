@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edgebuild import hashing, host
 from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.place import Place
 from edgebuild.core.target import Accelerator, Kernels
 from edgebuild.engine.session import Step, Worker
 from edgebuild.engine.steps import Built, Data
@@ -93,7 +96,29 @@ def parity(built: Built, folders: tuple[str, str], made_from: object) -> Step:
         "parity",
         f"{plan.target}: hold {' and '.join(FAMILIES)} kernels against each other",
         [made_from, plan.metric.output],
-        lambda _: ParityJob(spec=built.spec, kernels=FAMILIES, outputs=folders, scored_output=plan.metric.output),
+        lambda _: ParityJob(
+            spec=built.spec,
+            kernels=(str(FAMILIES[0]), str(FAMILIES[1])),
+            outputs=folders,
+            scored_output=plan.metric.output,
+        ),
+    )
+
+
+def parity_with(built: Built, place: Place, folders: tuple[Path, Path], made_from: object) -> Step:
+    """Hold the target's kernels on this machine against a place; `made_from` is what decided their outputs."""
+    plan = built.plan
+    kernels = (str(plan.runtime.kernels), place.label)
+    return Step(
+        "parity",
+        f"{plan.target}: hold {kernels[0]} kernels here against {kernels[1]}",
+        [made_from, kernels, plan.metric.output],
+        lambda _: ParityJob(
+            spec=built.spec,
+            kernels=kernels,
+            outputs=(str(folders[0]), str(folders[1])),
+            scored_output=plan.metric.output,
+        ),
     )
 
 

@@ -130,7 +130,7 @@ def _of_accelerator(named: Built, accelerator: Accelerator, session: Session) ->
         why = f"Vela is not installed: {compilers.VELA_INSTALL}"
         lacking = dict.fromkeys((Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM), why)
         return Answered(DeviceReport(), {str(subject): text for subject, text in lacking.items()}, (why,))
-    (made,) = session.run([steps.vela(named, accelerator, version, session.run_memory_bytes)], steps.VELA)
+    (made,) = session.run([steps.vela(named, accelerator, version, session.run_limits.memory_bytes)], steps.VELA)
     found = made.read(EthosU)
     return Answered(
         DeviceReport(ethosu=found),
@@ -146,7 +146,7 @@ def _of_edgetpu(named: Built, accelerator: Accelerator, session: Session) -> Ans
         found = made.read(EdgeTpu)
         note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
         return Answered(DeviceReport(edgetpu=found), notes=(note, *_left(found.mapping, named)))
-    step = steps.edgetpu(named, hashing.of_file(Path(compiler)), session.run_memory_bytes)
+    step = steps.edgetpu(named, hashing.of_file(Path(compiler)), session.run_limits.memory_bytes)
     (made,) = session.run([step], steps.EDGETPU)
     found = made.read(EdgeTpu)
     return Answered(

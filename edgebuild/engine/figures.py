@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from edgebuild import gate, hashing, stats
+from edgebuild import gate, hashing
 from edgebuild.budgets import HOST
+from edgebuild.comparing import Before, Turns, compare
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
@@ -18,10 +19,7 @@ from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, I
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
-from edgebuild.core.settings import BenchSettings
-from edgebuild.core.target import Kernels
 from edgebuild.passes.jobs import Baseline, Splits
-from edgebuild.runtimes.jobs import Bench
 
 _FILE = "file"
 _LITERT = "ai-edge-litert"
@@ -39,34 +37,61 @@ class DeviceFigures(NamedTuple):
     lacking: Mapping[str, str] = MappingProxyType({})
 
 
-_NOTHING_ASKED = DeviceFigures(DeviceReport(), ())
-
-
 class Scored(NamedTuple):
-    """The artifact's score, and the kernels that it was run on."""
+    """An artifact's score, and what it was run on."""
 
     score: float
     samples: int
     kernels: str
+    machine: str
+    where: str = HOST
+    mode: Mode = Mode.MEASURED
+
+
+class Origin(NamedTuple):
+    """What an artifact comes from.
+
+    Attributes:
+        inputs: what it was made from.
+        baseline: the float network's score, or None where nothing was scored.
+        shrinkage: what the passes before quantization took off, or None where there were none.
+        findings: the faults of the data.
+        versions: of the packages that made and ran it.
+    """
+
+    inputs: Inputs
+    baseline: Baseline | None
+    shrinkage: Shrinkage | None
+    findings: tuple[Finding, ...]
+    versions: dict[str, str]
+
+
+class Found(NamedTuple):
+    """What is known of an artifact.
+
+    Attributes:
+        score: on the kernels that compute like its target's; None where nothing was scored.
+        measurements: of the places that it was run at.
+        device: what the target's own runtime and compiler say.
+        baseline: what it is held against; None where nothing was named.
+        turns: what was measured of that in turn with it.
+        leaner: what packing took off the file; None where it was not packed.
+        losses: what was lost against the float network.
+        lacking: why a figure could not be had, by its subject, or "SUBJECT on PLACE".
+    """
+
+    score: Scored | None
+    measurements: tuple[Measurement, ...]
+    device: DeviceFigures
+    baseline: Before | None
+    turns: tuple[Turns, ...]
+    leaner: Leaner | None
+    losses: Losses | None
+    lacking: Mapping[str, str]
 
 
 def manifest(
-    plan: Plan,
-    *,
-    data: bytes,
-    spec: ArtifactSpec,
-    inputs: Inputs,
-    baseline: Baseline | None,
-    score: Scored | None,
-    bench: Bench,
-    shrinkage: Shrinkage | None,
-    versions: dict[str, str],
-    machine: str,
-    notes: tuple[str, ...],
-    device: DeviceFigures = _NOTHING_ASKED,
-    leaner: Leaner | None = None,
-    losses: Losses | None = None,
-    findings: tuple[Finding, ...] = (),
+    plan: Plan, data: bytes, spec: ArtifactSpec, origin: Origin, found: Found, notes: tuple[str, ...]
 ) -> Manifest:
     """Everything known of one build, with its verdict.
 
@@ -74,48 +99,46 @@ def manifest(
         plan: what was done.
         data: the artifact's bytes.
         spec: the artifact as it was read back.
-        inputs: what it was made from.
-        baseline: the float network's score, or None where nothing was scored.
-        score: the artifact's score, or None.
-        bench: times and memory.
-        shrinkage: what the passes before quantization took off, or None where there were none.
-        versions: of the packages that made and ran it.
-        machine: what the figures were measured on.
+        origin: what it comes from.
+        found: what is known of it.
         notes: what was decided for the user.
-        device: what the target's own runtime and compiler say.
-        leaner: what packing took off the file.
-        losses: what was lost against the float network.
-        findings: the faults of the data.
     """
     artifact = describe(f"{plan.name}.tflite", data)
-    accuracy = _accuracy(plan, baseline, score)
+    accuracy = _accuracy(plan, origin.baseline, found.score)
     measurements = (
         *of_file(artifact),
         in_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
-        *_of_scores(plan, accuracy, score.kernels if score else "", machine, versions),
-        *of_bench(plan.runtime.kernels, plan.bench, bench, machine, versions),
-        *device.measurements,
+        *of_score(plan, origin.baseline, found.score, origin.versions),
+        *found.measurements,
+        *found.device.measurements,
     )
+    lacking = {**found.device.lacking, **found.lacking}
+    comparison = compare(found.baseline, measurements, found.turns) if found.baseline is not None else None
     return Manifest(
-        edgebuild=versions.get("edgebuild", ""),
+        edgebuild=origin.versions.get("edgebuild", ""),
         name=plan.name,
         target=plan.target,
         artifact=artifact,
         accuracy=accuracy,
-        compression=shrinkage,
-        losses=losses,
-        leaner=leaner,
-        device=device.report,
-        lacking=dict(device.lacking),
-        findings=findings,
+        compression=origin.shrinkage,
+        losses=found.losses,
+        leaner=found.leaner,
+        device=found.device.report,
+        lacking=lacking,
+        findings=origin.findings,
         measurements=measurements,
+        comparison=comparison,
         verdict=gate.judge(
-            plan.budgets, measurements, lower_is_better=plan.metric.less_is_more, lacking=device.lacking
+            plan.budgets,
+            measurements,
+            lower_is_better=plan.metric.less_is_more,
+            lacking=lacking,
+            comparison=comparison,
         ),
         plan=plan,
         network=spec,
-        toolchain=versions,
-        inputs=inputs,
+        toolchain=origin.versions,
+        inputs=origin.inputs,
         notes=notes,
     )
 
@@ -187,10 +210,12 @@ def _metric_unit(plan: Plan) -> Unit:
     return next((budget.unit for budget in plan.budgets if budget.subject == Subject.ACCURACY), Unit.NUMBER)
 
 
-def _of_scores(
-    plan: Plan, accuracy: Accuracy | None, kernels: str, machine: str, versions: dict[str, str]
+def of_score(
+    plan: Plan, baseline: Baseline | None, scored: Scored | None, versions: dict[str, str]
 ) -> tuple[Measurement, ...]:
-    if accuracy is None:
+    """The figures of an artifact's score; none where nothing was scored."""
+    accuracy = _accuracy(plan, baseline, scored)
+    if accuracy is None or scored is None:
         return ()
     lost = accuracy.baseline - accuracy.artifact
     drop = -lost if accuracy.lower_is_better else lost
@@ -204,46 +229,18 @@ def _of_scores(
         figures.append((Subject.ACCURACY, accuracy.artifact, other))
     if not plan.metric.is_share and accuracy.baseline:
         figures.append((Subject.ACCURACY_DROP, drop / abs(accuracy.baseline), Unit.RELATIVE))
-    settings = {"samples": accuracy.samples}
-    return tuple(_on_host(kernels, machine, versions, *figure, settings) for figure in figures)
-
-
-def of_bench(
-    kernels: Kernels, settings: BenchSettings, bench: Bench, machine: str, versions: dict[str, str]
-) -> tuple[Measurement, ...]:
-    """Latency and memory of an artifact on this machine."""
-    samples = tuple(round(sample, 9) for sample in bench.samples_s)
-    median = stats.median(samples)
-    threads = {"threads": settings.threads}
-    warmed = {**threads, "warmup_runs": settings.warmup_runs}
-    return (
-        _on_host(kernels, machine, versions, Subject.LATENCY, median, Unit.SECONDS, warmed, samples),
-        _on_host(kernels, machine, versions, Subject.PEAK_MEMORY, bench.peak_memory_bytes, Unit.BYTES, threads),
-    )
-
-
-def _on_host(
-    kernels: str,
-    machine: str,
-    versions: dict[str, str],
-    subject: Subject,
-    value: float,
-    unit: Unit,
-    settings: dict[str, int],
-    samples: tuple[float, ...] = (),
-) -> Measurement:
-    """A figure that an interpreter gave on this machine."""
-    package = TFLM_PACKAGE if kernels == TFLM_KERNELS else _LITERT
-    return Measurement(
-        subject=subject,
-        value=value,
-        unit=unit,
-        mode=Mode.MEASURED,
-        where=HOST,
-        machine=machine,
-        kernels=kernels,
-        samples=samples,
-        statistics=stats.summarize(samples) if samples else {},
-        settings=settings,
-        versions={package: versions.get(package, "")},
+    package = TFLM_PACKAGE if scored.kernels == TFLM_KERNELS else _LITERT
+    return tuple(
+        Measurement(
+            subject=subject,
+            value=value,
+            unit=unit,
+            mode=scored.mode,
+            where=scored.where,
+            machine=scored.machine,
+            kernels=scored.kernels,
+            settings={"samples": accuracy.samples},
+            versions={package: versions.get(package, "")},
+        )
+        for subject, value, unit in figures
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from edgebuild import host, readback
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Shrinkage
+from edgebuild.core.plan import Plan
 from edgebuild.engine import (
+    baselines,
+    calibrations,
     device_figures,
     device_steps,
     devices,
@@ -15,33 +21,38 @@ from edgebuild.engine import (
     finishing,
     handover,
     losses,
+    places,
     steps,
     toolchain,
 )
-from edgebuild.engine.figures import DeviceFigures, Scored
+from edgebuild.engine.baselines import Baseline, Wanted
+from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
+from edgebuild.engine.place_steps import Demand, Runnable
+from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared
 from edgebuild.engine.steps import Built
-from edgebuild.runtimes.jobs import Bench, Score
+from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 
 
-class _Measured(NamedTuple):
-    """The figures that an interpreter gave; `notes` say why there are not more."""
+class _Scored(NamedTuple):
+    """The score that an interpreter gave, and what was lost; `notes` say why there is not more."""
 
-    bench: Bench
     score: Scored | None
     losses: Losses | None = None
     notes: tuple[str, ...] = ()
 
 
-def judge(built: Built, shared: Shared, session: Session, *, again: bool) -> Tried:
+def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: bool) -> Tried:
     """Pack, measure and judge an artifact.
 
     Args:
         built: as the converter left it.
         shared: the network and the data.
+        out: the folder that is built into.
         session: where steps are done or found.
         again: whether to measure anew what was measured on this machine already.
 
@@ -52,52 +63,73 @@ def judge(built: Built, shared: Shared, session: Session, *, again: bool) -> Tri
     devices.require_kernels(built, session)
     finished = finishing.finish(built, shared, session)
     shipped = finished.built
-    measured = _measured(shipped, built, shared, session, again=again)
+    baseline = _baseline(plan, out, session)
+    placed = _placed(shipped, baseline, shared, session, again=again)
+    scored = _scored(shipped, built, shared, session, again=again)
     answered = devices.ask(shipped, built, shared.data, session)
     handed = handover.gather(shipped, answered, shared, session)
+    estimated = calibrations.estimates(inspect(shipped.path.read_bytes(), shipped.path.name), placed.measurements)
     versions = toolchain.versions()
+    told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
+    report = replace(answered.report, places=placed.parities)
     manifest = figures.manifest(
         plan,
-        data=shipped.path.read_bytes(),
-        spec=shipped.spec,
-        inputs=_inputs(shared),
-        baseline=shared.baseline,
-        score=measured.score,
-        bench=measured.bench,
-        shrinkage=_shrinkage(built),
-        versions=versions,
-        machine=host.describe(),
-        device=DeviceFigures(
-            answered.report, device_figures.of_device(answered.report, handed.flash_bytes, versions), answered.lacking
+        shipped.path.read_bytes(),
+        shipped.spec,
+        Origin(_inputs(shared), shared.baseline, _shrinkage(built), shared.findings, versions),
+        Found(
+            scored.score,
+            (*placed.measurements, *estimated.measurements),
+            DeviceFigures(report, device_figures.of_device(report, handed.flash_bytes, versions), answered.lacking),
+            baseline=places.with_reason(baseline.before, placed) if baseline is not None else None,
+            turns=placed.turns,
+            leaner=finished.leaner,
+            losses=scored.losses,
+            lacking=placed.lacking,
         ),
-        leaner=finished.leaner,
-        notes=(
+        (
             *_notes(built, shared),
-            *(f"{plan.target}: {note}" for note in (*finished.notes, *measured.notes, *answered.notes)),
+            *(f"{plan.target}: {note}" for note in told),
         ),
-        losses=measured.losses,
-        findings=shared.findings,
     )
     return Tried(shipped, manifest, handed.files)
 
 
-def _measured(shipped: Built, named: Built, shared: Shared, session: Session, *, again: bool) -> _Measured:
-    """Time and score what ships; layers are compared on the same network with the names of its tensors."""
-    data, bench = shared.data, steps.bench(shipped, again=again)
+def _baseline(plan: Plan, out: Path, session: Session) -> Baseline | None:
+    if not plan.bench.baseline:
+        return None
+    wanted = Wanted(plan.name, plan.target, str(plan.runtime.kernels))
+    return baselines.find(plan.bench.baseline, wanted, out, session.scratch())
+
+
+def _placed(shipped: Built, baseline: Baseline | None, shared: Shared, session: Session, *, again: bool) -> Placed:
+    """Measure what ships at all places, and score it at those that are not this machine."""
+    plan = shipped.plan
+    at = places.wanted(plan.bench, plan.budgets)
+    item = Runnable(shipped.path, plan.runtime.kernels)
+    demand = Demand(plan.bench, plan.budgets, baseline.artifact if baseline is not None else None)
+    measured = places.measure(item, at, demand, session, again=again, of=f"{plan.target}: ")
+    if shared.data is None or shared.baseline is None:
+        return measured
+    return places.together(measured, places.score(shipped, at, shared.data, shared.baseline, session, again=again))
+
+
+def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, again: bool) -> _Scored:
+    """Score what ships; layers are compared on the same network with the names of its tensors."""
+    data = shared.data
     if data is None or shared.outputs is None:
-        (timed,) = session.run([bench])
         lost = losses.measure(named, data, None, session) if data is not None else losses.Lost(None, ())
-        return _Measured(timed.read(Bench), None, *lost)
+        return _Scored(None, *lost)
     if devices.runs_on_tflm(shipped):
         score = steps.score(shipped, data, again=again, tflm=wheel.version() or "")
-        timed, scored = *session.run([bench]), *session.run([score], device_steps.TFLM)
+        (scored,) = session.run([score], device_steps.TFLM)
         kernels = figures.TFLM_KERNELS
     else:
-        timed, scored = session.run([bench, steps.score(shipped, data, again=again)])
+        (scored,) = session.run([steps.score(shipped, data, again=again)])
         kernels = str(shipped.plan.runtime.kernels)
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
     found = scored.read(Score)
-    return _Measured(timed.read(Bench), Scored(found.score, found.samples, kernels), *lost)
+    return _Scored(Scored(found.score, found.samples, kernels, host.describe()), *lost)
 
 
 def _shrinkage(built: Built) -> Shrinkage | None:

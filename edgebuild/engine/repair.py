@@ -150,11 +150,13 @@ def _misses(manifest: Manifest) -> bool:
 
 
 def _rung(name: str, manifest: Manifest) -> Rung:
-    figures = {measurement.subject: measurement.value for measurement in manifest.measurements}
+    accuracy = manifest.accuracy
+    assert accuracy is not None, "what has no score misses no accuracy budget"
+    latencies = (found.value for found in manifest.measurements if found.subject == Subject.LATENCY)
     return Rung(
         name=name,
-        accuracy=figures[Subject.ACCURACY],
+        accuracy=accuracy.artifact,
         size_bytes=manifest.artifact.size_bytes,
-        latency_s=figures[Subject.LATENCY],
+        latency_s=next(latencies, None),
         kept=not _misses(manifest),
     )

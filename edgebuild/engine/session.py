@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,14 +106,19 @@ class Session:
         with Child(worker.module, worker.purpose, log, self._code) as child:
 
             def do(step: Step, out: Path) -> bytes:
-                return child.call(step.name, step.job(out), self._run_limits, self._listener.step_progressed)
+                limits = msgspec.structs.replace(self._run_limits, time_s=self._run_limits.time_s + step.extra_s)
+                return child.call(step.name, step.job(out), limits, self._listener.step_progressed)
 
             return [self._look_up_or_do(step, do) for step in steps]
 
     @property
-    def run_memory_bytes(self) -> int:
+    def run_limits(self) -> Limits:
         """What a child that runs an artifact, or a tool below it, may take."""
-        return self._run_limits.memory_bytes
+        return self._run_limits
+
+    def scratch(self) -> Path:
+        """A new empty folder that is gone at the session's end."""
+        return Path(tempfile.mkdtemp(dir=self._logs))
 
     def leave_tensorflow(self) -> None:
         """End TensorFlow's child, so that its memory and its threads do not disturb what is measured next."""

@@ -15,7 +15,7 @@ from edgebuild.engine.session import Step
 from edgebuild.layer_costs import LatencyTable
 from edgebuild.passes import jobs
 from edgebuild.report import wording
-from edgebuild.runtimes.jobs import BenchJob, LayerTimesJob, ScoreJob
+from edgebuild.runtimes.jobs import LayerTimesJob, ScoreJob
 
 # What is known to end the converter's process, since it says nothing itself.
 _CRASHED = (
@@ -286,18 +286,6 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
             out=str(out),
         ),
         if_it_crashes=_CRASHED,
-    )
-
-
-def bench(built: Built, *, again: bool) -> Step:
-    """Time an artifact on this machine."""
-    plan = built.plan
-    return Step(
-        "bench",
-        f"{plan.target}: time inferences on this machine",
-        [hashing.of_file(built.path), plan.runtime.kernels, plan.bench, host.identity()],
-        lambda _: BenchJob(artifact=str(built.path), kernels=plan.runtime.kernels, bench=plan.bench),
-        again=again,
     )
 
 

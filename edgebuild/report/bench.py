@@ -1,18 +1,21 @@
-"""What was timed, in a few lines."""
+"""What was measured, in a few lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from edgebuild.core.budget import Subject
-from edgebuild.core.measurement import Measurement
-from edgebuild.report import wording
-from edgebuild.units import format_bytes
+from edgebuild.core.benched import Benched
+from edgebuild.report import operators, places, summary
 
 
-def of_artifact(name: str, measurements: Sequence[Measurement]) -> str:
-    """An artifact with its latency and memory."""
-    figures = {measurement.subject: measurement for measurement in measurements}
-    latency = wording.latency(figures[Subject.LATENCY])
-    peak = format_bytes(figures[Subject.PEAK_MEMORY].value)
-    return f"{name}\n  latency  {latency}\n  memory   {peak} peak on this host (measured)"
+def of_artifact(item: Benched, paint: summary.Paint = summary.plain) -> str:
+    """An artifact with its figures, how it stands to its baseline, and its budgets."""
+    lines = [paint(item.artifact, "title")]
+    lines += [summary.row(label, text) for label, text in places.rows(item.measurements)]
+    peaks = ", ".join(places.peaks(item.measurements))
+    lines += [summary.row("memory", peaks)] if peaks else []
+    if item.comparison is not None:
+        lines += [summary.row(label, text) for label, text in places.comparison(item.comparison)]
+    # Accuracy, whose limit may be a minimum, is not measured here.
+    lines += summary.checks(item.verdict, paint, lower_is_better=False) if item.verdict.checks else []
+    lines += [summary.row("note", paint(note, "dim")) for note in item.notes]
+    lines += ["", operators.of_operators(item.operators)] if item.operators is not None else []
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from edgebuild.core.settings import Preprocess
 from edgebuild.core.verdict import Check
 from edgebuild.report import wording
 from edgebuild.report.tables import clean
-from edgebuild.units import format_bytes, format_seconds
+from edgebuild.units import format_bytes
 
 # How many of the classes that changed most are named.
 _CLASSES = 5
@@ -140,7 +140,8 @@ def _figures(manifest: Manifest) -> Iterator[str]:
 def _figure(figure: Measurement) -> tuple[str, str, str]:
     value = wording.figure(figure.value, figure.unit, figure.subject)
     if figure.statistics:
-        value = f"{value} median, {format_seconds(figure.statistics['p90'])} p90"
+        value = f"{value} median"
+        value += f", {wording.figure(figure.statistics['p90'], figure.unit)} p90" if "p90" in figure.statistics else ""
     place = f" on {figure.where}" if figure.where != "file" else ""
     details = [figure.machine, f"{figure.kernels} kernels" if figure.kernels else ""]
     details += [f"{name.replace('_', ' ')}: {count:,}" for name, count in figure.settings.items()]
@@ -190,7 +191,7 @@ def _budgets(manifest: Manifest) -> Iterator[str]:
 
 def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
     budget = check.budget
-    found = "no figure" if check.value is None else wording.figure(check.value, budget.unit, budget.subject)
+    found = "no figure" if check.value is None else wording.found(check.value, budget)
     reason = f" ({_escaped(check.reason)})" if check.reason else ""
     return (
         wording.name(budget),

@@ -32,7 +32,9 @@ def _of_report(report: DeviceReport) -> Iterator[tuple[str, str]]:
     if report.delegation is not None:
         yield "xnnpack", _mapping(report.delegation)
     if report.parity is not None:
-        yield "parity", _parity(report.parity)
+        yield "parity", f"{' and '.join(report.parity.kernels)} kernels: {_parity(report.parity)}"
+    for parity in report.places:
+        yield "parity", f"{parity.kernels[0]} kernels here and {parity.kernels[1]}: {_parity(parity)}"
     if report.arena is not None:
         yield "arena", _arena(report.arena)
     if report.edgetpu is not None:
@@ -71,7 +73,7 @@ def _parity(parity: Parity) -> str:
     else:
         largest = f"outputs at most {max(steps)} step{'' if max(steps) == 1 else 's'} apart"
     answers = f"{parity.differing_answers} of {parity.samples:,} answers differ"
-    return f"{' and '.join(parity.kernels)} kernels: {answers}, {largest} (measured)"
+    return f"{answers}, {largest} (measured)"
 
 
 def _arena(arena: Arena) -> str:

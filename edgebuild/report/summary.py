@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.measurement import Measurement
 from edgebuild.core.verdict import Check, Status, Verdict, worst
-from edgebuild.report import device, losses, wording
+from edgebuild.report import device, losses, places, wording
 from edgebuild.units import format_bytes
 
 # Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
@@ -26,9 +25,9 @@ def plain(text: str, _style: str) -> str:
 def of_build(manifest: Manifest, folder: str, paint: Paint = plain, *, said: Collection[str] = ()) -> str:
     """What was built for one target: artifact, score, latency, memory, budgets; notes and warnings not yet `said`."""
     lines = [_headline(manifest.target, manifest.verdict.status, paint)]
-    lines += [_row(label, text) for label, text in _facts(manifest, folder)]
+    lines += [row(label, text) for label, text in _facts(manifest, folder)]
     lines += _checks(manifest.verdict, manifest, paint)
-    lines += [_row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
+    lines += [row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
     for finding in manifest.findings:
         lines += _warning(finding, paint) if finding.what not in said else []
     return "\n".join(lines)
@@ -39,7 +38,7 @@ def of_check(manifest: Manifest, verdict: Verdict, paint: Paint = plain) -> str:
     artifact = manifest.artifact
     lines = [
         _headline(manifest.target, verdict.status, paint),
-        _row("artifact", f"{artifact.path}  {format_bytes(artifact.size_bytes)}"),
+        row("artifact", f"{artifact.path}  {format_bytes(artifact.size_bytes)}"),
         *_checks(verdict, manifest, paint),
     ]
     return "\n".join(lines)
@@ -57,14 +56,15 @@ def _headline(target: str, status: Status, paint: Paint) -> str:
     return f"{paint(target, 'title')}: {paint(status, status)}"
 
 
-def _row(label: str, text: str) -> str:
+def row(label: str, text: str) -> str:
+    """A line of a summary."""
     return f"  {label:<{_LABEL}} {text}"
 
 
 def _warning(finding: Finding, paint: Paint) -> list[str]:
     """What was found, why it matters, and what to do."""
-    first = _row("warning", f"{paint(finding.what, 'warn')} ({finding.code})")
-    return [first, *(_row("", paint(text, "dim")) for text in (finding.why, finding.remedy))]
+    first = row("warning", f"{paint(finding.what, 'warn')} ({finding.code})")
+    return [first, *(row("", paint(text, "dim")) for text in (finding.why, finding.remedy))]
 
 
 def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
@@ -75,7 +75,8 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
         yield "compressed", wording.shrunk(manifest.compression, manifest.plan.runtime.name)
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
-        yield "accuracy", _accuracy(manifest, figures[Subject.ACCURACY])
+        yield "accuracy", _accuracy(manifest)
+        yield from (("", text) for text in _elsewhere(manifest))
     for number, rung in enumerate(manifest.repair):
         yield (
             "" if number else "repair",
@@ -83,18 +84,28 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
         )
     if manifest.losses is not None:
         yield from losses.rows(manifest.losses)
-    if Subject.LATENCY in figures:
-        yield "latency", wording.latency(figures[Subject.LATENCY])
-    if Subject.PEAK_MEMORY in figures:
-        peak = format_bytes(figures[Subject.PEAK_MEMORY].value)
-        alive = format_bytes(figures[Subject.ACTIVATIONS].value)
-        yield "memory", f"{peak} peak on this host (measured), {alive} of activations (estimated)"
+    yield from places.rows(manifest.measurements)
+    if manifest.comparison is not None:
+        yield from places.comparison(manifest.comparison)
+    if Subject.ACTIVATIONS in figures:
+        alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value)} of activations (estimated)"
+        yield "memory", ", ".join([*places.peaks(manifest.measurements), alive])
     yield from device.rows(manifest)
 
 
-def _accuracy(manifest: Manifest, measurement: Measurement) -> str:
+def _elsewhere(manifest: Manifest) -> Iterator[str]:
+    """The score at places that are not this machine; a score that is given in two units in the first."""
+    accuracy = manifest.accuracy
+    for found in manifest.measurements:
+        scored = (found.subject, found.unit) == (Subject.ACCURACY, accuracy.unit if accuracy is not None else None)
+        if scored and found.where != wording.HERE:
+            yield f"{wording.figure(found.value, found.unit)} on {found.where} ({found.mode})"
+
+
+def _accuracy(manifest: Manifest) -> str:
     accuracy = manifest.accuracy
     assert accuracy is not None
+    measurement = next(found for found in manifest.measurements if found.subject == Subject.ACCURACY)
     name = "" if accuracy.metric == "accuracy" else f"{accuracy.metric} "
     score = wording.figure(accuracy.artifact, accuracy.unit)
     baseline = wording.figure(accuracy.baseline, accuracy.unit)
@@ -106,26 +117,30 @@ def _accuracy(manifest: Manifest, measurement: Measurement) -> str:
 
 def _checks(verdict: Verdict, manifest: Manifest, paint: Paint) -> list[str]:
     if not verdict.checks:
-        return [_row("budgets", "none: nothing gates this build")]
-    lower_is_better = manifest.plan.metric.less_is_more
+        return [row("budgets", "none: nothing gates this build")]
+    return checks(verdict, paint, lower_is_better=manifest.plan.metric.less_is_more)
+
+
+def checks(verdict: Verdict, paint: Paint, *, lower_is_better: bool) -> list[str]:
+    """A line for each budget; `lower_is_better` is the direction of the accuracy metric."""
     rows = [_check(check, lower_is_better) for check in verdict.checks]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
     lines: list[str] = []
-    for check, row in zip(verdict.checks, rows, strict=True):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+    for check, line in zip(verdict.checks, rows, strict=True):
+        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
         text = f"{paint(f'{check.status:<12}', check.status)} {'  '.join(cells).rstrip()}"
-        lines.append(_row("budgets" if not lines else "", text))
+        lines.append(row("budgets" if not lines else "", text))
     return lines
 
 
 def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
     budget = check.budget
-    found = "no figure" if check.value is None else wording.figure(check.value, budget.unit, budget.subject)
+    found = "no figure" if check.value is None else wording.found(check.value, budget)
     if check.headroom is None:
         left = check.reason
     elif check.status in (Status.FAIL, Status.WARN) and check.headroom < 0:
-        left = f"broken by {wording.figure(-check.headroom, budget.unit, Subject.ACCURACY_DROP)}"
+        left = f"broken by {wording.distance(-check.headroom, budget)}"
     else:
-        left = f"{wording.figure(check.headroom, budget.unit, Subject.ACCURACY_DROP)} left"
+        left = f"{wording.distance(check.headroom, budget)} left"
         left += f" ({check.reason})" if check.status == Status.WARN else ""
     return wording.name(budget), found, wording.limit(budget, lower_is_better=lower_is_better), left

@@ -12,7 +12,7 @@ from edgebuild.core.measurement import Measurement
 from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.core.repair import Rung
 from edgebuild.core.target import Interpreter
-from edgebuild.units import format_bytes, format_seconds, format_share
+from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 
 def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
@@ -24,31 +24,80 @@ def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
     if unit == Unit.SHARE:
         text = format_share(value)
         return text.replace("%", "points") if subject == Subject.ACCURACY_DROP else text
+    if unit == Unit.COUNT:
+        return format_count(value)
+    if unit == Unit.JOULES:
+        return format_joules(value)
     if unit == Unit.RELATIVE:
         return f"{format_share(value)} of the float network's"
     return f"{value:.6g}"
 
 
+def found(value: float, budget: Budget) -> str:
+    """The figure that a budget limits; one against a baseline is a change."""
+    return format_change(value) if budget.of_baseline else figure(value, budget.unit, budget.subject)
+
+
+def distance(value: float, budget: Budget) -> str:
+    """What is left of a limit, or is over it; of percentages it is points."""
+    if budget.of_baseline:
+        return format_share(value).replace("%", "points")
+    return figure(value, budget.unit, Subject.ACCURACY_DROP)
+
+
 def limit(budget: Budget, *, lower_is_better: bool) -> str:
     """A budget's limit: "at most 60.0 KB"."""
+    if budget.of_baseline:
+        return f"at most {format_change(budget.limit)} of the baseline"
     is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
     return f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
 
 
+HERE = "host"
+
+
+def place(where: str) -> str:
+    """A place in a sentence."""
+    return "this host" if where == HERE else where
+
+
 def latency(measurement: Measurement) -> str:
-    """A latency measured on this machine, with what it was measured on."""
+    """A latency with its interval, and what it was measured on."""
     statistics = measurement.statistics
-    threads = measurement.settings.get("threads", 1)
+    median = f"{format_seconds(statistics['median'])} median{_interval(measurement, format_seconds)}"
+    tail = f", {format_seconds(statistics['p90'])} p90" if "p90" in statistics else ""
+    return f"{median}{tail} on {place(measurement.where)} ({_taken(measurement)})"
+
+
+def instructions(measurement: Measurement) -> str:
+    """Instructions of an inference, and what counted them."""
     return (
-        f"{format_seconds(statistics['median'])} median, {format_seconds(statistics['p90'])} p90 on this host "
-        f"({measurement.machine.split(',')[0]}, {measurement.kernels} kernels, {threads} thread"
-        f"{'s' if threads > 1 else ''}, {len(measurement.samples)} runs, measured)"
+        f"{format_count(measurement.value)} instructions an inference on {measurement.where} "
+        f"({measurement.machine}, {measurement.kernels} kernels, {measurement.mode}; not a time)"
+    )
+
+
+def _interval(measurement: Measurement, show: Callable[[float], str]) -> str:
+    if "median" not in measurement.intervals:
+        return ""
+    low, high = measurement.intervals["median"]
+    return f" ({show(low)} to {show(high)})"
+
+
+def _taken(measurement: Measurement) -> str:
+    settings = measurement.settings
+    threads, processes = settings.get("threads", 1), settings.get("processes", 1)
+    runs = f"{len(measurement.samples):,} runs" + (f" in {processes} processes" if processes > 1 else "")
+    return (
+        f"{measurement.machine.split(',')[0]}, {measurement.kernels} kernels, {threads} thread"
+        f"{'s' if threads > 1 else ''}, {runs}, {measurement.mode}"
     )
 
 
 def name(budget: Budget) -> str:
     """A budget's subject, with the place it holds for."""
-    return f"{budget.subject} on {budget.on}" if budget.on else str(budget.subject)
+    at = "" if budget.at == "median" else f" {budget.at}"
+    return f"{budget.subject}{at} on {budget.on}" if budget.on else f"{budget.subject}{at}"
 
 
 def kind(item: Pass) -> str:
@@ -98,7 +147,8 @@ def _shrunk(what: str, after: int, before: int, form: Callable[[int], str]) -> s
 
 def rung(item: Rung, unit: Unit) -> str:
     """One build of the repair ladder: "better ranges: 97.2 %, 37.3 KB, 0.11 ms: misses the accuracy budget"."""
-    figures = f"{figure(item.accuracy, unit)}, {format_bytes(item.size_bytes)}, {format_seconds(item.latency_s)}"
+    figures = f"{figure(item.accuracy, unit)}, {format_bytes(item.size_bytes)}"
+    figures += f", {format_seconds(item.latency_s)}" if item.latency_s is not None else ""
     return f"{item.name}: {figures}: {'keeps' if item.kept else 'misses'} the accuracy budget"
 
 

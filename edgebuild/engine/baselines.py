@@ -1,0 +1,229 @@
+"""Baselines: what the user names, found and looked through before anything is held against it.
+
+A baseline that is damaged, foreign or not there is no error: a first release has none. It is said why nothing, or not
+everything, can be compared.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from edgebuild import hashing, repository
+from edgebuild.comparing import Before
+from edgebuild.core.budget import Subject
+from edgebuild.core.manifest import FILE_NAME, Manifest
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.engine import check, figures
+from edgebuild.errors import StepError, UsageError
+from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.repository import GitError
+
+_ARTIFACT = ".tflite"
+_GIT = "git:"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+class Wanted(NamedTuple):
+    """The artifact that is held against a baseline: what it must have in common with that, empty for anything.
+
+    `kernels` are those of its target; artifacts for other kernels are not measured in turn.
+    """
+
+    name: str = ""
+    target: str = ""
+    kernels: str = ""
+
+
+class Baseline(NamedTuple):
+    """A baseline as far as it can be used.
+
+    Attributes:
+        before: what was recorded of it, to be compared; empty where it cannot be used, with the reason.
+        artifact: its file, sound and the one that was recorded, to be measured in turn; None where it is not to be had,
+            for which `before.lacking` gives the reason.
+        manifest: where there is one.
+    """
+
+    before: Before
+    artifact: Path | None = None
+    manifest: Manifest | None = None
+
+
+class _UnusableError(Exception):
+    """Why there is no comparison; the text goes on from "no comparison: "."""
+
+
+class _Candidate(NamedTuple):
+    """A manifest that may be meant: its name for people, where it lies, and what brings a file from beside it."""
+
+    label: str
+    path: Path
+    fetch: Callable[[str], Path]
+
+
+def find(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
+    """The baseline of an artifact.
+
+    A path that is there comes before a git ref of that name; "git:REF" is a ref in any case.
+
+    Args:
+        named: a manifest, a .tflite file, one target's folder, a folder of targets, a git ref ("v1.2", "HEAD~3"), whose
+            commit holds what is built into `out`, or "REF:PATH" for another file or folder of its repository. A .tflite
+            file is meant whatever it is of; everything else must have a manifest that fits what is wanted.
+        wanted: what the baseline must fit.
+        out: the folder that is built into now; it need not be there. It says which repository a ref is of.
+        scratch: an empty folder, for what is read from a repository; it must last as long as the baseline's artifact.
+
+    Raises:
+        UsageError: what is named can be neither a path nor a ref.
+    """
+    bare = named.removeprefix(_GIT)
+    if not bare or bare.startswith("-") or not bare.isprintable():
+        raise UsageError(
+            f"{named!r} cannot be a baseline", remedy="Name a manifest, a .tflite file, a folder, or a git ref."
+        )
+    path = Path(named)
+    try:
+        if not named.startswith(_GIT) and path.exists():
+            return _on_disk(named, path, wanted)
+        return _in_git(named, wanted, out, scratch)
+    except _UnusableError as reason:
+        return Baseline(Before(named, "", (), str(reason)))
+    except OSError as error:
+        return Baseline(Before(named, "", (), f"{error.filename or named} cannot be read: {error.strerror}"))
+
+
+def _on_disk(named: str, path: Path, wanted: Wanted) -> Baseline:
+    if path.suffix == _ARTIFACT and path.is_file():
+        return _bare(named, path)
+    try:
+        manifests = check.find(path)
+    except UsageError:
+        raise _UnusableError(f"{path} holds no {FILE_NAME}") from None
+    return _chosen(named, [_Candidate(str(found), found, found.parent.joinpath) for found in manifests], wanted)
+
+
+def _in_git(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
+    """What a commit holds, read into `scratch` as far as it is needed."""
+    ref, _, inside = named.removeprefix(_GIT).partition(":")
+    try:
+        top = repository.top(out)
+        tree = _Tree(top, repository.resolve(top, ref), ref, scratch)
+        place = PurePosixPath(inside) if inside else PurePosixPath(out.resolve().relative_to(top.resolve()).as_posix())
+        if place.suffix == _ARTIFACT:
+            tree.fetch(place.parent, FILE_NAME)
+            return _bare(named, tree.fetch(place.parent, place.name))
+        found = list(tree.manifests(place))
+        if not found:
+            raise _UnusableError(f"{ref} ({tree.sha[:10]}) holds no {FILE_NAME} at {place}")
+        return _chosen(named, found, wanted)
+    except GitError as error:
+        absent = "" if named.startswith(_GIT) else f"there is no {named}, and "
+        raise _UnusableError(f"{absent}{error}") from None
+
+
+class _Tree(NamedTuple):
+    """The files of a commit; each that is asked for is written into a folder of its own below `scratch`."""
+
+    top: Path
+    sha: str
+    ref: str
+    scratch: Path
+
+    def manifests(self, place: PurePosixPath) -> Iterator[_Candidate]:
+        """The manifests at a place: itself, that in a target's folder, or those of a folder of targets."""
+        listed = {PurePosixPath(path) for path in repository.files(self.top, self.sha, str(place))}
+        one = next((path for path in (place, place / FILE_NAME) if path in listed), None)
+        several = sorted(path for path in listed if path.name == FILE_NAME and path.parent.parent == place)
+        for path in [one] if one is not None else several:
+            fetch = functools.partial(self.fetch, path.parent)
+            yield _Candidate(f"{self.ref}:{path}", fetch(path.name), fetch)
+
+    def fetch(self, folder: PurePosixPath, name: str) -> Path:
+        """A file of the commit; where it has none of that name there is nothing at the path that is returned."""
+        path = folder / name
+        into = self.scratch / hashing.of_bytes(f"{self.sha}:{folder}".encode())
+        if str(path) in repository.files(self.top, self.sha, str(path)):
+            into.mkdir(exist_ok=True)
+            (into / path.name).write_bytes(repository.read(self.top, self.sha, str(path)))
+        return into / path.name
+
+
+def _bare(named: str, artifact: Path) -> Baseline:
+    """An artifact that is named itself; what is recorded beside it counts if it is of this very file."""
+    if not artifact.is_file():
+        raise _UnusableError(f"there is no {artifact.name} in it")
+    data = artifact.read_bytes()
+    if data.startswith(_LFS_POINTER):
+        raise _UnusableError(f"{artifact.name} is a git-lfs pointer, not the file (git lfs pull brings that)")
+    found = _measured(data, artifact.name)
+    sha256 = hashing.of_bytes(data)
+    try:
+        manifest = check.read(artifact.with_name(FILE_NAME))
+    except StepError:
+        return Baseline(Before(named, sha256, found), artifact)
+    if manifest.artifact.sha256 != sha256:
+        return Baseline(Before(named, sha256, found), artifact)
+    return Baseline(Before(named, sha256, _together(found, manifest)), artifact, manifest)
+
+
+def _measured(data: bytes, name: str) -> tuple[Measurement, ...]:
+    """The figures that a sound file tells by itself."""
+    try:
+        inspection = inspect(data, name)
+    except StepError as error:
+        raise _UnusableError(error.what) from None
+    if inspection.doubts:
+        raise _UnusableError(f"{name} is damaged: {inspection.doubts[0]}")
+    sizes = figures.of_file(figures.describe(name, data))
+    peak_bytes = inspection.graphs[0].memory.peak_bytes
+    return (*sizes, figures.in_file(Subject.ACTIVATIONS, peak_bytes, Mode.ESTIMATED))
+
+
+def _chosen(named: str, candidates: Sequence[_Candidate], wanted: Wanted) -> Baseline:
+    """The one manifest that fits what is wanted, with its artifact."""
+    unreadable: dict[str, str] = {}
+    targets: list[str] = []
+    for candidate in candidates:
+        try:
+            manifest = check.read(candidate.path)
+        except StepError as error:
+            unreadable[PurePosixPath(candidate.label).parent.name] = f"{candidate.label} cannot be read: {error.why}"
+            continue
+        targets.append(manifest.target)
+        if wanted.target == manifest.target or (not wanted.target and len(candidates) == 1):
+            return _fitting(named, candidate, manifest, wanted)
+    if len(candidates) == len(unreadable) == 1 or wanted.target in unreadable:
+        raise _UnusableError(unreadable.get(wanted.target) or next(iter(unreadable.values())))
+    if not wanted.target:
+        raise _UnusableError(f"it holds several targets ({', '.join(targets)}): name one target's folder, or a file")
+    raise _UnusableError(f"it is of {', '.join(targets) or 'no target that can be read'}, not of {wanted.target}")
+
+
+def _fitting(named: str, candidate: _Candidate, manifest: Manifest, wanted: Wanted) -> Baseline:
+    """A baseline of the right target, with its artifact where that is to be had."""
+    if wanted.name and manifest.name != wanted.name:
+        raise _UnusableError(f"it is of the network {manifest.name}, not of {wanted.name}")
+    known = Before(named, manifest.artifact.sha256, manifest.measurements)
+    name = Path(manifest.artifact.path).name
+    artifact = candidate.fetch(name)
+    data = artifact.read_bytes() if artifact.is_file() else _LFS_POINTER
+    if data.startswith(_LFS_POINTER):
+        why = "is a git-lfs pointer (git lfs pull brings the file)" if artifact.is_file() else "is not there"
+        return Baseline(known._replace(lacking=f"{name} beside {candidate.label} {why}"), manifest=manifest)
+    if hashing.of_bytes(data) != manifest.artifact.sha256:
+        raise _UnusableError(f"{name} is not the file that {candidate.label} describes")
+    kernels = str(manifest.plan.runtime.kernels)
+    if wanted.kernels not in ("", kernels):
+        why = f"it was built for {kernels} kernels, this for {wanted.kernels}"
+        return Baseline(known._replace(lacking=why), manifest=manifest)
+    return Baseline(known._replace(measurements=_together(_measured(data, name), manifest)), artifact, manifest)
+
+
+def _together(found: Sequence[Measurement], manifest: Manifest) -> tuple[Measurement, ...]:
+    """What a file tells now, since another machine's gzip may have made another size of it, and what is recorded."""
+    subjects = {measurement.subject for measurement in found}
+    return (*found, *(recorded for recorded in manifest.measurements if recorded.subject not in subjects))

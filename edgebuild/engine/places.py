@@ -1,0 +1,169 @@
+"""An artifact at the places that it is to be measured at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from edgebuild.comparing import Before, Turns
+from edgebuild.core import place
+from edgebuild.core.budget import Budget, Subject
+from edgebuild.core.mapping import Parity
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.place import Place, PlaceKind
+from edgebuild.core.settings import BenchSettings
+from edgebuild.engine import device_steps, figures, place_figures, place_steps, toolchain
+from edgebuild.engine.place_steps import Demand, Runnable
+from edgebuild.engine.session import Session
+from edgebuild.engine.steps import Built, Data
+from edgebuild.errors import UnavailableError, UsageError
+from edgebuild.passes.jobs import Baseline
+from edgebuild.runtimes.jobs import Measured, Score
+
+_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
+_TIMES = (Subject.LATENCY, Subject.FIRST_INFERENCE, Subject.LOAD, Subject.PEAK_MEMORY, Subject.ENERGY)
+
+
+class Placed(NamedTuple):
+    """What was measured where.
+
+    Attributes:
+        measurements: the figures.
+        turns: what was measured of the baseline in turn with it, by place.
+        not_in_turn: why the baseline could not be measured; empty where it could.
+        lacking: why figures could not be had, as "SUBJECT on PLACE".
+        parities: the target's kernels here against other places.
+        notes: what there is to say.
+    """
+
+    measurements: tuple[Measurement, ...] = ()
+    turns: tuple[Turns, ...] = ()
+    not_in_turn: str = ""
+    lacking: Mapping[str, str] = MappingProxyType({})
+    parities: tuple[Parity, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def wanted(bench: BenchSettings, budgets: Iterable[Budget]) -> list[Place]:
+    """The places that settings and budgets name, each once, in that order.
+
+    Raises:
+        UsageError: one of them is no place.
+    """
+    named = [*bench.on, *(budget.on for budget in budgets if budget.on is not None)]
+    try:
+        return list(dict.fromkeys(place.parse(text) for text in named))
+    except ValueError as error:
+        raise UsageError("[bench] on or a budget names a place that is none", str(error)) from None
+
+
+def measure(
+    item: Runnable,
+    at: Sequence[Place],
+    demand: Demand,
+    session: Session,
+    *,
+    again: bool = False,
+    of: str = "",
+) -> Placed:
+    """Measure an artifact at each place; one that is not there leaves the others alone.
+
+    Args:
+        item: the artifact.
+        at: the places.
+        demand: what is to be found out, and how.
+        session: where steps are done or found.
+        again: whether to measure anew what was measured before.
+        of: what goes before the titles of steps.
+
+    Raises:
+        StepError: the artifact was refused somewhere, or its process ended or broke its limits.
+    """
+    measurements: list[Measurement] = []
+    turns: list[Turns] = []
+    lacking: dict[str, str] = {}
+    notes: list[str] = []
+    not_in_turn = ""
+    for where in at:
+        step = place_steps.measure(item, where, demand, session.run_limits, again=again, of=of)
+        try:
+            (made,) = session.run([step], place_steps.MEASURING)
+        except UnavailableError as error:
+            why = ". ".join(filter(None, [error.what, error.why.rstrip("."), error.remedy])).replace("\n", " ")
+            subjects = (Subject.INSTRUCTIONS,) if where.emulates else _TIMES
+            lacking |= {f"{subject} on {where.label}": why for subject in subjects}
+            notes.append(f"nothing was measured on {where.label}: {why}")
+            continue
+        found = made.read(Measured)
+        not_in_turn = not_in_turn or found.lacking
+        measurements += place_figures.of_timing(where, demand.bench, found.artifact)
+        if found.baseline is not None:
+            before = tuple(place_figures.of_timing(where, demand.bench, found.baseline))
+            turns.append(Turns(where.label, before, found.ratios))
+        notes += [f"{where.label}: {condition}" for condition in found.artifact.conditions]
+    return Placed(tuple(measurements), tuple(turns), not_in_turn, lacking, notes=tuple(notes))
+
+
+def with_reason(before: Before, placed: Placed) -> Before:
+    """A baseline with the reason why it was not measured in turn, where it was not."""
+    return before._replace(lacking=before.lacking or placed.not_in_turn)
+
+
+def score(
+    built: Built, at: Sequence[Place], data: Data, baseline: Baseline, session: Session, *, again: bool
+) -> Placed:
+    """Score an artifact at the places that are not this machine, and hold what it gives there against here.
+
+    Args:
+        built: the artifact.
+        at: the places.
+        data: with answers to the evaluation samples.
+        baseline: the float network's score.
+        session: where steps are done or found.
+        again: whether to run anew what was run before.
+
+    Raises:
+        StepError: the artifact was refused somewhere, or its process ended or broke its limits.
+    """
+    measurements: list[Measurement] = []
+    parities: list[Parity] = []
+    lacking: dict[str, str] = {}
+    notes: list[str] = []
+    for where in at:
+        if where.kind in (PlaceKind.HOST, PlaceKind.TFLM):
+            continue
+        scoring = place_steps.score(built, data, where, session.run_limits, again=again)
+        running = place_steps.outputs(built, data, where, session.run_limits, again=again)
+        try:
+            scored, ran = session.run([scoring, running], place_steps.SCORING)
+        except UnavailableError as error:
+            lacking |= {f"{subject} on {where.label}": error.what for subject in _SCORES}
+            notes.append(f"nothing was scored on {where.label}: {error.what}")
+            continue
+        measurements += _of_score(built, baseline, scored.read(Score), where)
+        here = device_steps.outputs(built, data, built.plan.runtime.kernels)
+        (own,) = session.run([here], device_steps.PARITY)
+        compare = device_steps.parity_with(built, where, (own.path, ran.path), [here.depends_on, running.depends_on])
+        (made,) = session.run([compare], device_steps.PARITY)
+        parities.append(made.read(Parity))
+    return Placed(tuple(measurements), lacking=lacking, parities=tuple(parities), notes=tuple(notes))
+
+
+def _of_score(built: Built, baseline: Baseline, found: Score, where: Place) -> tuple[Measurement, ...]:
+    mode = Mode.EMULATED if where.emulates else Mode.MEASURED
+    kernels = str(where.kernels or built.plan.runtime.kernels)
+    scored = figures.Scored(found.score, found.samples, kernels, machine="", where=where.label, mode=mode)
+    return figures.of_score(built.plan, baseline, scored, toolchain.versions())
+
+
+def together(first: Placed, second: Placed) -> Placed:
+    """Both as one."""
+    return Placed(
+        (*first.measurements, *second.measurements),
+        (*first.turns, *second.turns),
+        first.not_in_turn or second.not_in_turn,
+        {**first.lacking, **second.lacking},
+        (*first.parities, *second.parities),
+        tuple(dict.fromkeys((*first.notes, *second.notes))),
+    )
