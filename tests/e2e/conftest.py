@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-VERBS = ("bench", "check", "diff", "inspect", "targets")
+VERBS = ("bench", "calibrate", "check", "diff", "doctor", "history", "inspect", "targets")
 ROOT = HERE.parents[1]
 ASSETS = Path(os.environ.get("EDGEBUILD_ASSETS") or ROOT.parent / "shared" / "assets")
 
@@ -30,10 +30,15 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
+# One process, and whatever it knows then is enough.
+QUICK = ["--set", "bench.workers=1", "--set", "bench.precision=100 %", "--set", "bench.time=2s"]
+
+
 class Edgebuild:
     """The command in a folder of its own, with the session's store.
 
-    It leaves quantization to the converter alone, which takes seconds, where nothing else is set.
+    It leaves quantization to the converter alone and measures for a moment, which takes seconds, where nothing else is
+    set.
     """
 
     def __init__(self, folder: Path, store: Path) -> None:
@@ -42,16 +47,20 @@ class Edgebuild:
         self.compresses = False
         self.refines = False
         self.repairs = False
+        self.measures = False
 
     def _arguments(self, given: tuple[object, ...]) -> list[str]:
         arguments = [str(argument) for argument in given]
         builds = not arguments or arguments[0] not in VERBS
         wanted = {"compress": self.compresses, "refine": self.refines, "repair": self.repairs}
+        if builds and not self.measures:
+            arguments += QUICK
         return [*arguments, *(f"--no-{name}" for name, on in wanted.items() if builds and not on)]
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("EDGEBUILD_")}
-        return {**kept, "EDGEBUILD_STORE": str(self.store), **more}
+        apart = {"EDGEBUILD_HISTORY": "off", "EDGEBUILD_CALIBRATIONS": os.devnull}
+        return {**kept, **apart, "EDGEBUILD_STORE": str(self.store), **more}
 
     def start(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from conftest import Edgebuild
+from conftest import QUICK, Edgebuild
 
 
 def test_with_nothing_named_the_example_is_built_judged_and_left_in_dist(edgebuild: Edgebuild) -> None:
@@ -26,7 +26,9 @@ def test_with_nothing_named_the_example_is_built_judged_and_left_in_dist(edgebui
     assert wanted | {"toolchain", "inputs"} <= manifest.keys()
     latency = next(m for m in manifest["measurements"] if m["subject"] == "latency")
     assert (latency["mode"], latency["where"], latency["kernels"]) == ("measured", "host", "xnnpack")
-    assert len(latency["samples"]) == 200
+    assert len(latency["samples"]) == sum(latency["blocks"]) > 1
+    low, high = latency["intervals"]["median"]
+    assert low <= latency["value"] <= high
     assert latency["statistics"]["median"] <= latency["statistics"]["p90"]
 
 
@@ -35,7 +37,7 @@ def test_an_unchanged_rebuild_keeps_everything_and_imports_no_tensorflow_or_nump
     first = edgebuild.manifest("arm64")
     ran = edgebuild.in_python(
         "import json, sys; from edgebuild.cli import run;"
-        "code = run(['--target', 'arm64', '--no-compress', '--no-refine', '--no-repair']);"
+        f"code = run(['--target', 'arm64', '--no-compress', '--no-refine', '--no-repair', *{QUICK}]);"
         "print(json.dumps([code, sorted(sys.modules)]))"
     )
 

@@ -13,7 +13,7 @@ from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
 from edgebuild.core.passes import Cluster, Compression, DType, Prune, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
-from edgebuild.core.settings import BenchSettings, Metric, Preprocess
+from edgebuild.core.settings import Metric, Preprocess
 from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.core.verdict import Verdict
 from edgebuild.gate import judge
@@ -105,7 +105,7 @@ def plan(**fields: Any) -> Plan:
         "runtime": Runtime(name=Interpreter.TFLM, kernels=Kernels.REFERENCE),
         "operators": Operators(float=False, allowed=("CONV_2D", "FULLY_CONNECTED")),
         "metric": ACCURACY,
-        "bench": BenchSettings(warmup_runs=20, runs=200, time=20.0, threads=1),
+        "bench": SETTINGS.bench,
         "budgets": (),
     }
     return Plan(**{**spec, **fields})
@@ -138,7 +138,7 @@ FIGURES = (
         kernels="reference",
         samples=(0.000215, 0.000214, 0.00025),
         statistics={"median": 0.000215, "p90": 0.00025, "min": 0.000214, "max": 0.00025},
-        settings={"threads": 1, "warmup_runs": 20},
+        settings={"threads": 1, "workers": 3},
         versions={"ai-edge-litert": "2.3.0"},
     ),
     figure("peak_memory", 2_100_000, where="host", kernels="reference", settings={"threads": 1}),

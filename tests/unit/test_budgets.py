@@ -31,6 +31,10 @@ def _option(text: str, score: Metric = ACCURACY) -> Budget:
         ("accuracy", "90 %", 0.9, Unit.SHARE),
         ("accuracy_drop", "1 %", 0.01, Unit.SHARE),
         ("latency", "5 ms", 0.005, Unit.SECONDS),
+        ("first_inference", "20 ms", 0.02, Unit.SECONDS),
+        ("load", "3 ms", 0.003, Unit.SECONDS),
+        ("instructions", "6.6 M", 6_600_000, Unit.COUNT),
+        ("energy", "3 mJ", 0.003, Unit.JOULES),
         ("peak_memory", "3 MB", 3_000_000, Unit.BYTES),
         ("activations", "16 KiB", 16_384, Unit.BYTES),
         ("arena", "16 KiB", 16_384, Unit.BYTES),
@@ -149,6 +153,23 @@ def test_a_drop_in_percent_is_relative_where_the_score_is_no_share(score: Metric
         ({"size": {"limit": "1 KB", "on": "host"}}, "`on` has no meaning for size"),
         ({"size": True}, "True is not a size"),
         ({"size": {"limit": "1 KB", "level": ["warn"]}}, "level ['warn'] is unknown"),
+        ({"latency": {"limit": "5 ms", "on": "the lab"}}, "'the lab' is no place: write host"),
+        ({"latency": {"limit": "5 ms", "on": "arm64:cortex-a72"}}, "an emulated core only counts"),
+        ({"load": {"limit": "+5 %", "on": "arm64:cortex-a72"}}, "an emulated core only counts"),
+        ({"instructions": {"limit": "6 M", "on": "host"}}, "instructions are counted on emulated cores alone"),
+        ({"instructions": {"limit": "6 M", "on": "arm64:max"}}, "`max` computes wrong results"),
+        ({"latency": {"limit": "5 ms", "at": "p95"}}, "at 'p95' is no statistic: write median, p90 or p99"),
+        ({"load": {"limit": "5 ms", "at": "p90"}}, "`at` has no meaning for load: only latency and instructions"),
+        ({"size": {"limit": "5 KB", "at": "median"}}, "`at` has no meaning for size"),
+        ({"size": "5 % of baseline"}, "'5 % of baseline' is not a change: write it with its sign"),
+        ({"size": "-100 %"}, "'-100 %' leaves nothing of the baseline"),
+        ({"latency": "+5 ms of baseline"}, "is not a change"),
+        ({"accuracy": "-1 % of baseline"}, "accuracy_drop limits what is lost"),
+        ({"accuracy_drop": "+1 % of baseline"}, "a change already, against the float network"),
+        ({"npu_share": "-1 % of baseline"}, "it is a share already"),
+        ({"instructions": "6.6 Mi"}, "'Mi' is no unit of a count"),
+        ({"energy": "3"}, "'3' has no unit: write an energy like 3 mJ"),
+        ({"latency": ["5 ms", {"limit": "5"}]}, "'5' has no unit"),
     ],
 )
 def test_a_mistake_is_told_with_its_budget_and_its_origin(table: dict[str, Any], mistake: str) -> None:
@@ -189,3 +210,90 @@ def test_an_option_lies_over_either_form_of_a_profile(profile: object) -> None:
 def test_an_option_of_another_form_is_refused_with_the_right_one(text: str) -> None:
     with pytest.raises(UsageError, match=r"Write NAME=LIMIT\[,level=warn\]"):
         budgets.from_option(text)
+
+
+@pytest.mark.parametrize("text", ["+5 %", "+5% of baseline", "+5.0 % of the baseline", " + 5 % "])
+@pytest.mark.parametrize(
+    "name", ["size", "gzip_size", "activations", "arena", "flash", "latency", "first_inference", "load", "instructions"]
+)
+def test_a_limit_with_a_sign_is_a_change_against_the_baseline(name: str, text: str) -> None:
+    (budget,) = _read({name: text})
+    assert (budget.of_baseline, budget.unit) == (True, Unit.RELATIVE)
+    assert budget.limit == pytest.approx(0.05)
+
+
+def test_a_figure_may_have_to_become_smaller() -> None:
+    (budget,) = _read({"npu_latency": "-10 % of baseline"})
+    assert (budget.of_baseline, budget.limit) == (True, pytest.approx(-0.1))
+
+
+def test_a_drop_with_a_sign_is_still_against_the_float_network() -> None:
+    (budget,) = _read({"accuracy_drop": "+1 %"})
+    assert (budget.of_baseline, budget.unit, budget.limit) == (False, Unit.SHARE, 0.01)
+
+
+def test_instructions_are_of_one_core_unless_another_is_named() -> None:
+    budgets_ = _read({"instructions": ["6.6 M", {"limit": "3.4 M", "on": "arm64:cortex-a76"}]})
+    assert [(budget.on, budget.limit) for budget in budgets_] == [
+        ("arm64:cortex-a72", 6_600_000),
+        ("arm64:cortex-a76", 3_400_000),
+    ]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_drop"])
+def test_accuracy_is_of_the_targets_kernels_unless_a_place_is_named(name: str) -> None:
+    (plain,) = _read({name: "90 %"})
+    (placed,) = _read({name: {"limit": "90 %", "on": " arm64:cortex-a72"}})
+    assert (plain.on, placed.on) == (None, "arm64:cortex-a72")
+
+
+def test_a_statistic_is_the_median_unless_said() -> None:
+    found = _read({"latency": ["5 ms", {"limit": "9 ms", "at": "p99"}]})
+    assert [budget.at for budget in found] == ["median", "p99"]
+
+
+def test_a_subject_may_have_several_limits_in_the_order_written() -> None:
+    found = _read({"latency": [{"limit": "5 ms", "on": "ssh:pi@pi"}, "+5 %", {"limit": "9 ms", "level": "warn"}]})
+    assert [(budget.on, budget.of_baseline, budget.level) for budget in found] == [
+        ("ssh:pi@pi", False, "error"),
+        ("host", True, "error"),
+        ("host", False, "warn"),
+    ]
+    assert {budget.origin for budget in found} == {"edgebuild.toml"}
+
+
+def test_a_list_takes_the_place_of_what_a_profile_says() -> None:
+    merged = overlay(
+        [Layer("profile", {"size": {"limit": "8 MB"}}), Layer("edgebuild.toml", {"size": ["1 MB", "+5 %"]})]
+    )
+    assert [budget.limit for budget in budgets.read(merged, ACCURACY)] == [1_000_000, 0.05]
+
+
+def test_an_option_may_name_a_statistic_and_a_baseline() -> None:
+    budget = _option("latency=+5%,at=p99,on=ssh:pi@raspberrypi")
+    assert (budget.of_baseline, budget.at, budget.on) == (True, "p99", "ssh:pi@raspberrypi")
+    assert budget.limit == pytest.approx(0.05)
+
+
+def _options(*texts: str) -> list[Budget]:
+    return list(_read(dict(budgets.from_options(texts)), origin="options"))
+
+
+def test_options_that_differ_in_place_statistic_baseline_or_level_all_hold() -> None:
+    found = _options(
+        "latency=5ms", "latency=+5%", "latency=9ms,at=p99", "latency=3ms,on=ssh:pi", "latency=4ms,level=warn"
+    )
+    assert [round(budget.limit, 4) for budget in found] == [0.005, 0.05, 0.009, 0.003, 0.004]
+
+
+def test_of_two_options_on_the_same_the_later_holds() -> None:
+    assert [budget.limit for budget in _options("size=60KB", "gzip_size=40KB", "size=50KB")] == [50_000, 40_000]
+
+
+def test_an_option_that_is_off_drops_those_before_it_and_none_after() -> None:
+    assert [budget.limit for budget in _options("size=60KB", "size=off")] == []
+    assert [budget.limit for budget in _options("size=60KB", "size=+1%", "size=off", "size=50KB")] == [50_000]
+
+
+def test_one_option_alone_is_left_as_it_is() -> None:
+    assert budgets.from_options(["size=60KB", "latency=off"]) == {"size": "60KB", "latency": "off"}

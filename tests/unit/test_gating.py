@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from making import WARN, budget, figure
 
-from edgebuild.core.budget import Budget, Unit
-from edgebuild.core.measurement import Measurement
+from edgebuild.core.budget import Budget, Subject, Unit
+from edgebuild.core.comparison import Change, Comparison
+from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Check, Status
 from edgebuild.gate import judge, worst
 
@@ -120,3 +122,242 @@ def test_a_smaller_file_is_never_judged_worse(limit: int, size_bytes: int, less:
     larger = _check(gate, figure("size", size_bytes)).status
     smaller = _check(gate, figure("size", max(0, size_bytes - less))).status
     assert order.index(smaller) <= order.index(larger)
+
+
+def _latency(low: float, value: float, high: float, **fields: Any) -> Measurement:
+    intervals = {"median": (low, high)}
+    return figure("latency", value, where="host", **{"intervals": intervals, "statistics": {"median": value}, **fields})
+
+
+LIMIT = budget("latency", 1.05e-3, on="host")
+
+
+@pytest.mark.parametrize(
+    ("interval", "status"),
+    [
+        ((1.00e-3, 1.04e-3), "pass"),
+        ((1.00e-3, 1.05e-3), "pass"),
+        ((1.02e-3, 1.09e-3), "inconclusive"),
+        ((1.05e-3, 1.09e-3), "inconclusive"),
+        ((1.06e-3, 1.09e-3), "fail"),
+    ],
+)
+@pytest.mark.parametrize("value", ["low", "middle", "high"])
+def test_a_noisy_figure_is_judged_by_its_interval_and_not_by_its_value(
+    interval: tuple[float, float], status: str, value: str
+) -> None:
+    low, high = interval
+    chosen = {"low": low, "middle": (low + high) / 2, "high": high}[value]
+    assert _check(LIMIT, _latency(low, chosen, high)).status == status
+
+
+def test_an_inconclusive_check_says_why_and_what_to_do_and_claims_no_headroom() -> None:
+    check = _check(LIMIT, _latency(1.02e-3, 1.04e-3, 1.09e-3, conditions=("the core was throttled",)))
+    assert (check.value, check.headroom) == (1.04e-3, None)
+    assert check.reason == (
+        "1.02 ms to 1.09 ms lies around the limit of 1.05 ms: give it more time ([bench] time) or a quieter machine; "
+        "the core was throttled"
+    )
+
+
+def test_what_cannot_be_told_of_a_soft_limit_is_a_warning_with_the_same_reason() -> None:
+    check = _check(budget("latency", 1.05e-3, on="host", level=WARN), _latency(1.02e-3, 1.04e-3, 1.09e-3))
+    assert check.status == Status.WARN
+    assert "lies around the limit" in check.reason
+
+
+def test_a_broken_limit_tells_the_interval() -> None:
+    check = _check(LIMIT, _latency(1.06e-3, 1.07e-3, 1.09e-3))
+    assert check.reason == "over the limit: 1.06 ms to 1.09 ms"
+    assert check.headroom == pytest.approx(-0.02e-3)
+
+
+@pytest.mark.parametrize(
+    ("interval", "status"), [((0.91, 0.93), "pass"), ((0.88, 0.93), "inconclusive"), ((0.8, 0.89), "fail")]
+)
+def test_the_interval_of_a_minimum_is_judged_from_the_other_side(interval: tuple[float, float], status: str) -> None:
+    found = figure("accuracy", sum(interval) / 2, intervals={"median": interval})
+    assert _check(budget("accuracy", 0.9), found).status == status
+
+
+@pytest.mark.parametrize(
+    ("at", "status", "value"), [("median", "pass", 1e-3), ("p90", "inconclusive", 2e-3), ("p99", "fail", 3e-3)]
+)
+def test_a_limit_holds_for_the_statistic_that_it_names(at: str, status: str, value: float) -> None:
+    found = figure(
+        "latency",
+        1e-3,
+        where="host",
+        statistics={"median": 1e-3, "p90": 2e-3, "p99": 3e-3},
+        intervals={"median": (0.9e-3, 1.1e-3), "p90": (1.8e-3, 2.2e-3), "p99": (2.7e-3, 3.3e-3)},
+    )
+    check = _check(budget("latency", 2.1e-3, on="host", at=at), found)
+    assert (check.status, check.value) == (status, value)
+
+
+def test_an_old_figure_without_intervals_is_judged_by_its_value() -> None:
+    old = figure("latency", 1.04e-3, where="host", statistics={"median": 1.04e-3, "p90": 1.2e-3})
+    assert _check(LIMIT, old).status == Status.PASS
+    assert _check(budget("latency", 1.1e-3, on="host", at="p90"), old).status == Status.FAIL
+
+
+def test_an_old_figure_without_the_statistic_is_inconclusive() -> None:
+    old = figure("latency", 1e-3, where="host", statistics={"median": 1e-3, "p90": 1.2e-3})
+    check = _check(budget("latency", 5e-3, on="host", at="p99"), old)
+    assert (check.status, check.reason) == (
+        "inconclusive",
+        "the figure for latency on host has no p99: measure again",
+    )
+
+
+@pytest.mark.parametrize("at", ["median", "p99"])
+def test_a_sampled_figure_without_an_interval_is_inconclusive(at: str) -> None:
+    statistics, intervals = {"median": 1e-3, "p99": 1e-3}, {"p90": (1e-3, 1e-3)}
+    found = figure("latency", 1e-3, where="host", blocks=(5,), statistics=statistics, intervals=intervals)
+    check = _check(budget("latency", 5e-3, on="host", at=at), found)
+    assert check.status == Status.INCONCLUSIVE
+    assert check.reason.startswith("too few samples for an interval of the")
+
+
+def test_counted_instructions_are_judged_by_their_value() -> None:
+    counted = figure(
+        "instructions",
+        6_600_000,
+        where="arm64:cortex-a72",
+        mode=Mode.EMULATED,
+        blocks=(3, 3),
+        intervals={"median": (6_599_900, 6_600_100)},
+    )
+    assert _check(budget("instructions", 6_600_000, on="arm64:cortex-a72"), counted).status == Status.PASS
+    assert _check(budget("instructions", 6_599_999, on="arm64:cortex-a72"), counted).status == Status.FAIL
+
+
+def test_a_missing_figure_is_told_by_subject_and_place() -> None:
+    lacking = {"latency on ssh:pi": "ssh: connection refused", "energy": "the device is silent"}
+    checks = judge(
+        [budget("latency", 1.0, on="ssh:pi"), budget("latency", 1.0, on="adb"), budget("energy", 1.0, on="adb")],
+        [],
+        lower_is_better=False,
+        lacking=lacking,
+    ).checks
+    assert [check.reason for check in checks] == [
+        "no figure for latency on ssh:pi: ssh: connection refused",
+        "no figure for latency on adb",
+        "no figure for energy on adb: the device is silent",
+    ]
+
+
+def _grown(subject: str, limit: float, **fields: Any) -> Budget:
+    return budget(subject, limit, unit=Unit.RELATIVE, of_baseline=True, **fields)
+
+
+def _change(subject: str, ratio: float, **fields: Any) -> Change:
+    spec = {"unit": Subject(subject).unit, "where": "file", "baseline": 100.0, "value": 100.0 * ratio}
+    return Change(subject=Subject(subject), ratio=ratio, **{**spec, **fields})
+
+
+def _compared(limit: Budget, *changes: Change, figures: tuple[Measurement, ...] = (), **fields: Any) -> Check:
+    found = Comparison(**{"baseline": "v1", "sha256": "ab", "changes": changes, **fields})
+    (check,) = judge([limit], figures, lower_is_better=False, comparison=found).checks
+    return check
+
+
+@pytest.mark.parametrize(
+    ("limit", "ratio", "status"),
+    [
+        (0.05, 1.05, "pass"),
+        (0.05, 105 / 100, "pass"),
+        (0.05, 1.0501, "fail"),
+        (0.0, 1.0, "pass"),
+        (0.0, 1.00001, "fail"),
+        (-0.1, 0.9, "pass"),
+        (-0.1, 0.91, "fail"),
+    ],
+)
+def test_an_exact_change_is_judged_exactly(limit: float, ratio: float, status: str) -> None:
+    check = _compared(_grown("size", limit), _change("size", ratio))
+    assert check.status == status
+    assert check.value == pytest.approx(ratio - 1)
+    assert check.headroom == pytest.approx(limit - (ratio - 1))
+
+
+@pytest.mark.parametrize(
+    ("interval", "status"), [((1.0, 1.04), "pass"), ((1.01, 1.09), "inconclusive"), ((1.06, 1.09), "fail")]
+)
+def test_a_measured_change_is_judged_by_its_interval(interval: tuple[float, float], status: str) -> None:
+    change = _change("latency", sum(interval) / 2, where="host", at="median", interval=interval, test="a test")
+    assert _compared(_grown("latency", 0.05, on="host"), change).status == status
+
+
+def test_an_inconclusive_change_says_between_what_it_lies_and_what_disturbed_it() -> None:
+    change = _change("latency", 1.05, where="host", at="median", interval=(1.012, 1.089), test="a test")
+    figures = (figure("latency", 1e-3, where="host", conditions=("a neighbour was busy",)),)
+    check = _compared(_grown("latency", 0.05, on="host"), change, figures=figures)
+    assert (check.value, check.headroom) == (pytest.approx(0.05), None)
+    assert check.reason == (
+        "+1.2 % to +8.9 % lies around the limit of +5.0 %: give it more time ([bench] time) or a quieter machine; "
+        "a neighbour was busy"
+    )
+
+
+def test_a_change_counts_only_for_its_place_and_statistic() -> None:
+    changes = (
+        _change("latency", 1.5, where="ssh:pi", at="median", interval=(1.4, 1.6)),
+        _change("latency", 1.4, where="host", at="p90", interval=(1.3, 1.5)),
+        _change("latency", 1.0, where="host", at="median", interval=(0.99, 1.01)),
+    )
+    assert _compared(_grown("latency", 0.05, on="host"), *changes).status == Status.PASS
+    assert _compared(_grown("latency", 0.05, on="host", at="p90"), *changes).status == Status.FAIL
+    assert _compared(_grown("latency", 0.05, on="ssh:pi"), *changes).status == Status.FAIL
+
+
+def test_without_a_baseline_a_limit_against_one_only_warns() -> None:
+    (check,) = judge([_grown("size", 0.05)], [figure("size", 1)], lower_is_better=False).checks
+    assert (check.status, check.value, check.headroom) == (Status.WARN, None, None)
+    assert check.reason == "no comparison: no baseline was named (--against, or [bench] baseline)"
+
+
+def test_an_unusable_baseline_is_no_failure_and_its_reason_is_told() -> None:
+    check = _compared(
+        _grown("size", 0.05), sha256="", lacking="it is of mcu, not of arm64", figures=(figure("size", 1),)
+    )
+    assert (check.status, check.reason) == (Status.WARN, "no comparison: it is of mcu, not of arm64")
+
+
+def test_a_baseline_that_lacks_one_figure_only_warns_of_that() -> None:
+    limits = [_grown("size", 0.05), _grown("latency", 0.05, on="host")]
+    comparison = Comparison(
+        baseline="v1", sha256="ab", changes=(_change("size", 1.1),), lacking="kws.tflite beside it is not there"
+    )
+    figures = (figure("size", 110), figure("latency", 1e-3, where="host"))
+    verdict = judge(limits, figures, lower_is_better=False, comparison=comparison)
+    assert [check.status for check in verdict.checks] == ["fail", "warn"]
+    assert verdict.checks[1].reason == "no comparison: kws.tflite beside it is not there"
+
+
+@pytest.mark.parametrize(("level", "status"), [("error", "inconclusive"), ("warn", "warn")])
+def test_a_change_that_could_not_be_measured_here_is_never_passed(level: str, status: str) -> None:
+    limit = _grown("latency", 0.05, on="ssh:pi", level=level)
+    check = _compared(limit, figures=(figure("latency", 1e-3, where="host"),), lacking="")
+    assert (check.status, check.reason) == (status, "no figure for latency on ssh:pi")
+
+
+def test_a_change_without_samples_of_both_is_inconclusive() -> None:
+    check = _compared(_grown("load", 0.05, on="host"), figures=(figure("load", 1e-3, where="host"),))
+    assert check.status == Status.INCONCLUSIVE
+    assert check.reason.startswith("load on host was not compared with the baseline's")
+
+
+@given(
+    st.floats(0.5, 2), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(-0.4, 0.9), st.sampled_from(["error", "warn"])
+)
+def test_no_interval_that_reaches_over_its_limit_passes(
+    ratio: float, below: float, above: float, limit: float, level: str
+) -> None:
+    interval = (ratio * (1 - below), ratio * (1 + above))
+    change = _change("latency", ratio, where="host", at="median", interval=interval)
+    check = _compared(_grown("latency", limit, on="host", level=level), change)
+    if interval[1] - 1 > limit + 1e-6:
+        assert check.status != Status.PASS
+    if interval[0] - 1 > limit + 1e-6:
+        assert check.status == (Status.FAIL if level == "error" else Status.WARN)

@@ -8,32 +8,59 @@ import pytest
 from making import DATA, INT8, MODEL, PRUNE, WARN, artifact, budget, manifest, metric, network, plan
 
 from edgebuild import hashing
+from edgebuild.core import place
 from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.device import DeviceReport
 from edgebuild.core.manifest import Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Status
-from edgebuild.engine import check, figures
+from edgebuild.engine import check, figures, place_figures
 from edgebuild.passes.jobs import Baseline, Splits
-from edgebuild.runtimes.jobs import Bench
+from edgebuild.runtimes.jobs import Timing
 
 BYTES = b"TFL3" * 5000
-BENCH = Bench(samples_s=(0.003, 0.001, 0.002), peak_memory_bytes=5_000_000)
+TIMING = Timing(
+    subject=Subject.LATENCY,
+    machine="x86_64, Some Processor, 2 cores",
+    kernels="reference",
+    versions={"ai-edge-litert": "2.3.0"},
+    blocks=((0.003, 0.001), (0.002,)),
+    processes=(1, 1),
+    statistics={"median": 0.002, "p90": 0.003, "p99": 0.003, "min": 0.001, "max": 0.003},
+    intervals={"median": (0.001, 0.003)},
+    load=(0.01, 0.03),
+    first=(0.004, 0.005),
+    peak_memory_bytes=(4_000_000, 5_000_000),
+    conditions=("others ran on its core",),
+)
 INPUTS = Inputs(model=MODEL, network=network(), network_sha256="e" * 64, data=None)
 
 
 def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any) -> Manifest:
+    made = plan(**plan_fields)
+    machine = "x86_64, Some Processor, 2 cores"
     return figures.manifest(
-        plan(**plan_fields),
-        data=BYTES,
-        spec=artifact(activations_bytes=640),
-        inputs=INPUTS,
-        baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
-        score=None if baseline is None else figures.Scored(score, 1000, "reference"),
-        bench=BENCH,
-        shrinkage=None,
-        versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},
-        machine="x86_64, Some Processor, 2 cores",
-        notes=("a note",),
+        made,
+        BYTES,
+        artifact(activations_bytes=640),
+        figures.Origin(
+            inputs=INPUTS,
+            baseline=None if baseline is None else Baseline(score=baseline, samples=1000),
+            shrinkage=None,
+            findings=(),
+            versions={"edgebuild": "0.1.0", "ai-edge-litert": "2.3.0"},
+        ),
+        figures.Found(
+            score=None if baseline is None else figures.Scored(score, 1000, "reference", machine),
+            measurements=tuple(place_figures.of_timing(place.HERE, made.bench, TIMING)),
+            device=figures.DeviceFigures(DeviceReport(), ()),
+            baseline=None,
+            turns=(),
+            leaner=None,
+            losses=None,
+            lacking={},
+        ),
+        ("a note",),
     )
 
 
@@ -71,6 +98,8 @@ def test_every_figure_says_how_and_where_it_was_come_by() -> None:
         (Subject.ACCURACY, Mode.MEASURED, "host", Unit.SHARE),
         (Subject.ACCURACY_DROP, Mode.MEASURED, "host", Unit.SHARE),
         (Subject.LATENCY, Mode.MEASURED, "host", Unit.SECONDS),
+        (Subject.FIRST_INFERENCE, Mode.MEASURED, "host", Unit.SECONDS),
+        (Subject.LOAD, Mode.MEASURED, "host", Unit.SECONDS),
         (Subject.PEAK_MEMORY, Mode.MEASURED, "host", Unit.BYTES),
     }
 
@@ -89,6 +118,23 @@ def test_latency_keeps_its_samples_in_order_and_is_their_median() -> None:
     assert latency.value == latency.statistics["median"] == 0.002
     assert (latency.kernels, latency.settings["threads"]) == ("reference", 1)
     assert latency.versions == {"ai-edge-litert": "2.3.0"}
+    assert (latency.blocks, latency.settings["processes"]) == ((2, 1), 2)
+    assert latency.intervals == {"median": (0.001, 0.003)}
+    assert latency.conditions == ("others ran on its core",)
+
+
+def test_each_process_has_a_load_a_first_inference_and_a_peak_of_which_the_worst_counts() -> None:
+    made = _made()
+    assert _figure(made, "load").value == pytest.approx(0.02)
+    assert _figure(made, "first_inference").samples == (0.004, 0.005)
+    assert _figure(made, "peak_memory").value == 5_000_000
+
+
+def test_counted_instructions_are_emulated_and_have_no_time() -> None:
+    counted = msgspec.structs.replace(TIMING, subject=Subject.INSTRUCTIONS, energy_j=1.0)
+    (found,) = place_figures.of_timing(place.parse("arm64:cortex-a72"), plan().bench, counted)
+    assert (found.subject, found.mode, found.where) == (Subject.INSTRUCTIONS, Mode.EMULATED, "arm64:cortex-a72")
+    assert found.unit == Unit.COUNT
 
 
 def test_a_drop_is_what_was_lost_on_the_way_to_the_artifact() -> None:

@@ -171,7 +171,7 @@ def test_explaining_shows_each_setting_with_its_origin_and_then_each_target() ->
     rows = {tuple(line.split()) for line in shown.splitlines()}
     assert ("data.seed", "7", "options") in rows
     assert ("build.out", "there", "EDGEBUILD_OUT") in rows
-    assert ("bench.runs", "200", "default") in rows
+    assert ("bench.runs", "3000", "default") in rows
     assert ("model.path", "-", "default") in rows
     assert ("target", "mcu") in rows
     assert ("budgets.size.limit", "9", "KB", "options") in rows

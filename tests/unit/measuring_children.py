@@ -1,0 +1,34 @@
+"""A table of jobs for the tests of calibration: figures that follow from a file's size, on a device or emulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild.child import Job, Say
+from edgebuild.core.budget import Subject
+from edgebuild.runtimes.jobs import Measured, MeasureJob, Timing
+
+INTERCEPT_S, SLOPE_S = 20e-6, 0.3e-9
+INSTRUCTIONS_A_BYTE = 1000
+
+
+def _measure(job: MeasureJob, _: Say) -> Measured:
+    assert job.bench.threads == 1
+    assert not job.bench.baseline
+    count = float(INSTRUCTIONS_A_BYTE * Path(job.artifact).stat().st_size)
+    value = count if job.place.emulates else INTERCEPT_S + SLOPE_S * count
+    return Measured(
+        artifact=Timing(
+            subject=Subject.INSTRUCTIONS if job.place.emulates else Subject.LATENCY,
+            machine="aarch64, a board, 4 cores",
+            kernels=job.kernels,
+            versions={"ai-edge-litert": "2.3.0"},
+            blocks=((value,),),
+            processes=(1,),
+            statistics={"median": value},
+            intervals={"median": (value, value)},
+        )
+    )
+
+
+JOBS = {"measure": Job(MeasureJob, _measure)}
