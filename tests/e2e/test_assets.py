@@ -12,6 +12,7 @@ from conftest import Edgebuild
 PLAIN_BYTES = 48_480
 
 
+@pytest.mark.slow
 def test_keyword_spotting_for_three_targets_keeps_size_and_accuracy(edgebuild: Edgebuild, kws: Path) -> None:
     ran = edgebuild(kws / "saved_model", "--data", kws / "kws.npz", "-t", "arm64", "-t", "edgetpu", "-t", "mcu")
 

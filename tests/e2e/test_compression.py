@@ -87,6 +87,7 @@ def test_channels_can_be_ranked_by_times_that_were_measured(compresses: Edgebuil
     assert shrinkage["after"]["macs"] < 0.8 * shrinkage["before"]["macs"]
 
 
+@pytest.mark.slow
 def test_pruned_weights_are_zero_in_the_artifact_and_stored_sparsely_where_that_is_read(
     compresses: Edgebuild, networks: Path
 ) -> None:

@@ -13,6 +13,7 @@ def _codes(edgebuild: Edgebuild, target: str = "mcu") -> list[str]:
     return [finding["code"] for finding in edgebuild.manifest(target)["findings"]]
 
 
+@pytest.mark.slow
 def test_a_fault_is_told_with_reason_and_remedy_and_kept_in_the_manifest(edgebuild: Edgebuild, networks: Path) -> None:
     data = dict(np.load(networks / "images.npz"))
     np.savez(edgebuild.folder / "same.npz", **data, x_calibration=data["x_train"][:1].repeat(100, axis=0))

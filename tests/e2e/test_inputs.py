@@ -72,6 +72,7 @@ def test_a_folder_of_pictures_by_class_is_data(edgebuild: Edgebuild, networks: P
     assert manifest["plan"]["preprocess"] == {"scale": 0.0125, "mean": 0.0}
 
 
+@pytest.mark.slow
 def test_declared_preprocessing_decides_what_the_network_sees(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.config('[preprocess]\nmean = 100.0\n[budgets]\naccuracy_drop = "off"\n')
 

@@ -56,6 +56,7 @@ def unreachable(networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
+@pytest.mark.slow
 def test_channels_far_apart_cost_the_converter_its_accuracy_and_edgebuild_nothing(
     edgebuild: Edgebuild, networks: Path
 ) -> None:

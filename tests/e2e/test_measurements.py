@@ -71,6 +71,7 @@ def test_without_a_usable_baseline_there_is_no_comparison_and_no_failure(
     assert "no comparison" in ran.out
 
 
+@pytest.mark.slow
 def test_a_built_artifact_is_measured_again_in_turn_with_another(edgebuild: Edgebuild, networks: Path) -> None:
     for network, out in (("keras3.keras", "old"), ("residual.h5", "new")):
         assert _build(edgebuild, networks, network, "-o", out, "-b", "accuracy_drop=off").code == 0

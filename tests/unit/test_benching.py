@@ -76,6 +76,7 @@ def test_a_place_without_artifacts_is_wrong_usage(tmp_path: Path) -> None:
         benching.find(tmp_path / "none.tflite", None)
 
 
+@pytest.mark.slow
 def test_no_damaged_copy_of_what_was_built_passes_check_or_is_run(assets: Path, tmp_path: Path) -> None:
     files = [path for path in sorted(assets.rglob("*.tflite")) if path.stat().st_size < 60_000]
     originals = {path.name: path.read_bytes() for path in files}

@@ -351,6 +351,7 @@ def test_min_max_is_of_all_samples_and_outliers_stay_left_out(kind: Ranges, tmp_
     assert all(holds) if kind == Ranges.MIN_MAX else not all(holds), holds
 
 
+@pytest.mark.slow
 def test_calibration_is_deterministic(tmp_path: Path) -> None:
     results = []
     for word in ("one", "two"):

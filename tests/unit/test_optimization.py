@@ -71,6 +71,7 @@ def _share_in_second_wide(model: Any) -> float:
     return float((kernel_of(model, "second_wide").numpy() == 0).mean())
 
 
+@pytest.mark.slow
 def test_sparsity_rises_by_the_polynomial_and_then_stays(trained: Any, data: Data) -> None:
     training = Training(data, 80, _share_in_second_wide)
     settings = prune_with(sparsity=0.8, initial=0.2, end=0.5, updates=10, power=3)

@@ -124,6 +124,7 @@ def test_a_network_that_needs_more_than_allowed_is_refused(call: Call, assets: P
         _arena(call, assets / "tflm" / "person_detect.tflite", most_bytes=40_000)
 
 
+@pytest.mark.slow
 def test_tflm_scores_every_sample_like_the_reference_kernels(call: Call, assets: Path, tmp_path: Path) -> None:
     path = assets / "kws" / "reference_int8.tflite"
     (tmp_path / "tflm").mkdir()
