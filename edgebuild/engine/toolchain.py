@@ -22,8 +22,11 @@ _PACKAGES = (
 _TOOLS = ("tflite-micro", "ethos-u-vela")
 _PACKAGE = Path(__file__).parent.parent
 # What decides results; how they are shown and asked for does not.
-_SOURCES = frozenset({".py", ".toml"})
-_ROOMS = ("passes", "runtimes", "data", "flatbuffer", "accelerators", "emit", "metrics.py", "layer_costs.py", "core")
+_SOURCES = frozenset({".py", ".toml", ".c"})
+_ROOMS = (
+    *("passes", "runtimes", "timing", "data", "flatbuffer", "accelerators", "emit", "core"),
+    *("metrics.py", "layer_costs.py"),
+)
 
 
 @functools.cache
