@@ -21,7 +21,8 @@ budget_option = click.option(
     "-b",
     multiple=True,
     metavar="NAME=LIMIT",
-    help="A limit, e.g. size=60KB, accuracy_drop=1%, latency=5ms,level=warn; NAME=off drops one. Repeatable.",
+    help="A limit, e.g. size=60KB, accuracy_drop=1%, latency=5ms,level=warn, or latency=+5% of the baseline; NAME=off "
+    "drops one. Repeatable.",
 )
 set_option = click.option(
     "--set",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgebuild.core import place
 from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
@@ -32,9 +33,11 @@ def _of_report(report: DeviceReport) -> Iterator[tuple[str, str]]:
     if report.delegation is not None:
         yield "xnnpack", _mapping(report.delegation)
     if report.parity is not None:
-        yield "parity", f"{' and '.join(report.parity.kernels)} kernels: {_parity(report.parity)}"
+        yield "parity", f"{' and '.join(report.parity.kernels)} kernels: {_parity(report.parity, Mode.MEASURED)}"
     for parity in report.places:
-        yield "parity", f"{parity.kernels[0]} kernels here and {parity.kernels[1]}: {_parity(parity)}"
+        here, there = parity.kernels
+        mode = Mode.EMULATED if place.parse(there).emulates else Mode.MEASURED
+        yield "parity", f"{here} kernels here and {there}: {_parity(parity, mode)}"
     if report.arena is not None:
         yield "arena", _arena(report.arena)
     if report.edgetpu is not None:
@@ -58,14 +61,14 @@ def _leaner(leaner: Leaner) -> str:
 def _mapping(mapping: Mapping) -> str:
     text = f"{mapping.mapped} of {mapping.operators} operators ({mapping.source}, {_WORDS[mapping.mode]})"
     counts: dict[str, int] = {}
-    for place in mapping.left:
-        counts[place.operator] = counts.get(place.operator, 0) + place.count
+    for left in mapping.left:
+        counts[left.operator] = counts.get(left.operator, 0) + left.count
     named = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_NAMED]]
     more = ", ..." if len(counts) > _NAMED else ""
     return f"{text}; on the CPU: {', '.join(named)}{more}" if named else text
 
 
-def _parity(parity: Parity) -> str:
+def _parity(parity: Parity, mode: Mode) -> str:
     steps = [output.largest_steps for output in parity.outputs if output.largest_steps is not None]
     if not steps:
         differences = [output.largest_difference or 0.0 for output in parity.outputs]
@@ -73,7 +76,7 @@ def _parity(parity: Parity) -> str:
     else:
         largest = f"outputs at most {max(steps)} step{'' if max(steps) == 1 else 's'} apart"
     answers = f"{parity.differing_answers} of {parity.samples:,} answers differ"
-    return f"{answers}, {largest} (measured)"
+    return f"{answers}, {largest} ({mode})"
 
 
 def _arena(arena: Arena) -> str:
