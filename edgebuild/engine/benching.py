@@ -23,6 +23,8 @@ from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 
 _ARTIFACT = ".tflite"
+# Scoring takes data, which are not asked for here.
+_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 # Where a baseline is named and nothing is said of how much worse an artifact may be.
 _ASSUMED = {Subject.LATENCY: 0.05, Subject.INSTRUCTIONS: 0.005}
 _ASSUMPTION = "assumed where a baseline is named without a limit"
@@ -139,7 +141,8 @@ def _baseline(known: Known, settings: BenchSettings, session: Session) -> baseli
 def _concerning(budgets: Sequence[Budget], at: Sequence[Place], settings: BenchSettings) -> list[Budget]:
     """The budgets on what is measured here, and limits against the baseline where none is given."""
     here = {place.label for place in at}
-    concerned = [budget for budget in budgets if budget.on in here or (budget.of_baseline and budget.on is None)]
+    measured = [budget for budget in budgets if budget.subject not in _SCORES]
+    concerned = [budget for budget in measured if budget.on in here or (budget.of_baseline and budget.on is None)]
     if settings.baseline and not any(budget.of_baseline for budget in concerned):
         concerned += [_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at]
     return concerned

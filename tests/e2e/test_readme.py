@@ -48,7 +48,7 @@ def test_every_profile_is_named(path: Path) -> None:
 def test_the_transcript_has_the_lines_that_a_build_prints(edgebuild: Edgebuild) -> None:
     transcript = next(block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if block.startswith("$ "))
 
-    edgebuild.compresses = edgebuild.refines = edgebuild.repairs = True
+    edgebuild.compresses = edgebuild.refines = edgebuild.repairs = edgebuild.measures = True
     ran = edgebuild("--target", "arm64", EDGEBUILD_STORE=str(edgebuild.folder / "new-store"))
 
     def shape(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgebuild import hashing
+from edgebuild import hashing, host
 from edgebuild.errors import StepError, UnavailableError
 
 # The oldest glibc that wheels for arm64 name.
@@ -64,7 +63,8 @@ def unpack(folder: Path, packages: Path) -> None:
 
 
 def _pip() -> list[str]:
-    if importlib.util.find_spec("pip") is not None:
+    # By its metadata: to look for the module imports what setuptools puts before it, which warns beside TensorFlow.
+    if host.versions(["pip"]):
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip") or shutil.which("pip3")
     if found is None:
