@@ -13,6 +13,7 @@ from typing import NamedTuple
 from edgebuild.core.calibration import Calibration, Family, Point
 from edgebuild.core.comparison import Interval
 from edgebuild.core.inspection import Graph, Inspection, Operation
+from edgebuild.stats import student
 
 FEWEST = 4
 # Beyond the calibrated range by more than this factor a line is a guess.
@@ -22,11 +23,6 @@ _SMALLEST_RANGE = 1.5
 # An artifact that the others foresee so badly is not of their family.
 _WORST_LEFT_OUT = 0.5
 _WEIGHTS_INPUT = 1
-# The 97.5 % quantile of Student's t for 1, 2, ... degrees of freedom; the last stands for all beyond, on the safe side.
-_STUDENT = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-)
 
 
 class Workload(NamedTuple):
@@ -67,7 +63,7 @@ class Line(NamedTuple):
         time_s = self.intercept_s + self.slope_s * instructions
         of_intercept, of_slope, shared = self.covariance
         variance = time_s**2 + of_intercept + 2 * instructions * shared + instructions**2 * of_slope
-        reach_s = _STUDENT[min(self.freedom, len(_STUDENT)) - 1] * self.spread * math.sqrt(variance)
+        reach_s = student(self.freedom) * self.spread * math.sqrt(variance)
         return Estimate(time_s, (max(0.0, time_s - reach_s), time_s + reach_s))
 
 

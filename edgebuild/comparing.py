@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 from edgebuild.core.budget import Subject
 from edgebuild.core.comparison import Change, Comparison, Interval
 from edgebuild.core.measurement import Measurement
+from edgebuild.stats import student
 
 _EXACT = (
     *(Subject.SIZE, Subject.GZIP_SIZE, Subject.ACTIVATIONS, Subject.ARENA, Subject.FLASH),
@@ -30,12 +31,6 @@ _BY_PROCESS = (Subject.FIRST_INFERENCE, Subject.LOAD, Subject.PEAK_MEMORY)
 _REPEATS_WITHIN = 5e-4
 EXACT = "exact"
 COUNTED = "exact, counts within 0.05 % are equal"
-# Student's t at 97.5 %, by degrees of freedom from 1; with more than these the last is too wide, by at most 4 %.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 class Ratio(Protocol):
@@ -182,7 +177,7 @@ def _half_interval(first: Sequence[float], second: Sequence[float]) -> float:
     if total == 0:
         return 0.0
     freedom = total**2 / sum(part**2 / (len(sample) - 1) for part, sample in zip(parts, (first, second), strict=True))
-    return _T[min(max(1, int(freedom)), len(_T)) - 1] * math.sqrt(total)
+    return student(max(1, int(freedom))) * math.sqrt(total)
 
 
 def _mean(values: Sequence[float]) -> float:

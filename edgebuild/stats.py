@@ -1,21 +1,18 @@
-"""Statistics of raw samples."""
+"""Statistics that need nothing but the standard library."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-
-def percentile(samples: Sequence[float], share: float) -> float:
-    """The smallest sample with at least `share` of all samples at or below it (nearest rank; no interpolation).
-
-    Raises:
-        ValueError: there is no sample.
-    """
-    if not samples:
-        raise ValueError("no samples")
-    ordered = sorted(samples)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+# How many standard errors the 95 % interval of a normal distribution reaches to each side.
+NORMAL = 1.959963984540054
+# The same of Student's t, by degrees of freedom from 1.
+_STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
 
 
 def median(samples: Sequence[float]) -> float:
@@ -27,11 +24,17 @@ def median(samples: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def summarize(samples: Sequence[float]) -> dict[str, float]:
-    """Median, p90, minimum and maximum, in the samples' unit; raises ValueError where there is none."""
-    return {
-        "median": median(samples),
-        "p90": percentile(samples, 0.9),
-        "min": min(samples),
-        "max": max(samples),
-    }
+def student(freedom: int) -> float:
+    """How many standard errors the 95 % interval reaches to each side, with so many degrees of freedom (at least 1).
+
+    Beyond the table by the expansion about the normal distribution (Abramowitz and Stegun 1964, 26.7.5).
+    """
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    z = NORMAL
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + math.fsum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))

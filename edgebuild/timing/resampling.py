@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgebuild.timing.quantiles import NORMAL, Samples, student
+from edgebuild.stats import NORMAL, student
+from edgebuild.timing.quantiles import Samples
 
 RESAMPLES = 400
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from edgebuild.stats import student
 from edgebuild.timing import comparing, pacing
 from edgebuild.timing.conditions import BlockRecord, conditions
 from edgebuild.timing.intervals import around, half_width, intervals, of_median
-from edgebuild.timing.quantiles import Samples, describe, is_estimable, student
+from edgebuild.timing.quantiles import Samples, describe, is_estimable
 from edgebuild.timing.steadiness import is_steady
 
 Blocks = list[list[Samples]]
