@@ -14,12 +14,13 @@ from edgebuild import budgets as budget_tables
 from edgebuild import config, hashing, history, repository, targets
 from edgebuild.core.benched import Benched
 from edgebuild.core.budget import Budget
+from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
-from edgebuild.engine import benching, publish, sources
+from edgebuild.engine import benching, calibrating, calibrations, publish, sources
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
 from edgebuild.engine.session import Session
@@ -255,6 +256,40 @@ def _budgets_now(manifest: Manifest | None, known: config.Configuration) -> tupl
     return (*kept, *budget_tables.read(table, manifest.plan.metric))
 
 
+def calibrate(
+    paths: Sequence[Path],
+    *,
+    on: str,
+    core: str,
+    name: str = "",
+    configuration: config.Configuration | None = None,
+    listener: Listener | None = None,
+) -> tuple[Calibration, Path]:
+    """Find what an emulated instruction takes on a device, and keep that for later estimates.
+
+    Args:
+        paths: artifacts of one family, at least four that differ in size.
+        on: the device, as a place: "ssh:pi@board".
+        core: the emulated core that is like the device's: "cortex-a72".
+        name: of the calibration; empty for one made of core and types.
+        configuration: whose [bench] and [limits] hold; None for the defaults.
+        listener: is told what happens; None for silence.
+
+    Returns:
+        The calibration, and the file that it is kept in.
+
+    Raises:
+        UsageError: places or artifacts cannot make a calibration.
+        StepError: an artifact does not run, or the figures tell no line.
+        UnavailableError: the device or the emulation is not there.
+    """
+    settings = (configuration or config.load({}, {}, use_file=False)).settings
+    wanted = calibrating.wanted(paths, on, core, name)
+    with Session(Store(store_folder()), listener or Silence(), settings.limits, ()) as session:
+        made = calibrating.calibrate(wanted, settings.bench, session)
+    return made, calibrations.write(made)
+
+
 def _digest(path: str) -> str:
     """The digest of the file or folder that is configured now; empty where there is none to compare."""
     return hashing.of_tree(Path(path)) if path and Path(path).exists() else ""
@@ -297,4 +332,4 @@ def _data_path(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str
     return str(path)
 
 
-__all__: Sequence[str] = ["bench", "build", "build_all", "check", "plans", "resolve", "store_folder"]
+__all__: Sequence[str] = ["bench", "build", "build_all", "calibrate", "check", "plans", "resolve", "store_folder"]

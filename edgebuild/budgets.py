@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgebuild.core import place
-from edgebuild.core.budget import Budget, Level, Subject, Unit
+from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
 from edgebuild.core.settings import Metric
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
@@ -42,7 +42,6 @@ _PARSERS = {
     Unit.COUNT: parse_count,
     Unit.JOULES: parse_joules,
 }
-_METRIC_SUBJECTS = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 # What depends on a place, and the place where a budget names none; accuracy is then of the target's kernels.
 _PLACES = {
     Subject.LATENCY: HOST,
@@ -186,7 +185,7 @@ def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
     Where the score is no share of one, a drop in % is relative to the float network's score; a callable's score may be
     limited in % all the same, since it may return a share.
     """
-    if subject not in _METRIC_SUBJECTS or metric.is_share:
+    if subject not in SCORES or metric.is_share:
         return subject.unit
     if not str(limit).rstrip().endswith("%"):
         return Unit.NUMBER
@@ -222,6 +221,6 @@ def _place(subject: Subject, on: object) -> str | None:
     found = place.parse(str(on))
     if subject == Subject.INSTRUCTIONS and not found.emulates:
         raise ValueError(f"instructions are counted on emulated cores alone: write on = {COUNTED_ON!r}, not {on!r}")
-    if found.emulates and subject not in (Subject.INSTRUCTIONS, *_METRIC_SUBJECTS):
+    if found.emulates and subject not in (Subject.INSTRUCTIONS, *SCORES):
         raise ValueError(f"there is no {subject} on {on}: an emulated core only counts; limit instructions there")
     return found.label

@@ -37,16 +37,12 @@ def command(
     """
     from edgebuild import api, calibration  # --help should not wait for what it does not need
     from edgebuild.cli import progress
-    from edgebuild.engine import calibrating, calibrations
-    from edgebuild.engine.session import Session
-    from edgebuild.engine.store import Store
     from edgebuild.report import calibration as report
 
-    known = options.configuration(config, options.merged(*map(options.setting, settings))).settings
-    wanted = calibrating.wanted(paths, on, core, name)
-    with Session(Store(api.store_folder()), progress.listener(quiet=quiet), known.limits, ()) as session:
-        made = calibrating.calibrate(wanted, known.bench, session)
-    path = calibrations.write(made)
+    configuration = options.configuration(config, options.merged(*map(options.setting, settings)))
+    made, path = api.calibrate(
+        paths, on=on, core=core, name=name, configuration=configuration, listener=progress.listener(quiet=quiet)
+    )
     if as_json:
         output.result(output.as_json(made))
         return ExitCode.OK

@@ -54,6 +54,9 @@ class Unit(StrEnum):
     JOULES = "J"
 
 
+# What comes of scoring, for which samples with answers are needed.
+SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
+
 UNITS = {
     Subject.SIZE: Unit.BYTES,
     Subject.GZIP_SIZE: Unit.BYTES,

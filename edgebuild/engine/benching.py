@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from edgebuild import comparing, gate, hashing
 from edgebuild.core.benched import Benched
-from edgebuild.core.budget import Budget, Subject, Unit
+from edgebuild.core.budget import SCORES, Budget, Subject, Unit
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.place import Place
 from edgebuild.core.settings import BenchSettings
@@ -23,8 +23,6 @@ from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 
 _ARTIFACT = ".tflite"
-# Scoring takes data, which are not asked for here.
-_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 # Where a baseline is named and nothing is said of how much worse an artifact may be.
 _ASSUMED = {Subject.LATENCY: 0.05, Subject.INSTRUCTIONS: 0.005}
 _ASSUMPTION = "assumed where a baseline is named without a limit"
@@ -101,8 +99,7 @@ def _bench(
     concerning = _concerning(budgets, at, settings)
     demand = Demand(settings, tuple(concerning), baseline.artifact if baseline is not None else None)
     placed = places.measure(item, at, demand, session, again=True)
-    inspection = inspect(item.path.read_bytes(), item.path.name)
-    estimated = calibrations.estimates(inspection, placed.measurements)
+    estimated = calibrations.estimates(item.path, placed.measurements)
     sizes = figures.of_file(figures.describe(item.path.name, item.path.read_bytes()))
     measurements = (*sizes, *placed.measurements, *estimated.measurements)
     comparison = None
@@ -141,7 +138,8 @@ def _baseline(known: Known, settings: BenchSettings, session: Session) -> baseli
 def _concerning(budgets: Sequence[Budget], at: Sequence[Place], settings: BenchSettings) -> list[Budget]:
     """The budgets on what is measured here, and limits against the baseline where none is given."""
     here = {place.label for place in at}
-    measured = [budget for budget in budgets if budget.subject not in _SCORES]
+    # Scoring takes data, which are not asked for here.
+    measured = [budget for budget in budgets if budget.subject not in SCORES]
     concerned = [budget for budget in measured if budget.on in here or (budget.of_baseline and budget.on is None)]
     if settings.baseline and not any(budget.of_baseline for budget in concerned):
         concerned += [_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at]

@@ -20,6 +20,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.inspection import Inspection
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.flatbuffer.inspecting import inspect
 
 VARIABLE = "EDGEBUILD_CALIBRATIONS"
 LITERT = "ai-edge-litert"
@@ -72,7 +73,7 @@ def read() -> tuple[list[Calibration], list[str]]:
     return found, damaged
 
 
-def estimates(inspection: Inspection, measurements: Iterable[Measurement]) -> Estimates:
+def estimates(artifact: Path, measurements: Iterable[Measurement]) -> Estimates:
     """The latencies that calibrations give for the instructions of an artifact, one for each emulated core.
 
     Of several calibrations that hold for it the one with the narrowest interval is taken.
@@ -80,6 +81,7 @@ def estimates(inspection: Inspection, measurements: Iterable[Measurement]) -> Es
     counted = [figure for figure in measurements if figure.subject == Subject.INSTRUCTIONS]
     if not counted:
         return Estimates()
+    inspection = inspect(artifact.read_bytes(), artifact.name)
     known, notes = read()
     made = []
     for figure in counted:

@@ -78,14 +78,19 @@ def outputs(built: Built, data: Data, family: Kernels) -> Step:
         "outputs",
         f"{plan.target}: run samples on {family} kernels",
         [hashing.of_file(built.path), data.splits.evaluation_sha256, plan.preprocess, family, host.identity()],
-        lambda out: OutputsJob(
-            artifact=str(built.path),
-            spec=built.spec,
-            kernels=family,
-            samples=str(data.path / jobs.EVALUATION),
-            preprocess=plan.preprocess,
-            out=str(out),
-        ),
+        lambda out: outputs_job(built, data, family, out),
+    )
+
+
+def outputs_job(built: Built, data: Data, family: Kernels, out: Path) -> OutputsJob:
+    """The job that runs evaluation samples and keeps what comes out."""
+    return OutputsJob(
+        artifact=str(built.path),
+        spec=built.spec,
+        kernels=family,
+        samples=str(data.path / jobs.EVALUATION),
+        preprocess=built.plan.preprocess,
+        out=str(out),
     )
 
 

@@ -33,7 +33,6 @@ from edgebuild.engine.repair import Tried
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared
 from edgebuild.engine.steps import Built
-from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 
@@ -68,7 +67,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
     scored = _scored(shipped, built, shared, session, again=again)
     answered = devices.ask(shipped, built, shared.data, session)
     handed = handover.gather(shipped, answered, shared, session)
-    estimated = calibrations.estimates(inspect(shipped.path.read_bytes(), shipped.path.name), placed.measurements)
+    estimated = calibrations.estimates(shipped.path, placed.measurements)
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
     report = replace(answered.report, places=placed.parities)

@@ -10,12 +10,12 @@ from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
+from edgebuild.engine import device_steps, steps
 from edgebuild.engine.session import Step, Worker
 from edgebuild.engine.steps import Built, Data
-from edgebuild.passes import jobs
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator
-from edgebuild.runtimes.jobs import At, MeasureJob, OutputsAtJob, OutputsJob, ScoreAtJob, ScoreJob
+from edgebuild.runtimes.jobs import At, MeasureJob, OutputsAtJob, ScoreAtJob
 from edgebuild.runtimes.places.queueing import QUEUE_S
 
 # Processes are started beside the time that is measured, and a remote one is given up on its own first.
@@ -101,18 +101,7 @@ def score(built: Built, data: Data, place: Place, limits: Limits, *, again: bool
         None
         if plan.metric.is_callable
         else [hashing.of_file(built.path), place, plan.runtime.kernels, what, _identity(place)],
-        lambda out: ScoreAtJob(
-            at=_at(place, limits),
-            score=ScoreJob(
-                artifact=str(built.path),
-                spec=built.spec,
-                kernels=plan.runtime.kernels,
-                evaluation=str(data.path / jobs.EVALUATION),
-                preprocess=plan.preprocess,
-                metric=plan.metric,
-                out=str(out),
-            ),
-        ),
+        lambda out: ScoreAtJob(at=_at(place, limits), score=steps.score_job(built, data, out)),
         again=again,
         extra_s=_waiting_s(place),
     )
@@ -127,15 +116,7 @@ def outputs(built: Built, data: Data, place: Place, limits: Limits, *, again: bo
         f"{plan.target}: run samples on {_name(place)}",
         [hashing.of_file(built.path), place, what, _identity(place)],
         lambda out: OutputsAtJob(
-            at=_at(place, limits),
-            outputs=OutputsJob(
-                artifact=str(built.path),
-                spec=built.spec,
-                kernels=plan.runtime.kernels,
-                samples=str(data.path / jobs.EVALUATION),
-                preprocess=plan.preprocess,
-                out=str(out),
-            ),
+            at=_at(place, limits), outputs=device_steps.outputs_job(built, data, plan.runtime.kernels, out)
         ),
         again=again,
         extra_s=_waiting_s(place),

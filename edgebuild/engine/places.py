@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgebuild.comparing import Before, Turns
 from edgebuild.core import place
-from edgebuild.core.budget import Budget, Subject
+from edgebuild.core.budget import SCORES, Budget, Subject
 from edgebuild.core.mapping import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
@@ -21,7 +21,6 @@ from edgebuild.errors import UnavailableError, UsageError
 from edgebuild.passes.jobs import Baseline
 from edgebuild.runtimes.jobs import Measured, Score
 
-_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 _TIMES = (Subject.LATENCY, Subject.FIRST_INFERENCE, Subject.LOAD, Subject.PEAK_MEMORY, Subject.ENERGY)
 
 
@@ -138,7 +137,7 @@ def score(
         try:
             scored, ran = session.run([scoring, running], place_steps.SCORING)
         except UnavailableError as error:
-            lacking |= {f"{subject} on {where.label}": error.what for subject in _SCORES}
+            lacking |= {f"{subject} on {where.label}": error.what for subject in SCORES}
             notes.append(f"nothing was scored on {where.label}: {error.what}")
             continue
         measurements += _of_score(built, baseline, scored.read(Score), where)

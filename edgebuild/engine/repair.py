@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import ladder
-from edgebuild.core.budget import Subject
+from edgebuild.core.budget import SCORES, Subject
 from edgebuild.core.losses import worst
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
@@ -19,7 +19,6 @@ from edgebuild.errors import StepError
 from edgebuild.ladder import Attempt, Means
 from edgebuild.process import ChildDiedError
 
-_ACCURACY = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 _AS_PLANNED = "as planned"
 
 
@@ -146,7 +145,7 @@ def _worst(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _misses(manifest: Manifest) -> bool:
-    return any(check.status == Status.FAIL and check.budget.subject in _ACCURACY for check in manifest.verdict.checks)
+    return any(check.status == Status.FAIL and check.budget.subject in SCORES for check in manifest.verdict.checks)
 
 
 def _rung(name: str, manifest: Manifest) -> Rung:

@@ -302,16 +302,22 @@ def score(built: Built, data: Data, *, again: bool, tflm: str = "") -> Step:
         None
         if plan.metric.is_callable
         else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, data), host.identity()],
-        lambda out: ScoreJob(
-            artifact=str(built.path),
-            spec=built.spec,
-            kernels=plan.runtime.kernels,
-            evaluation=str(data.path / jobs.EVALUATION),
-            preprocess=plan.preprocess,
-            metric=plan.metric,
-            out=str(out),
-        ),
+        lambda out: score_job(built, data, out),
         again=again,
+    )
+
+
+def score_job(built: Built, data: Data, out: Path) -> ScoreJob:
+    """The job that scores an artifact on the evaluation split, on the kernels that compute like its target's."""
+    plan = built.plan
+    return ScoreJob(
+        artifact=str(built.path),
+        spec=built.spec,
+        kernels=plan.runtime.kernels,
+        evaluation=str(data.path / jobs.EVALUATION),
+        preprocess=plan.preprocess,
+        metric=plan.metric,
+        out=str(out),
     )
 
 

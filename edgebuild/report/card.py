@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgebuild.core.budget import Subject
+from edgebuild.core.budget import SCORES, Subject
 from edgebuild.core.losses import Answers, ClassChange
 from edgebuild.core.manifest import DataRecord, Manifest
 from edgebuild.core.measurement import Measurement
@@ -17,7 +17,6 @@ from edgebuild.units import format_bytes
 
 # How many of the classes that changed most are named.
 _CLASSES = 5
-_SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
 _LIMITS = (
     "Accuracy holds for inputs like the evaluation data, prepared as described above; for others nothing was measured.",
     "A latency holds for the machine and the kernels it names, and for no other device.",
@@ -132,7 +131,7 @@ def _class(change: ClassChange, labels: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _figures(manifest: Manifest) -> Iterator[str]:
-    shown = [_figure(figure) for figure in manifest.measurements if figure.subject not in _SCORES]
+    shown = [_figure(figure) for figure in manifest.measurements if figure.subject not in SCORES]
     yield from _table(("figure", "value", "how it was come by"), shown)
     yield f"\nOne inference takes {manifest.network.macs:,} multiply-accumulates."
 

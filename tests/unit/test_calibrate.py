@@ -333,7 +333,7 @@ def test_the_verb_counts_and_times_each_artifact_and_keeps_what_it_found(
     assert printed.startswith(
         "pi: arm64:cortex-a72 on ssh:pi@pi (aarch64, a board, 4 cores)\n  time      20 us + 300 ps"
     )
-    found = calibrations.estimates(_inspection(tmp_path), [_counted(counts[0])])
+    found = calibrations.estimates(_network(tmp_path), [_counted(counts[0])])
     assert found.measurements[0].value == pytest.approx(INTERCEPT_S + SLOPE_S * counts[0])
 
 
@@ -348,17 +348,17 @@ def _counted(value: float = 3e6, where: str = "arm64:cortex-a72") -> Measurement
     )
 
 
-def _inspection(tmp_path: Path) -> Any:
+def _network(tmp_path: Path) -> Path:
     (path,) = _networks(tmp_path, 64)
-    return inspect(path.read_bytes(), path.name)
+    return path
 
 
 def test_counted_instructions_become_an_estimated_latency(kept: Path, tmp_path: Path) -> None:
-    assert calibrations.estimates(_inspection(tmp_path), [_counted()]) == calibrations.Estimates()
+    assert calibrations.estimates(_network(tmp_path), [_counted()]) == calibrations.Estimates()
     calibrations.write(_calibration())
     wide = tuple(replace(point, time_s=point.time_s * (1 + 0.4 * (-1) ** n)) for n, point in enumerate(_points()))
     calibrations.write(_calibration(name="wide", points=wide))
-    found = calibrations.estimates(_inspection(tmp_path), [making.figure("size", 99), _counted()])
+    found = calibrations.estimates(_network(tmp_path), [making.figure("size", 99), _counted()])
     (figure,) = found.measurements
     assert (figure.subject, figure.mode, figure.where) == (Subject.LATENCY, Mode.ESTIMATED, "arm64:cortex-a72")
     assert figure.value == pytest.approx(INTERCEPT_S + SLOPE_S * 3e6, rel=0.05)
@@ -369,7 +369,7 @@ def test_counted_instructions_become_an_estimated_latency(kept: Path, tmp_path: 
 
 def test_why_there_is_no_estimate_is_said_for_the_core_that_was_counted(kept: Path, tmp_path: Path) -> None:
     calibrations.write(_calibration())
-    found = calibrations.estimates(_inspection(tmp_path), [_counted(9e7), _counted(where="arm64:cortex-a53")])
+    found = calibrations.estimates(_network(tmp_path), [_counted(9e7), _counted(where="arm64:cortex-a53")])
     assert found.measurements == ()
     (note,) = found.notes
     assert note.startswith("no time is estimated for arm64:cortex-a72 from cortex-a72-int8: it was calibrated from")
@@ -377,7 +377,7 @@ def test_why_there_is_no_estimate_is_said_for_the_core_that_was_counted(kept: Pa
 
 def test_no_budget_for_a_device_is_kept_by_an_estimate(kept: Path, tmp_path: Path) -> None:
     calibrations.write(_calibration())
-    found = calibrations.estimates(_inspection(tmp_path), [_counted()])
+    found = calibrations.estimates(_network(tmp_path), [_counted()])
     budget = making.budget("latency", 1.0, on="ssh:pi@pi")
     verdict = gate.judge((budget,), found.measurements, lower_is_better=False)
     assert verdict.status == Status.INCONCLUSIVE

@@ -49,6 +49,9 @@ def test_nothing_can_be_said_of_no_samples(of: object) -> None:
         of([])  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(("freedom", "reach"), [(1, 12.706), (3, 3.182), (30, 2.042), (31, 2.0395), (1000, 1.9623)])
+@pytest.mark.parametrize(
+    ("freedom", "reach"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042), (31, 2.0395), (1000, 1.9623)],
+)
 def test_students_t_is_that_of_the_tables(freedom: int, reach: float) -> None:
     assert student(freedom) == pytest.approx(reach, abs=5e-4)

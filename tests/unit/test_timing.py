@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgebuild.stats import student
 from edgebuild.timing import comparing, pacing
 from edgebuild.timing.conditions import BlockRecord, conditions
 from edgebuild.timing.intervals import around, half_width, intervals, of_median
@@ -166,13 +165,6 @@ def test_nearest_ranks_are_samples_and_the_median_is_the_usual_one() -> None:
     assert describe(np.arange(1.0, 101.0))["p90"] == 90.0
     with pytest.raises(ValueError, match="no samples"):
         describe(np.asarray([]))
-
-
-@pytest.mark.parametrize(
-    ("freedom", "quantile"), [(1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042)]
-)
-def test_students_t_is_that_of_the_tables(freedom: int, quantile: float) -> None:
-    assert student(freedom) == pytest.approx(quantile, rel=2e-3)
 
 
 def test_an_interval_about_a_value_is_even_in_its_logarithm() -> None:
