@@ -97,7 +97,13 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     commit = repository.commit(*_places(settings.model.path), Path.cwd())
     with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
         outcomes = building.build(
-            planned, out, session, listener, again=settings.build.measure_again, repair=settings.build.repair
+            planned,
+            out,
+            session,
+            listener,
+            again=settings.build.measure_again,
+            vet=settings.build.vet,
+            repair=settings.build.repair,
         )
     for outcome in outcomes:
         if outcome.manifest is not None:

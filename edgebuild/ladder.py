@@ -93,7 +93,7 @@ def with_int16(plan: Plan) -> Iterator[Attempt]:
             for end in ("input", "output")
         }
         bare = _refined(plan, ())
-        yield Attempt("int16x8", _quantized(bare, scheme=Scheme.INT16X8, float_layers=(), **ends))
+        yield Attempt("int16x8", _quantized(bare, scheme=Scheme.INT16X8, float_layers=(), float_answers=False, **ends))
 
 
 def trained(plan: Plan, means: Means) -> Iterator[Attempt]:

@@ -33,13 +33,16 @@ def plan(
         _require_data(target, scheme, data)
     floating = target.passes.quantize.float_layers
     _require_float(target, scheme, floating)
+    output = _end(target.io.output, scheme)
+    leaves_float = target.operators.float and scheme == Scheme.INT8 and output == DType.FLOAT32
     quantize = Quantize(
         scheme=scheme,
         input=_end(target.io.input, scheme),
-        output=_end(target.io.output, scheme),
+        output=output,
         float_fallback=target.operators.float,
         sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
         float_layers=floating,
+        float_answers=leaves_float and target.passes.quantize.float_answers,
     )
     return Plan(
         target=target.name,

@@ -38,3 +38,12 @@ def student(freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return z + math.fsum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
+
+
+def sign_test(more: int, fewer: int) -> float:
+    """How likely so many or more of all that are in one of two classes are in the first, where both are as likely.
+
+    The exact binomial test, one-sided; 1 where there are none at all.
+    """
+    total = more + fewer
+    return math.fsum(math.comb(total, count) for count in range(more, total + 1)) / 2.0**total

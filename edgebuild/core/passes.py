@@ -292,6 +292,7 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float_fallback: whether operators without an integer kernel may stay in float.
         sparse: whether weights with many zeros are stored in TensorFlow Lite's sparse encoding.
         float_layers: layers by name whose operators stay in float32, in an int8 network.
+        float_answers: whether a softmax or sigmoid that ends an int8 network with float32 outputs is computed in float.
     """
 
     scheme: Scheme
@@ -300,6 +301,7 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     float_fallback: bool
     sparse: bool = False
     float_layers: tuple[str, ...] = ()
+    float_answers: bool = False
 
 
 Compression = Student | Channels | Prune | Cluster | QuantizeAware

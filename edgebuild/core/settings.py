@@ -121,6 +121,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
     Attributes:
         compress: whether the profiles' pruning, sharing and training are done.
         refine: whether their equalization and calibration for int8 are.
+        vet: whether the refined artifact gives way to the plain conversion where train samples say that it is worse.
         repair: whether more is tried where the accuracy budget is missed.
     """
 
@@ -128,6 +129,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
     out: str
     compress: bool
     refine: bool
+    vet: bool
     repair: bool
     measure_again: bool
 

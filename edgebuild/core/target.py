@@ -127,10 +127,11 @@ class Accelerator(_Table, frozen=True, kw_only=True):
 
 
 class QuantizeSettings(_Table, frozen=True, kw_only=True):
-    """`[passes.quantize]` of a profile; `float_layers` as in passes.Quantize."""
+    """`[passes.quantize]` of a profile; the others as in passes.Quantize, as far as the target runs float."""
 
     scheme: Scheme
     float_layers: tuple[str, ...] = ()
+    float_answers: bool = True
 
 
 class PassTables(_Table, frozen=True, kw_only=True):

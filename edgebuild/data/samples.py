@@ -22,13 +22,15 @@ class Samples:
     Args:
         folder: where `save` put it.
         preprocess: what is done to the samples of float inputs as they are fed.
+        most: how many samples are wanted at most, evenly spread; 0 for all.
     """
 
-    def __init__(self, folder: Path, preprocess: Preprocess) -> None:
-        files = sorted(folder.glob("x*.npy"))
-        self._x: list[Array] = [np.load(file, mmap_mode="r") for file in files]
+    def __init__(self, folder: Path, preprocess: Preprocess, most: int = 0) -> None:
+        whole: list[Array] = [np.load(file, mmap_mode="r") for file in sorted(folder.glob("x*.npy"))]
+        step = -(-len(whole[0]) // most) if most else 1
+        self._x = [array[::step] for array in whole]
         answers = folder / _ANSWERS
-        self.y: Array | None = np.load(answers, mmap_mode="r") if answers.is_file() else None
+        self.y: Array | None = np.load(answers, mmap_mode="r")[::step] if answers.is_file() else None
         self._preprocess = preprocess
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from edgebuild.core.manifest import Footprint, Manifest
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import figures, handover, judging, losses, publish, steps
+from edgebuild.engine import figures, handover, judging, losses, publish, steps, vetting
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def build(
-    plans: Sequence[Plan], out: Path, session: Session, listener: Listener, *, again: bool, repair: bool
+    plans: Sequence[Plan], out: Path, session: Session, listener: Listener, *, again: bool, vet: bool, repair: bool
 ) -> list[Outcome]:
     """Build every plan; all share one network and its data.
 
@@ -43,6 +43,7 @@ def build(
         session: where steps are done or found.
         listener: is told what happens.
         again: whether to measure anew what was measured on this machine already.
+        vet: whether to hold a refined artifact against the plain conversion, where train samples have answers.
         repair: whether to try more where a build misses its accuracy budget.
 
     Returns:
@@ -56,7 +57,7 @@ def build(
     built: list[Built | Outcome] = []
     for plan in plans:
         try:
-            built.append(builder.convert(plan))
+            built.append(builder.vetted(plan) if vet else builder.convert(plan))
         except EdgebuildError as error:
             built.append(Outcome(plan.target, None, error))
     session.leave_tensorflow()
@@ -79,6 +80,13 @@ def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> 
     return Outcome(plan.target, manifest, None)
 
 
+class _Converted(NamedTuple):
+    """An artifact that fits its plan, and the network that it was made from."""
+
+    built: Built
+    compressed: Compressed
+
+
 class _Builder:
     """From plans to builds that are judged, all of one network and its data."""
 
@@ -96,8 +104,21 @@ class _Builder:
         self._session.leave_tensorflow()
         return self.judge(built)
 
+    def vetted(self, plan: Plan) -> Built:
+        """Convert; the plain conversion where that answers better."""
+        data, refined = self._shared.data, self._converted(plan)
+        other = vetting.alternative(plan, data)
+        if data is None or other is None:
+            return self._complete(refined)
+        plain = self._converted(other)
+        found = vetting.vet(refined.built, plain.built, data, self._session)
+        return self._complete(plain if found.taken_back else refined, found.notes)
+
     def convert(self, plan: Plan) -> Built:
         """Do the passes and convert, and hold what came out against what the target can run."""
+        return self._complete(self._converted(plan))
+
+    def _converted(self, plan: Plan) -> _Converted:
         shared, session = self._shared, self._session
         compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
         made = session.transform(steps.quantize(plan, compressed.network, shared.data))
@@ -105,12 +126,17 @@ class _Builder:
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)
         readback.require_fit(spec, network, plan)
         plain = self._plain(plan) if compressed.is_smaller else None
-        notes, reference = compressed.notes, None
+        return _Converted(Built(plan, made.path / jobs.ARTIFACT, spec, plain, compressed.notes, network), compressed)
+
+    def _complete(self, converted: _Converted, more: tuple[str, ...] = ()) -> Built:
+        """With what its layers are compared with, and more to say of it."""
+        built, reference = converted.built, None
+        notes = (*built.notes, *more)
         try:
-            reference = self._reference(plan, compressed)
+            reference = self._reference(built.plan, converted.compressed)
         except StepError as error:
             notes = (*notes, f"layers were not compared with the float network's: {error.what}")
-        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, network, reference)
+        return built._replace(notes=notes, reference=reference)
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""

@@ -149,7 +149,8 @@ def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     notes = list(shared.data.splits.notes) if shared.data else ["no data were given: nothing was scored"]
     if shared.source is not None and shared.baseline is None:
         notes.append("the data hold no answers (y_eval): nothing was scored")
-    floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS]
+    asked = readback.ANSWERS if plan.quantize.float_answers else frozenset()
+    floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS | asked]
     if plan.quantize.scheme.needs_calibration and floating:
         names = readback.names_of(floating, shared.network.frozen.network)
         notes.append(f"{plan.target}: the converter left operators in float: {names}")

@@ -88,7 +88,7 @@ def _output_loss(built: Built, data: Data, kept: Kept) -> Step:
         lambda _: OutputLossJob(
             baseline=str(kept.baseline),
             artifact=str(kept.artifact),
-            evaluation=str(data.path / jobs.EVALUATION),
+            samples=str(data.path / jobs.EVALUATION),
             preprocess=plan.preprocess,
             metric=plan.metric,
         ),

@@ -9,7 +9,7 @@ from edgebuild import hashing, host
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.manifest import Footprint
 from edgebuild.core.model import ArtifactSpec, ModelSpec
-from edgebuild.core.passes import Change, Channels, Compression, QuantizeAware, Refinement
+from edgebuild.core.passes import Calibrate, Change, Channels, Compression, QuantizeAware, Refinement
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine.session import Step
 from edgebuild.layer_costs import LatencyTable
@@ -178,11 +178,12 @@ def change(
     observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
     calibrates = data if observes else None
     seen = [calibrates.splits.calibration_sha256, plan.preprocess, plan.split.seed] if calibrates else None
+    floating = plan.quantize.float_layers if isinstance(settings, Calibrate) else ()
     known = not learns or all(source.sha256 for source in plan.learns_from)
     return Step(
         wording.kind(settings),
         f"{plan.target}: {wording.step(settings)}",
-        [settings, network.identity, original.identity, learnt, seen, latencies] if known else None,
+        [settings, network.identity, original.identity, learnt, seen, latencies, floating] if known else None,
         lambda out: jobs.CompressJob(
             settings=settings,
             network=str(network.path),
@@ -191,6 +192,7 @@ def change(
             calibration=str(calibrates.path / jobs.CALIBRATION) if calibrates else "",
             preprocess=plan.preprocess,
             latencies=latencies,
+            float_layers=floating,
             seed=plan.split.seed,
             out=str(out),
         ),
@@ -314,7 +316,7 @@ def score_job(built: Built, data: Data, out: Path) -> ScoreJob:
         artifact=str(built.path),
         spec=built.spec,
         kernels=plan.runtime.kernels,
-        evaluation=str(data.path / jobs.EVALUATION),
+        samples=str(data.path / jobs.EVALUATION),
         preprocess=plan.preprocess,
         metric=plan.metric,
         out=str(out),

@@ -28,5 +28,6 @@ def run(job: CompressJob, say: Say) -> Compressed:
         observing.samples(job),
         settings=settings,
         seed=job.seed,
+        floating=job.float_layers,
     )
     return with_ranges(done.network, graph, job, done.notes)

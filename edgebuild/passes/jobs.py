@@ -97,6 +97,7 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str
     evaluation_sha256: str
     has_answers: bool
+    learning_has_answers: bool
     labels: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -229,6 +230,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
         calibration: the folder of the calibration split; empty where there is none.
         preprocess: what is done to samples.
         latencies: measured times of the network's layers, for Cost.LATENCY.
+        float_layers: layers that calibration leaves to float.
         seed: of what is drawn beside training.
     """
 
@@ -239,6 +241,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
     calibration: str
     preprocess: Preprocess
     latencies: LatencyTable | None
+    float_layers: tuple[str, ...]
     seed: int
     out: str
 

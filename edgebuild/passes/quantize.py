@@ -17,7 +17,7 @@ from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, StepError, UsageError
-from edgebuild.flatbuffer import reader, sparsity, tight
+from edgebuild.flatbuffer import answers, reader, sparsity, tight
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
@@ -53,6 +53,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
         raise _refusal(str(error), job) from None
+    artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = tight.share(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)

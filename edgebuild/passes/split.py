@@ -39,6 +39,7 @@ def run(job: SplitJob, say: Say) -> Splits:
         calibration_sha256=_save(divided.calibration, out / CALIBRATION),
         evaluation_sha256=_save(evaluation, out / EVALUATION),
         has_answers=evaluation is not None and evaluation.y is not None,
+        learning_has_answers=learning is not None and learning.y is not None,
         labels=given.labels,
         notes=(*notes, *divided.notes),
     )

@@ -75,6 +75,7 @@ def run(job: SynthesizeJob, say: Say) -> Splits:
         calibration_sha256=digest,
         evaluation_sha256="",
         has_answers=False,
+        learning_has_answers=False,
         labels=(),
         notes=(
             f"no data were given: int8 ranges come from {job.samples} inputs synthesised to fit {len(kept)} batch "

@@ -92,18 +92,20 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Score an artifact on the evaluation split, and keep its outputs in `out` (see data.outputs).
+    """Score an artifact on a split, and keep its outputs in `out` (see data.outputs).
 
-    `spec` has inputs and outputs in the network's order.
+    `spec` has inputs and outputs in the network's order; `samples` is the folder of the split, of which no more than
+    `most` are run, evenly spread (0: all).
     """
 
     artifact: str
     spec: ArtifactSpec
     kernels: Kernels
-    evaluation: str
+    samples: str
     preprocess: Preprocess
     metric: Metric
     out: str
+    most: int = 0
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,13 +116,17 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputLossJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold outputs against the float network's; `baseline` and `artifact` are folders where scoring kept them."""
+    """Hold outputs against another network's; `baseline` and `artifact` are folders where scoring kept them.
+
+    `samples` and `most` are what both were scored on, as in ScoreJob.
+    """
 
     baseline: str
     artifact: str
-    evaluation: str
+    samples: str
     preprocess: Preprocess
     metric: Metric
+    most: int = 0
 
 
 class LayerLossJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from edgebuild.runtimes.jobs import OutputLossJob
 
 def output_loss(job: OutputLossJob, _say: Say) -> OutputLoss:
     """Compare the outputs that both scorings kept."""
-    samples = Samples(Path(job.evaluation), job.preprocess)
+    samples = Samples(Path(job.samples), job.preprocess, job.most)
     assert samples.y is not None, "the engine asks only where there are answers"
     exact, given = outputs.kept(Path(job.baseline)), outputs.kept(Path(job.artifact))
     return answers.compare(exact, given, np.asarray(samples.y), job.metric)

@@ -22,13 +22,13 @@ Invoke = Callable[[Sequence[Array]], Array]
 
 
 def score_samples(job: ScoreJob, invoke: Invoke, say: Say) -> Score:
-    """Feed every evaluation sample, one at a time as the device would, and score and keep the dequantized outputs.
+    """Feed every sample, one at a time as the device would, and score and keep the dequantized outputs.
 
     Raises:
         UsageError: the answers do not fit the outputs.
         StepError: the metric's function failed.
     """
-    samples = Samples(Path(job.evaluation), job.preprocess)
+    samples = Samples(Path(job.samples), job.preprocess, job.most)
     assert samples.y is not None, "the engine asks only where there are answers"
     require_output(job.metric, len(job.spec.outputs))
     inputs = job.spec.inputs

@@ -178,6 +178,7 @@ def test_the_data_are_recorded_with_the_sizes_and_digests_of_their_splits() -> N
         calibration_sha256="c",
         evaluation_sha256="e",
         has_answers=True,
+        learning_has_answers=True,
         labels=("no", "yes"),
         notes=(),
     )

@@ -133,7 +133,7 @@ def test_tflm_scores_every_sample_like_the_reference_kernels(call: Call, assets:
         artifact=str(path),
         spec=reader.read(path),
         kernels=Kernels.REFERENCE,
-        evaluation=str(_kws_split(assets, tmp_path)),
+        samples=str(_kws_split(assets, tmp_path)),
         preprocess=AS_THEY_ARE,
         metric=ACCURACY,
         out=str(tmp_path / "tflm"),

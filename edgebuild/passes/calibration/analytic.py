@@ -7,7 +7,7 @@ C: behind a batch norm a channel is taken to be normal with mean beta and deviat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,18 +38,20 @@ class _Values(NamedTuple):
     deviation: Array | None
 
 
-def corrected(exact: Graph, rounded: Graph) -> Corrected:
+def corrected(exact: Graph, rounded: Graph, floating: Collection[str] = ()) -> Corrected:
     """Take back the shift of each layer whose inputs' means are known; zeros of padding are taken for inputs, too.
 
     Args:
         exact: the float network, with batch norms that are not folded.
         rounded: the same with kernels that will be quantized, which may be rounded already.
+        floating: layers that will not be quantized, by name.
     """
     known = _means(exact)
     layers, count = dict(rounded.layers), 0
     for call in exact.calls:
         layer, given = exact.layers[call.layer], known.get(call.inputs[0]) if len(call.inputs) == 1 else None
-        if given is not None and _is_known(layer) and len(list(exact.calls_of(layer.name))) == 1:
+        is_plain = layer.name not in floating and len(list(exact.calls_of(layer.name))) == 1
+        if given is not None and _is_known(layer) and is_plain:
             layers[layer.name] = shifted(layers[layer.name], _shift(layer, layers[layer.name], given.mean))
             count += 1
     return Corrected(rounded._replace(layers=layers), count)

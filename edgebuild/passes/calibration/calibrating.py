@@ -35,7 +35,9 @@ class Calibrated(NamedTuple):
     notes: tuple[str, ...]
 
 
-def calibrate(graph: Graph, samples: Samples, settings: Calibrate, *, seed: int) -> Calibrated:
+def calibrate(
+    graph: Graph, samples: Samples, settings: Calibrate, *, seed: int, floating: Sequence[str] = ()
+) -> Calibrated:
     """Choose the grids of int8 for a network, and what comes to lie on them.
 
     Weights and biases are left as they were where that does better on samples held out.
@@ -45,6 +47,7 @@ def calibrate(graph: Graph, samples: Samples, settings: Calibrate, *, seed: int)
         samples: the calibration split.
         settings: what is chosen, and how.
         seed: of the samples held out, of those that are looked at closely, and of the projections that weigh errors.
+        floating: layers that will not be quantized, by name.
 
     Raises:
         UsageError: there are no samples.
@@ -52,7 +55,7 @@ def calibrate(graph: Graph, samples: Samples, settings: Calibrate, *, seed: int)
     """
     if not len(samples):
         raise UsageError("calibration needs samples, and there are none", remedy="Give x_train or x_calibration.")
-    plan = points.plan(graph)
+    plan = points.plan(graph, floating)
     drawn = Drawn(plan, samples, seed)
     judge = Judge(plan, drawn.judged_by)
     choice = choose(plan, drawn, judge, settings.ranges, seed=seed)
@@ -67,10 +70,11 @@ def calibrate(graph: Graph, samples: Samples, settings: Calibrate, *, seed: int)
         notes.append(_of_weights(tried[best].words, choice.chosen, reached[best]))
         notes[-1] += "" if is_better else ", taken back: most samples do worse"
     if settings.bias == BiasCorrection.ANALYTIC:
-        found = analytic.corrected(plan.graph, done)
+        found = analytic.corrected(plan.graph, done, plan.floating)
         done = found.graph
         notes.append(f"biases of {found.layers} layers corrected by what batch norms tell of their inputs")
-    return Calibrated(export.network(done, choice.ranges, graph), done, choice.ranges, tuple(notes))
+    nodes = {point: choice.ranges[point] for point in plan.nodes}
+    return Calibrated(export.network(done, nodes, graph), done, choice.ranges, tuple(notes))
 
 
 class _Tried(NamedTuple):

@@ -30,13 +30,13 @@ class Judge:
     """
 
     def __init__(self, plan: Plan, batches: Batches) -> None:
-        self._logits = plan.logits
+        self._logits, self._floating = plan.logits, plan.floating
         self._batches = batches
         self._exact = simulation.answers(self._answering(plan.graph), batches)
 
     def fidelity(self, graph: Graph, chosen: Mapping[int, Range]) -> Fidelity:
         """How near its answers before a softmax are, with a graph's weights and ranges."""
-        quantized = simulation.quantized(self._answering(graph), chosen)
+        quantized = simulation.quantized(self._answering(graph), chosen, self._floating)
         return simulation.fidelity(self._exact, simulation.answers(quantized, self._batches))
 
     def _answering(self, graph: Graph) -> Graph:

@@ -6,7 +6,7 @@ operators must stay the same. Kinds of places where they do not are left out her
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import tf_keras
@@ -62,18 +62,23 @@ class Plan(NamedTuple):
         graph: computes the same as the network; activations that are operators of their own are layers of their own.
         points: the numbers of the tensors that can have a range, in the order of the calls.
         logits: the numbers of the outputs, or of what goes into them through a softmax or the like.
+        nodes: the points that get a node (see `_nodes`).
+        floating: the layers that are not quantized, by name.
     """
 
     graph: Graph
     points: tuple[int, ...]
     logits: tuple[int, ...]
+    nodes: tuple[int, ...]
+    floating: frozenset[str]
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, floating: Collection[str] = ()) -> Plan:
     """Find the tensors that can be given a range: inputs and all that `_OWN` makes, but for those in between.
 
     Args:
         graph: with batch norms folded where they can be; one behind a convolution is left to the converter to fold.
+        floating: layers that are not to be quantized, by name.
     """
     graph = _with_activations_apart(graph)
     made = [call.outputs[0] for call in graph.calls if _has_own_range(graph.layers[call.layer])]
@@ -82,7 +87,24 @@ def plan(graph: Graph) -> Plan:
     found = [*given, *(tensor for tensor in made if not follow.is_between(tensor))]
     points = tuple(tensor for tensor in found if graph.tensors[tensor].dtype == "float32")
     producers = graph.producers()
-    return Plan(graph, points, tuple(_logits(graph, tensor, producers.get(tensor)) for tensor in graph.outputs))
+    logits = tuple(_logits(graph, tensor, producers.get(tensor)) for tensor in graph.outputs)
+    return Plan(graph, points, logits, _nodes(graph, points, floating), frozenset(floating))
+
+
+def _nodes(graph: Graph, points: Sequence[int], floating: Collection[str]) -> tuple[int, ...]:
+    """All points but those that show what a layer in float makes.
+
+    The converter quantizes a layer as soon as it knows the ranges on both of its sides, whatever it is asked to leave
+    alone later. What a layer in float makes has its range from the converter's own calibration.
+    """
+    consumers, shown = graph.consumers(), set()
+    for call in graph.calls:
+        tensor = call.outputs[0]
+        while tensor not in points and len(consumers[tensor]) == 1:
+            tensor = consumers[tensor][0].outputs[0]
+        if call.layer in floating:
+            shown.add(tensor)
+    return tuple(point for point in points if point not in shown)
 
 
 def _with_activations_apart(graph: Graph) -> Graph:

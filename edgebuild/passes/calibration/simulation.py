@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,10 +26,10 @@ def answers(graph: Graph, batches: Iterable[Sequence[Array]]) -> list[Array]:
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def quantized(graph: Graph, ranges: Mapping[int, Range]) -> Graph:
-    """The graph with its kernels on the converter's grids and its activations on those of their ranges."""
-    rounded = graph._replace(layers={name: with_weights_onto(layer) for name, layer in graph.layers.items()})
-    return with_nodes(rounded, ranges)
+def quantized(graph: Graph, ranges: Mapping[int, Range], floating: Collection[str] = ()) -> Graph:
+    """The graph with activations on the grids of their ranges and kernels, but for some layers', on their own."""
+    onto = {name: with_weights_onto(layer) for name, layer in graph.layers.items() if name not in floating}
+    return with_nodes(graph._replace(layers={**graph.layers, **onto}), ranges)
 
 
 class Fidelity(NamedTuple):

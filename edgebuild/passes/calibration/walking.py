@@ -37,7 +37,8 @@ def refined(plan: Plan, ranges: Mapping[int, Range], samples: Sequence[Array], r
     """The plan's graph with its layers with kernels changed, in the order of their calls.
 
     The quantized network has activations on the grids of their ranges and kernels on those of the converter, rounded to
-    the nearest value where `refine` did not put them on one. Layers that are used more than once stay as they are.
+    the nearest value where `refine` did not put them on one. Layers that are used more than once stay as they are, and
+    so do those that the plan leaves to float.
 
     Args:
         plan: the network with its points.
@@ -54,11 +55,12 @@ def refined(plan: Plan, ranges: Mapping[int, Range], samples: Sequence[Array], r
     for call, last in zip(plan.graph.calls, _last_uses(plan.graph), strict=True):
         layer = layers[call.layer]
         twins = [live[tensor] for tensor in dict.fromkeys(call.inputs)]
-        changed = layer
-        if layer.kind.__name__ in KERNELS and uses[layer.name] == 1 and len(twins) == 1:
+        changed, is_floating = layer, layer.name in plan.floating
+        if layer.kind.__name__ in KERNELS and uses[layer.name] == 1 and len(twins) == 1 and not is_floating:
             changed = refine(layer, *twins[0])
         exact = run(plan.graph, call, layer, [twin.exact for twin in twins])
-        given = run(plan.graph, call, with_weights_onto(changed), [twin.given for twin in twins])
+        rounded = changed if is_floating else with_weights_onto(changed)
+        given = run(plan.graph, call, rounded, [twin.given for twin in twins])
         layers[call.layer] = changed
         for tensor, one, other in zip(call.outputs, exact, given, strict=True):
             live[tensor] = _at_point(Twin(one, other), ranges.get(tensor))

@@ -1,0 +1,82 @@
+"""Answers computed in float32 where they leave an int8 network in float32 anyway.
+
+TensorFlow Lite fixes the int8 grid of a softmax and of a sigmoid at steps of 1 / 256, whatever the network answers: a
+probability of 1 is at most 0.996, and all below 0.002 are 0. A network that hands out floats has such a function in
+front of its last DEQUANTIZE; behind it, the function reads the scores in float and its answers are on no grid.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgebuild.flatbuffer import tight, unused
+
+_CODES = schema.BuiltinOperator
+# Of the functions whose grid is fixed those that every version of TensorFlow Lite computes in float as version 1.
+_FUNCTIONS = frozenset({_CODES.SOFTMAX, _CODES.LOG_SOFTMAX, _CODES.LOGISTIC, _CODES.TANH})
+
+
+def in_float(data: bytes) -> bytes:
+    """A file that ends with DEQUANTIZE and a function in float where it ended with the function and DEQUANTIZE.
+
+    Args:
+        data: a .tflite file; one without such an end comes back as it is.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    made_by = {int(operator.outputs[0]): place for place, operator in enumerate(graph.operators or ())}
+    reads = Counter(int(index) for operator in graph.operators or () for index in operator.inputs)
+    ends = [place for place in map(made_by.get, map(int, graph.outputs)) if place is not None]
+    turned = [place for place in dict.fromkeys(ends) if _turn(model, graph, place, made_by, reads)]
+    if not turned:
+        return data
+    unused.drop_tensors(model)
+    unused.drop_operator_codes(model)
+    return tight.pack(model)
+
+
+def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Counter[int]) -> bool:
+    """Change the places of a DEQUANTIZE and of the function before it; whether they stood so, for this alone."""
+    dequantize = graph.operators[last]
+    answers = int(dequantize.inputs[0])
+    before = made_by.get(answers)
+    if (
+        before is None
+        or _code(model, dequantize) != _CODES.DEQUANTIZE
+        or reads[answers] > 1
+        or answers in graph.outputs
+    ):
+        return False
+    function = graph.operators[before]
+    scores, output = int(function.inputs[0]), int(dequantize.outputs[0])
+    if _code(model, function) not in _FUNCTIONS or graph.tensors[scores].type != schema.TensorType.INT8:
+        return False
+    between = graph.tensors[answers]  # holds the scores in float from now on
+    between.type, between.quantization = schema.TensorType.FLOAT32, None
+    between.shape, between.shapeSignature = graph.tensors[scores].shape, graph.tensors[scores].shapeSignature
+    between.name = graph.tensors[scores].name + b"_dequantized"
+    dequantize.inputs, dequantize.outputs = function.inputs, function.outputs
+    function.inputs, function.outputs = np.array([answers], np.int32), np.array([output], np.int32)
+    function.opcodeIndex = _first_version(model, function)
+    graph.operators[before], graph.operators[last] = dequantize, function
+    return True
+
+
+def _code(model: Any, operator: Any) -> int:
+    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
+
+
+def _first_version(model: Any, operator: Any) -> int:
+    """The place of an operator code like this one's, of version 1."""
+    own = model.operatorCodes[operator.opcodeIndex]
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = own.builtinCode, own.deprecatedBuiltinCode, 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
