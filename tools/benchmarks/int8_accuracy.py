@@ -1,20 +1,21 @@
 """What int8 keeps of a network: edgebuild against the converter alone and against ai-edge-quantizer.
 
     python3 -m venv RIVAL && RIVAL/bin/pip install ai-edge-quantizer==0.10.0
-    ./tools/run python tools/benchmarks/int8_accuracy.py --work FOLDER --rival RIVAL [--only NAME ...] [--seeds N]
+    ./tools/run python tools/benchmarks/int8_accuracy.py --work FOLDER --rival RIVAL [--only NAME ...] [--draws N]
+        [--seeds N]
 
-Every network comes as it is and three of them spoilt as well: channels multiplied by 10^U(-1.5, 1.5) between layers and
-divided out behind, so that the float network computes the same. All are quantized with the same 200 calibration samples
-and run on LiteRT's XNNPACK kernels on the same evaluation samples. SQNR is that of the outputs against the float
-network's. Networks are trained once (seeded) and kept in the folder, and so is each result: a run that was stopped goes
-on where it was. Prints Markdown.
+Every network comes as it is, with several draws of 200 calibration samples, and three of them spoilt as well: channels
+multiplied by 10^U(-1.5, 1.5) between layers and divided out behind, so that the float network computes the same. All
+tools get the same calibration samples; edgebuild gets 2,000 train samples with their answers beside, as its users have
+them. All artifacts run on LiteRT's XNNPACK kernels on the same evaluation samples. SQNR is that of the outputs against
+the float network's. Networks are trained once (seeded) and kept in the folder, and so is each result: a run that was
+stopped goes on where it was. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -29,7 +30,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgebuild import host
 
 _HERE = Path(__file__).parent
-_CALIBRATION = 200
+_CALIBRATION, _TRAIN = 200, 2_000  # samples
 _RIVALS = {"ai-edge-quantizer": "MIN_MAX_UNIFORM_QUANT", "ai-edge-quantizer, OCTAV": "OCTAV"}
 _PLAIN, _OURS = "converter", "edgebuild"
 
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rival", type=Path, required=True, help="an environment with ai-edge-quantizer")
     parser.add_argument("--only", nargs="*", default=[case.name for case in CASES])
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=10)
     default = os.environ.get("EDGEBUILD_ASSETS", str(_HERE.parents[2] / "shared" / "assets"))
     parser.add_argument("--assets", type=Path, default=Path(default))
@@ -89,55 +91,67 @@ def main() -> None:
     for case in CASES:
         if case.name in arguments.only:
             bench = Bench(case, arguments.work / case.network.replace("/", "-"), arguments.assets, arguments.rival)
-            found[case] = bench.results(arguments.seeds)
+            found[case] = bench.results(arguments.draws, arguments.seeds)
     versions = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "ai-edge-litert", "edgebuild"))
     print(f"{host.describe()}; {versions}, ai-edge-quantizer 0.10.0\n")
     _print(found)
 
 
+class Variant(NamedTuple):
+    """A draw of calibration samples, and the seed of a spoilt copy; None for the network as it is."""
+
+    draw: int
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"draw-{self.draw}" if self.seed is None else f"spoilt-{self.seed}"
+
+
 class Bench:
-    """All variants of one network; `work` is where they are kept, `data` the samples for all of them."""
+    """All variants of one network; `work` is where they are kept."""
 
     def __init__(self, case: Case, work: Path, assets: Path, rival: Path) -> None:
         self._case, self.work, self._rival, self._assets = case, work, rival, assets
         work.mkdir(exist_ok=True)
-        self.data = work / "data.npz"
-        if not self.data.is_file():
-            self._divide(assets / case.data)
 
-    def results(self, seeds: int) -> dict[str, dict[str, Any]]:
-        """What came of the network as it is and of its spoilt copies."""
-        names = ["as it is", *(f"spoilt-{seed}" for seed in range(seeds if self._case.is_spoilt else 0))]
-        return {name: self._result(name) for name in names}
+    def results(self, draws: int, seeds: int) -> dict[Variant, dict[str, Any]]:
+        """What came of the network as it is, by draw, and of its spoilt copies."""
+        spoilt = [Variant(0, seed) for seed in range(seeds if self._case.is_spoilt else 0)]
+        return {item: self._result(item) for item in [*map(Variant, range(draws)), *spoilt]}
 
-    def _divide(self, source: Path) -> None:
-        """Samples of x_train for calibration and of x_eval (or x_test) for evaluation, as the network takes them."""
-        data, rng = np.load(source), np.random.default_rng(0)
-        x, y = (data[key if key in data else key.replace("eval", "test")] for key in ("x_eval", "y_eval"))
-        rows = rng.permutation(len(data["x_train"]))[:_CALIBRATION]
-        calibration, evaluation = (
-            (array * self._case.scale).astype(np.float32) for array in (data["x_train"][rows], x)
-        )
-        if calibration.ndim == 3 and self._case.network != "lenet300":
-            calibration, evaluation = calibration[..., None], evaluation[..., None]
-        np.savez(self.data, x_calibration=calibration, x_eval=evaluation, y_eval=y)
+    def data(self, draw: int) -> Path:
+        """Samples of x_train for calibration, and of x_eval (or x_test) for evaluation, as the network takes them."""
+        path = self.work / f"data-{draw}.npz"
+        if path.is_file():
+            return path
+        found = np.load(self._assets / self._case.data)
+        x, y = (found[key if key in found else key.replace("eval", "test")] for key in ("x_eval", "y_eval"))
+        rows = np.random.default_rng(draw).permutation(len(found["x_train"]))[:_TRAIN]
+        train, evaluation = ((array * self._case.scale).astype(np.float32) for array in (found["x_train"][rows], x))
+        if train.ndim == 3 and self._case.network != "lenet300":
+            train, evaluation = train[..., None], evaluation[..., None]
+        answers = {"y_train": found["y_train"][rows], "y_eval": y}
+        np.savez(path, x_calibration=train[:_CALIBRATION], x_train=train, x_eval=evaluation, **answers)
+        return path
 
-    def _result(self, name: str) -> dict[str, Any]:
-        kept = self.work / f"{name.replace(' ', '-')}.json"
+    def _result(self, variant: Variant) -> dict[str, Any]:
+        kept = self.work / f"{variant.name}.json"
         if not kept.is_file():
-            folder = self.work / name.replace(" ", "-")
+            folder = self.work / variant.name
             folder.mkdir(exist_ok=True)
-            found = self._measured(folder, int(name.split("-")[1]) if name.startswith("spoilt") else None)
+            found = self._measured(folder, variant)
             beside = kept.with_suffix(".new")
             beside.write_text(json.dumps(found))
             beside.replace(kept)
         return json.loads(kept.read_text())
 
-    def _measured(self, folder: Path, seed: int | None) -> dict[str, Any]:
-        data = np.load(self.data)
-        model = self.network() if seed is None else folder / "model.h5"
-        if seed is not None:
-            run("spoil.py", self.network(), str(seed), model)
+    def _measured(self, folder: Path, variant: Variant) -> dict[str, Any]:
+        data = np.load(self.data(variant.draw))
+        model = self.network()
+        if variant.seed is not None:
+            model = folder / "model.h5"
+            run("spoil.py", self.network(), str(variant.seed), model)
         samples = folder / "samples.npy"
         np.save(samples, data["x_calibration"])
         float_path, plain = folder / "float.tflite", folder / "plain.tflite"
@@ -146,7 +160,7 @@ class Bench:
         for rival, algorithm in _RIVALS.items():
             artifacts[rival] = folder / f"{algorithm}.tflite"
             run("ai_edge_quantizer_int8.py", float_path, samples, algorithm, artifacts[rival], python=self._rival)
-        artifacts[_OURS], notes = self._edgebuild(model, folder)
+        artifacts[_OURS], notes = self._edgebuild(model, folder, variant.draw)
         x, y = data["x_eval"], data["y_eval"]
         wanted, usual = _outputs(float_path, x), _outputs(plain, x)
         found = {name: _compared(_outputs(path, x), wanted, usual, y) for name, path in artifacts.items()}
@@ -161,14 +175,14 @@ class Bench:
             run("networks.py", self._case.network, self._assets / self._case.data, path)
         return path
 
-    def _edgebuild(self, model: Path, folder: Path) -> tuple[Path, list[str]]:
+    def _edgebuild(self, model: Path, folder: Path, draw: int) -> tuple[Path, list[str]]:
         command = [
             sys.executable,
             "-m",
             "edgebuild",
             str(model),
             "-d",
-            str(self.data),
+            str(self.data(draw)),
             "-t",
             "arm64",
             "--name",
@@ -225,41 +239,45 @@ def _compared(outputs: Any, wanted: Any, usual: Any, y: Any) -> Result:
     return Result(float(np.mean(right)), float(sqnr_db), *counts)
 
 
-def _print(found: dict[Case, dict[str, dict[str, Any]]]) -> None:
+def _print(found: dict[Case, dict[Variant, dict[str, Any]]]) -> None:
     makers = [_PLAIN, *_RIVALS, _OURS]
     print("| network | float |", " | ".join(makers), "|")
     print("| --- | ---: |", " | ".join("---:" for _ in makers), "|")
+    usual: dict[Case, list[dict[str, Any]]] = {}
     for case, results in found.items():
-        plain = results["as it is"]
-        figures = [plain[maker][:3] for maker in makers]
-        cells = [f"{accuracy:.2%}, {sqnr_db:.1f} dB, {changed} changed" for accuracy, sqnr_db, changed in figures]
-        print(f"| {case.name} | {plain['float']:.2%} |", " | ".join(cells), "|")
-        spoilt = [result for name, result in results.items() if name != "as it is"]
+        draws = usual[case] = [result for variant, result in results.items() if variant.seed is None]
+        cells = ["{:.2%}, {:.1f} dB, {:.0f} changed".format(*_means(draws, maker)[:3]) for maker in makers]
+        print(f"| {case.name} | {draws[0]['float']:.2%} |", " | ".join(cells), "|")
+        spoilt = [result for variant, result in results.items() if variant.seed is not None]
         if spoilt:
             cells = [_spread([result[maker][0] for result in spoilt]) for maker in makers]
             print(f"| {case.name}, spoilt, {len(spoilt)} seeds: least, median | |", " | ".join(cells), "|")
-    print()
-    unspoilt = [results["as it is"] for results in found.values()]
-    gains = [result[_OURS][1] - result[_PLAIN][1] for result in unspoilt]
-    points = [100 * (result[_OURS][0] - result[_PLAIN][0]) for result in unspoilt]
-    print(f"edgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
-    changed = [sum(result[maker][2] for result in unspoilt) for maker in (_OURS, _PLAIN)]
-    print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.2f} points (least {min(points):+.2f}),")
-    print("answers other than the float network's {} instead of {}.".format(*changed))
-    for case, results in found.items():
-        plain = results["as it is"]
-        *_, gained, lost = plain[_OURS]
-        print(f"\n- {case.name}: {plain['samples']:,} samples, {gained} right where the converter's int8 is wrong,")
-        print(f"  {lost} wrong where it is right (p = {_p_value(gained, lost):.2f})")
-        for note in plain["notes"]:
+    _print_together(list(usual.values()))
+    for case, draws in usual.items():
+        *_, gained, lost = _means(draws, _OURS)
+        single = [f"{100 * (draw[_OURS][0] - draw[_PLAIN][0]):+.2f}" for draw in draws]
+        print(
+            f"\n- {case.name}: {draws[0]['samples']:,} samples, {gained:.1f} right where the converter's int8 is wrong,"
+        )
+        print(f"  {lost:.1f} wrong where it is right; points by draw: {', '.join(single)}. Of the first draw:")
+        for note in draws[0]["notes"]:
             print(f"  - {note}")
 
 
-def _p_value(gained: int, lost: int) -> float:
-    """Of the exact test of McNemar (1947): how likely a difference as large is where both are equally good."""
-    count = gained + lost
-    tail = sum(math.comb(count, number) for number in range(min(gained, lost) + 1)) / 2**count
-    return min(1.0, 2 * tail)
+def _print_together(networks: list[list[dict[str, Any]]]) -> None:
+    """Figures over all networks, of their means over draws."""
+    pairs = [(_means(draws, _OURS), _means(draws, _PLAIN)) for draws in networks]
+    gains = [ours[1] - plain[1] for ours, plain in pairs]
+    points = [100 * (ours[0] - plain[0]) for ours, plain in pairs]
+    changed = [sum(each[2] for each in column) for column in zip(*pairs, strict=True)]
+    print(f"\nedgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
+    print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.3f} points (least {min(points):+.2f}),")
+    print("answers other than the float network's {:.0f} instead of {:.0f}.".format(*changed))
+
+
+def _means(draws: list[dict[str, Any]], maker: str) -> list[float]:
+    """Of each figure of a result over draws."""
+    return [statistics.mean(column) for column in zip(*(draw[maker] for draw in draws), strict=True)]
 
 
 def _spread(values: list[float]) -> str:

@@ -73,7 +73,7 @@ def calibrate(
         found = analytic.corrected(plan.graph, done, plan.floating)
         done = found.graph
         notes.append(f"biases of {found.layers} layers corrected by what batch norms tell of their inputs")
-    nodes = {point: choice.ranges[point] for point in plan.nodes}
+    nodes = {point: chosen for point, chosen in choice.ranges.items() if point in plan.nodes}
     return Calibrated(export.network(done, nodes, graph), done, choice.ranges, tuple(notes))
 
 
