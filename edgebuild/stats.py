@@ -46,4 +46,5 @@ def sign_test(more: int, fewer: int) -> float:
     The exact binomial test, one-sided; 1 where there are none at all.
     """
     total = more + fewer
-    return math.fsum(math.comb(total, count) for count in range(more, total + 1)) / 2.0**total
+    ways: int = sum(math.comb(total, count) for count in range(more, total + 1))
+    return float(ways / 2**total)

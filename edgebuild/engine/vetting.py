@@ -28,7 +28,7 @@ from edgebuild.stats import sign_test
 
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _CHANCE = 0.05  # that the plain conversion is as much better without being it
-_METRICS = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})
+_METRICS = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})  # that count right answers
 
 
 class Vetted(NamedTuple):
@@ -81,10 +81,14 @@ def _why(plan: Plan, answers: Answers) -> str:
 
 
 def _compared(plain: Built, refined: Built, data: Data, session: Session) -> Answers | None:
-    """What the refined artifact loses and gains of the plain one's answers; None where the score knows no classes."""
+    """What the refined artifact loses and gains of the plain one's answers; None where samples have not one each.
+
+    Answers for the places of one sample are not independent, and the test would take them to be.
+    """
     before, after = session.run([_score(plain, data), _score(refined, data)])
     (held,) = session.run([_held_together(refined.plan, data, before, after)])
-    return held.read(OutputLoss).answers
+    found = held.read(OutputLoss)
+    return found.answers if found.answers is not None and found.answers.total == found.samples else None
 
 
 def _score(built: Built, data: Data) -> Step:

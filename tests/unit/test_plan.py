@@ -101,6 +101,24 @@ def test_layers_stay_in_float_only_where_the_target_runs_float() -> None:
         plan(_target("arm64", passes={"quantize": {"scheme": "float16", **kept["quantize"]}}), settings(), MODEL, DATA)
 
 
+@pytest.mark.parametrize(
+    ("name", "over", "floats"),
+    [
+        ("arm64", {}, True),
+        ("arm64", {"passes": {"quantize": {"float_answers": False}}}, False),
+        ("arm64", {"io": {"output": "int8"}}, False),
+        ("arm64", _scheme("int16x8"), False),
+        ("arm64", _scheme("dynamic"), False),
+        ("mcu", {}, False),
+        ("mcu", {"io": {"output": "float32"}}, False),
+    ],
+)
+def test_answers_are_in_float_where_the_target_runs_float_and_they_leave_in_it(
+    name: str, over: dict[str, Any], floats: bool
+) -> None:
+    assert plan(_target(name, **over), settings(), MODEL, DATA).quantize.float_answers is floats
+
+
 def test_a_target_without_int16_refuses_it() -> None:
     with pytest.raises(UsageError, match="activations of int16"):
         plan(_target("edgetpu", passes={"quantize": {"scheme": "int16x8"}}), settings(), MODEL, DATA)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,12 @@ def test_a_list_of_scales_must_have_one_for_each_channel(tmp_path: Path) -> None
     samples = Samples(tmp_path / "split", Preprocess(scale=(0.1, 0.2), mean=0.0))
     with pytest.raises(UsageError, match="2 scales"):
         samples.batch(0, 2, [np.dtype(np.float32)])
+
+
+@pytest.mark.parametrize(("most", "rows"), [(0, range(10)), (10, range(10)), (4, (0, 3, 6, 9)), (1, (0,))])
+def test_no_more_than_are_wanted_are_taken_evenly(most: int, rows: Sequence[int], tmp_path: Path) -> None:
+    save(Examples((np.arange(10)[:, None],), np.arange(10)), tmp_path / "split")
+    kept = Samples(tmp_path / "split", IDENTITY, most)
+    assert len(kept) == len(rows)
+    assert kept.y is not None
+    assert kept.y.tolist() == kept.batch(0, 10, [INT])[0][:, 0].tolist() == list(rows)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebuild.stats import median, student
+from edgebuild.stats import median, sign_test, student
 from edgebuild.timing.quantiles import SHARES as TOLD
 from edgebuild.timing.quantiles import describe, quantile
 
@@ -55,3 +55,13 @@ def test_nothing_can_be_said_of_no_samples(of: object) -> None:
 )
 def test_students_t_is_that_of_the_tables(freedom: int, reach: float) -> None:
     assert student(freedom) == pytest.approx(reach, abs=5e-4)
+
+
+@pytest.mark.parametrize(("more", "fewer", "chance"), [(8, 2, 56 / 1024), (5, 0, 1 / 32), (1, 1, 0.75), (0, 0, 1.0)])
+def test_the_sign_test_counts_the_ways_that_are_as_far_from_even(more: int, fewer: int, chance: float) -> None:
+    assert sign_test(more, fewer) == pytest.approx(chance)
+
+
+def test_the_sign_test_stands_large_counts() -> None:
+    assert sign_test(2_000, 2_000) == pytest.approx(0.5, abs=0.01)
+    assert sign_test(2_100, 1_900) == pytest.approx(0.0008, rel=0.1)

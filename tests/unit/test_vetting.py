@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from making import DATA, INT8, MODEL, SETTINGS, metric, network, plan, settings
+from tflite_networks import Network
+
+from edgebuild import plan as planning
+from edgebuild import targets
+from edgebuild.core.passes import Refinement
+from edgebuild.core.progress import Silence
+from edgebuild.core.settings import LimitSettings
+from edgebuild.data.given import Examples
+from edgebuild.data.samples import save
+from edgebuild.engine import vetting
+from edgebuild.engine.session import Session
+from edgebuild.engine.steps import Built, Data
+from edgebuild.engine.store import Store
+from edgebuild.flatbuffer import reader
+from edgebuild.passes.jobs import LEARNING, Splits
+
+LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=10**9)
+RIGHT = np.eye(3, dtype=np.float32)
+COUNT = 3_000
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(Store(tmp_path / "store"), Silence(), LIMITS, ()) as opened:
+        yield opened
+
+
+def _data(folder: Path, y: Any = None, **fields: Any) -> Data:
+    """Samples of three classes, of which the largest value is their class's."""
+    x = np.random.default_rng(0).random((COUNT, 3), np.float32)
+    digest = save(Examples((x,), x.argmax(1) if y is None else y), folder / LEARNING)
+    given: dict[str, Any] = {"train_samples": COUNT, "calibration_samples": 0, "evaluation_samples": 0, "labels": ()}
+    given |= {"given_samples": COUNT, "learning_samples": COUNT, "learning_sha256": digest, "notes": ()}
+    given |= {"calibration_sha256": "", "evaluation_sha256": "", "has_answers": True, "learning_has_answers": True}
+    return Data(Splits(**{**given, **fields}), folder)
+
+
+def _refined(**fields: Any) -> Any:
+    target = targets.load("mcu", SETTINGS.metric, []).target
+    return planning.plan(target, settings(build={"compress": False}, **fields), MODEL, DATA)
+
+
+def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:
+    """A network of one dense layer, as if a plan had made it."""
+    net = Network()
+    given = net.tensor("x", [1, 3])
+    weights = net.tensor("w", [3, 3], constant=True, data=list(np.ascontiguousarray(kernel.T).tobytes()))
+    scores = net.tensor("y", [1, 3])
+    options = schema.FullyConnectedOptionsT()
+    net.operator(schema.BuiltinOperator.FULLY_CONNECTED, [given, weights], [scores], options=options)
+    path = net.write(folder / f"{name}.tflite", [given], [scores])
+    return Built(made, path, reader.read(path), None, (), network())
+
+
+def _vetted(folder: Path, refined: Any, plain: Any, session: Session, y: Any = None) -> vetting.Vetted:
+    made, data = _refined(), _data(folder, y)
+    other = vetting.alternative(made, data)
+    assert other is not None
+    built = [_built(folder, "refined", refined, made), _built(folder, "plain", plain, other)]
+    return vetting.vet(*built, data, session)
+
+
+def _leaning(share: float) -> Any:
+    """A kernel that answers class 0 a little too often."""
+    return RIGHT * np.asarray([1 + share, 1, 1], np.float32)
+
+
+def test_the_alternative_is_the_plan_without_its_refinements(tmp_path: Path) -> None:
+    made = _refined()
+    other = vetting.alternative(made, _data(tmp_path))
+    assert other is not None
+    assert any(isinstance(step, Refinement) for step in made.passes)
+    assert other.passes == (made.quantize,)
+    assert msgspec.structs.replace(other, passes=made.passes) == made
+
+
+@pytest.mark.parametrize("lack", [{"learning_has_answers": False}, {"learning_samples": 99}])
+def test_without_enough_answers_there_is_no_alternative(lack: dict[str, Any], tmp_path: Path) -> None:
+    assert vetting.alternative(_refined(), _data(tmp_path, **lack)) is None
+
+
+def test_scores_that_count_no_right_answers_have_none(tmp_path: Path) -> None:
+    data = _data(tmp_path)
+    assert vetting.alternative(msgspec.structs.replace(_refined(), metric=metric("mae")), data) is None
+    assert vetting.alternative(plan(passes=(INT8,)), data) is None
+    assert vetting.alternative(_refined(), None) is None
+
+
+def test_refinements_that_cost_right_answers_are_taken_back(session: Session, tmp_path: Path) -> None:
+    found = _vetted(tmp_path, _leaning(0.05), RIGHT, session)
+    assert found.taken_back
+    x = np.load(tmp_path / LEARNING / "x000.npy")[::2]
+    lost = int(np.count_nonzero((x * np.float32([1.05, 1, 1])).argmax(1) != x.argmax(1)))
+    assert lost > 10
+    (note,) = found.notes
+    assert note.startswith("equalize and calibrate taken back")
+    assert f"of 1,500 train samples {lost} are answered right by the plain conversion alone and 0 with them" in note
+
+
+@pytest.mark.parametrize("refined", [RIGHT, _leaning(0.001)])
+@pytest.mark.parametrize("plain", [RIGHT, _leaning(0.05), _leaning(0.001)])
+def test_refinements_that_cost_none_or_hardly_any_stay(
+    refined: Any, plain: Any, session: Session, tmp_path: Path
+) -> None:
+    assert _vetted(tmp_path, refined, plain, session) == vetting.Vetted(taken_back=False)
+
+
+def test_answers_that_fit_nothing_are_told_and_fail_no_build(session: Session, tmp_path: Path) -> None:
+    found = _vetted(tmp_path, _leaning(0.05), RIGHT, session, y=np.full(COUNT, 7))
+    assert not found.taken_back
+    assert "was not held against the plain conversion" in found.notes[0]
