@@ -89,6 +89,55 @@ def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, netwo
     assert _logits_db(refined) > _logits_db(plain) + 2
 
 
+def _outputs(edgebuild: Edgebuild, artifact: Path, x: Any, path: Path) -> Any:
+    """What an artifact with float ends makes of samples, [samples, classes]."""
+    np.save(path, x)
+    script = f"""
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter({str(artifact)!r})
+interpreter.allocate_tensors()
+(given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+made_of = []
+for x in np.load({str(path)!r}):
+    interpreter.set_tensor(given["index"], x[None])
+    interpreter.invoke()
+    made_of.append(interpreter.get_tensor(made["index"])[0])
+np.save({str(path)!r}, made_of)
+"""
+    ran = edgebuild.in_python(script)
+    assert ran.code == 0, ran.err
+    return np.load(path)
+
+
+@pytest.mark.slow
+def test_refinements_that_answer_train_samples_worse_are_taken_back(
+    edgebuild: Edgebuild, networks: Path, tmp_path: Path
+) -> None:
+    build = (networks / "residual.h5", "-t", "arm64", "-b", "accuracy_drop=off")
+    with np.load(networks / "images.npz") as data:
+        kept = {name: data[name] for name in data if name.endswith("_eval")}
+        size = data["x_eval"].shape[1:]
+    x = np.random.default_rng(0).random((20_000, *size)).astype(np.float32)
+    kept |= {"x_calibration": x[:100]}
+    np.savez(tmp_path / "unlabelled.npz", **kept)
+    assert edgebuild(*build, "-d", tmp_path / "unlabelled.npz").code == 0
+    plain = edgebuild.manifest("arm64")["artifact"]
+    made = _outputs(edgebuild, edgebuild.folder / "dist" / "arm64" / plain["path"], x, tmp_path / "x.npy")
+    unsure = np.argsort(np.diff(np.sort(made)[:, -2:])[:, 0])[:2_000]  # what any change may turn
+    np.savez(tmp_path / "labelled.npz", **kept, x_train=x[unsure], y_train=made[unsure].argmax(1))
+    edgebuild.refines = True
+    build = (*build, "-d", tmp_path / "labelled.npz")
+    ran = edgebuild(*build)
+    assert ran.code == 0, ran.err
+    manifest = edgebuild.manifest("arm64")
+    assert manifest["artifact"]["sha256"] == plain["sha256"]
+    assert [step["kind"] for step in manifest["plan"]["passes"]] == ["quantize"]
+    assert any("equalize and calibrate taken back: of 2,000 train samples" in note for note in manifest["notes"])
+    assert edgebuild(*build, "--set", "build.vet=false").code == 0
+    assert edgebuild.manifest("arm64")["artifact"]["sha256"] != plain["sha256"]
+
+
 @pytest.mark.slow
 def test_the_ladder_stops_at_the_first_build_that_keeps_the_budget(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = edgebuild.repairs = True
@@ -128,6 +177,8 @@ def test_the_ladder_goes_on_to_float_layers_where_the_target_has_them(
     floating = [name for name, _ in rungs(manifest) if name.startswith("float for ")]
     assert [name.count(",") + 1 for name in floating] == [1, 2][: len(floating)]
     assert floating
+    sizes = {rung["name"]: rung["size_bytes"] for rung in manifest["repair"]}
+    assert all(sizes[name] > sizes["as planned"] for name in floating), sizes
     best = max(rung["accuracy"] for rung in manifest["repair"])
     assert manifest["accuracy"]["artifact"] == best
 
@@ -147,7 +198,9 @@ def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, n
     assert "the ladder ends here" in ran.out
 
 
-def test_layers_that_are_named_stay_in_float(edgebuild: Edgebuild, networks: Path) -> None:
+@pytest.mark.parametrize("refines", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_layers_that_are_named_stay_in_float(refines: bool, edgebuild: Edgebuild, networks: Path) -> None:
+    edgebuild.refines = refines
     keep = ("--set", 'passes.quantize.float_layers=["pointwise"]')
     ran = edgebuild(networks / "residual.h5", "-d", networks / "images.npz", "-t", "arm64", *keep)
     assert ran.code in (0, 1), ran.err
@@ -155,6 +208,7 @@ def test_layers_that_are_named_stay_in_float(edgebuild: Edgebuild, networks: Pat
     kernels = [op for op in operators if op["name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
     assert [op["dtypes"][0] for op in kernels if "pointwise" in op["tensor"]] == ["float32"]
     assert {op["dtypes"][0] for op in kernels if "pointwise" not in op["tensor"]} == {"int8"}
+    assert refines == any("ranges: " in note for note in edgebuild.manifest("arm64")["notes"])
 
 
 def test_a_float_layer_that_does_not_exist_is_named(edgebuild: Edgebuild, networks: Path) -> None:
