@@ -10,23 +10,17 @@ import msgspec
 import numpy as np
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from converting import converted
 from sklearn.datasets import load_digits
 
 from edgebuild.core.passes import DType, Quantize, Scheme
-from edgebuild.core.settings import Preprocess
-from edgebuild.data import samples
-from edgebuild.data.given import Examples
 from edgebuild.flatbuffer import weights
 from edgebuild.flatbuffer.weights import Weights
-from edgebuild.passes import quantize
-from edgebuild.passes.freeze import freeze
-from edgebuild.passes.jobs import QuantizeJob
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.optimization.kernels import kernels
 from edgebuild.passes.training.hooks import Hooks
 
 layers = tf_keras.layers
-IDENTITY = Preprocess(mean=0.0, scale=1.0)
 WHOLE_INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)
 BATCH = 32
 NO_HOOKS = Hooks()
@@ -108,25 +102,13 @@ class Artifacts:
     """Converts as a build does."""
 
     def __init__(self, folder: Path, data: Data) -> None:
-        self._folder = folder
+        self._folder, self._samples = folder, data.x[:100]
         self._count = 0
-        samples.save(Examples((data.x[:100],), None), folder / "calibration")
 
     def __call__(self, model: Any, **how: Any) -> Path:
         self._count += 1
-        out = self._folder / str(self._count)
-        out.mkdir()
-        frozen = freeze(from_keras_model(model), out, name="digits")
-        job = QuantizeJob(
-            saved_model=str(out / "saved_model"),
-            calibration=str(self._folder / "calibration"),
-            preprocess=IDENTITY,
-            quantize=msgspec.structs.replace(WHOLE_INT8, **how),
-            network=frozen.network,
-            out=str(out),
-        )
-        quantize.run(job, lambda _: None)
-        return out / "model.tflite"
+        settings = msgspec.structs.replace(WHOLE_INT8, **how)
+        return converted(from_keras_model(model), [self._samples], settings, self._folder / str(self._count))
 
 
 def by_layer(path: Path) -> dict[str, Weights]:

@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
-from making import IDENTITY, INT8
+from converting import converted
+from making import INT8
 from tf_keras import layers
 
 from edgebuild.core.passes import DType
-from edgebuild.data.given import Examples
-from edgebuild.data.samples import save
 from edgebuild.flatbuffer import answers, reader
-from edgebuild.passes import quantize
-from edgebuild.passes.freeze import freeze
-from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
 from edgebuild.passes.loading import from_keras_model
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.
@@ -48,22 +44,8 @@ def _made(body: Body, folder: Path, *, float_answers: bool, output: DType = DTyp
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(0)
     given = tf_keras.Input((6,))
-    folder.mkdir()
-    save(Examples((SAMPLES,)), folder / "split")
-    frozen = freeze(from_keras_model(tf_keras.Model(given, body(given))), folder, name="net")
     settings = msgspec.structs.replace(INT8, input=DType.FLOAT32, output=output, float_answers=float_answers)
-    quantize.run(
-        QuantizeJob(
-            saved_model=str(folder / SAVED_MODEL),
-            calibration=str(folder / "split"),
-            preprocess=IDENTITY,
-            quantize=settings,
-            network=frozen.network,
-            out=str(folder),
-        ),
-        lambda _: None,
-    )
-    return folder / ARTIFACT
+    return converted(from_keras_model(tf_keras.Model(given, body(given))), [SAMPLES], settings, folder)
 
 
 def _run(artifact: Path) -> list[Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from calibration_networks import NETWORKS, made, samples_for
+from converting import converted
 from making import IDENTITY, INT8
 
 from edgebuild.core.passes import BiasCorrection, Calibrate, DType, Ranges, Rounding
@@ -15,7 +16,6 @@ from edgebuild.data.given import Examples
 from edgebuild.data.samples import Samples, save
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
-from edgebuild.passes import quantize
 from edgebuild.passes.calibration import (
     calibrating,
     correcting,
@@ -30,11 +30,9 @@ from edgebuild.passes.calibration import (
     simulation,
     walking,
 )
-from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import folding, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
-from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
 from edgebuild.passes.loading import Network, from_keras_model
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.
@@ -53,22 +51,8 @@ def _split(folder: Path, arrays: list[Any]) -> Samples:
     return Samples(folder / "split", IDENTITY)
 
 
-def _converted(network: Network, arrays: list[Any], folder: Path, ends: DType) -> Path:
-    folder.mkdir()
-    save(Examples(tuple(arrays)), folder / "split")
-    frozen = freeze(network, folder, name="net")
-    quantize.run(
-        QuantizeJob(
-            saved_model=str(folder / SAVED_MODEL),
-            calibration=str(folder / "split"),
-            preprocess=IDENTITY,
-            quantize=msgspec.structs.replace(INT8, input=ends, output=ends),
-            network=frozen.network,
-            out=str(folder),
-        ),
-        lambda _: None,
-    )
-    return folder / ARTIFACT
+def _converted(network: Network, arrays: list[Any], folder: Path, ends: DType, **more: Any) -> Path:
+    return converted(network, arrays, msgspec.structs.replace(INT8, input=ends, output=ends, **more), folder)
 
 
 def _grids(artifact: Path) -> set[tuple[float, int]]:
@@ -373,6 +357,20 @@ def test_calibrated_networks_convert_with_their_ranges(name: str, tmp_path: Path
     found = _grids(artifact)
     for wanted in done.ranges.values():
         assert any(scale == pytest.approx(wanted.scale, rel=3e-7) and z == wanted.zero_point for scale, z in found)
+
+
+def test_layers_left_to_float_keep_their_weights_and_stay_so_in_the_artifact(tmp_path: Path) -> None:
+    model, graph = _graph("lenet")
+    names = [layer.name for layer in graph.layers.values() if layer.kind.__name__ in points.KERNELS]
+    floating = names[1]
+    settings = msgspec.structs.replace(_PLAIN, rounding=Rounding.ADAPTIVE, bias=BiasCorrection.EMPIRICAL)
+    arrays = samples_for(model, 24)
+    done = calibrating.calibrate(graph, _split(tmp_path, arrays), settings, seed=0, floating=[floating])
+    for name, array in graph.layers[floating].weights.items():
+        np.testing.assert_array_equal(done.graph.layers[floating].weights[name], array)
+    artifact = _converted(done.network, arrays, tmp_path / "out", DType.INT8, float_layers=(floating,))
+    kernels = [item for item in reader.read(artifact).operators if item.name in ("CONV_2D", "FULLY_CONNECTED")]
+    assert [item.dtypes[0] for item in kernels] == ["float32" if name == floating else "int8" for name in names]
 
 
 def test_clipping_alone_lowers_weights_that_are_large_and_of_no_use(tmp_path: Path) -> None:
