@@ -52,6 +52,7 @@ CASES = (
     Case("depthwise", "depthwise", _MNIST, 1 / 255, is_spoilt=True),
     Case("inverted, ReLU6", "inverted", _MNIST, 1 / 255),
     Case("MobileNetV1 0.5, ReLU6", "mobilenet", _MNIST, 1 / 255),
+    Case("gated, hard-swish", "gated", _MNIST, 1 / 255),
     Case("LeNet-5", "lenet5", _MNIST, 1 / 255),
     Case("LeNet-300-100", "lenet300", _MNIST, 1 / 255),
 )

@@ -138,6 +138,37 @@ def inverted() -> Any:
     return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="inverted")
 
 
+def gated() -> Any:
+    """Five inverted residual blocks with hard-swish and squeeze-and-excite (as in Howard et al. 2019, MobileNetV3)."""
+    layers = tf_keras.layers
+
+    def hard_sigmoid(x: Any) -> Any:
+        return layers.ReLU(6.0)(x + 3.0) * (1 / 6)
+
+    def normal(x: Any, layer: Any, *, active: bool) -> Any:
+        x = layers.BatchNormalization(momentum=0.9, name=f"{layer.name}_bn")(layer(x))
+        return layers.Multiply(name=f"{layer.name}_swish")([x, hard_sigmoid(x)]) if active else x
+
+    def excited(x: Any, number: int) -> Any:
+        squeezed = layers.GlobalAveragePooling2D(keepdims=True, name=f"squeeze{number}")(x)
+        inner = layers.Conv2D(max(8, x.shape[-1] // 4), 1, activation="relu", name=f"reduce{number}")(squeezed)
+        shares = hard_sigmoid(layers.Conv2D(x.shape[-1], 1, name=f"excite{number}")(inner))
+        return layers.Multiply(name=f"gate{number}")([x, shares])
+
+    inputs = layers.Input((28, 28, 1))
+    x = normal(inputs, layers.Conv2D(16, 3, 2, padding="same", use_bias=False, name="stem"), active=True)
+    for number, (filters, stride) in enumerate([(16, 1), (24, 2), (24, 1), (32, 2), (32, 1)], 1):
+        expand = layers.Conv2D(4 * x.shape[-1], 1, use_bias=False, name=f"expand{number}")
+        y = normal(x, expand, active=True)
+        filtered = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=f"filter{number}")
+        y = excited(normal(y, filtered, active=True), number)
+        y = normal(y, layers.Conv2D(filters, 1, use_bias=False, name=f"project{number}"), active=False)
+        x = layers.Add(name=f"add{number}")([x, y]) if x.shape == y.shape else y
+    x = normal(x, layers.Conv2D(96, 1, use_bias=False, name="head"), active=True)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="classes")(x), name="gated")
+
+
 def mobilenet128(width: float = 1.0) -> Any:
     """MobileNetV1 of width 0.5 for 128x128 images, untrained; uniformly narrower where a width is given."""
     model = tf_keras.applications.MobileNet((128, 128, 3), alpha=0.5, weights=None, classes=10)
@@ -152,6 +183,7 @@ _NETWORKS: dict[str, tuple[Callable[[], Any], int, float, int]] = {
     "residual": (residual, 3, 2e-3, 0),
     "depthwise": (depthwise, 3, 2e-3, 0),
     "inverted": (inverted, 3, 2e-3, 0),
+    "gated": (gated, 3, 2e-3, 0),
 }
 
 
