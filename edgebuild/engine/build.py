@@ -110,7 +110,7 @@ class _Builder:
         other = vetting.alternative(plan, data)
         if data is None or other is None:
             return self._complete(refined)
-        plain = self._converted(other)
+        plain = self._converted(other, title=f"{plan.target}: convert without refinements, to compare")
         found = vetting.vet(refined.built, plain.built, data, self._session)
         return self._complete(plain if found.taken_back else refined, found.notes)
 
@@ -118,10 +118,11 @@ class _Builder:
         """Do the passes and convert, and hold what came out against what the target can run."""
         return self._complete(self._converted(plan))
 
-    def _converted(self, plan: Plan) -> _Converted:
+    def _converted(self, plan: Plan, title: str = "") -> _Converted:
         shared, session = self._shared, self._session
         compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
-        made = session.transform(steps.quantize(plan, compressed.network, shared.data))
+        step = steps.quantize(plan, compressed.network, shared.data)
+        made = session.transform(step._replace(title=title or step.title))
         network = compressed.network.frozen.network
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)
         readback.require_fit(spec, network, plan)

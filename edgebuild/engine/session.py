@@ -78,6 +78,7 @@ class Session:
         self._code = code
         self._resources = contextlib.ExitStack()
         self._tensorflow: Child | None = None
+        self._told: set[str] = set()  # the keys of steps that were done or found in this session
 
     def __enter__(self) -> Session:
         self._logs = self._resources.enter_context(self._store.workspace())
@@ -142,10 +143,10 @@ class Session:
         key = hashing.of_data([step.name, step.depends_on, toolchain.digest()])
         entry = self._kept(step, key)
         if entry is not None:
-            return self._reuse(step, entry)
+            return self._reuse(step, entry, key)
         with self._store.lock(key, lambda: self._listener.noted(f"waiting for another build: {step.title}")):
             entry = self._kept(step, key)
-            return self._reuse(step, entry) if entry is not None else self._do(step, do, key)
+            return self._reuse(step, entry, key) if entry is not None else self._do(step, do, key)
 
     def _kept(self, step: Step, key: str) -> Entry | None:
         return None if step.again else self._store.get(key)
@@ -159,6 +160,8 @@ class Session:
             self._listener.step_failed()
             raise
         self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
+        if key is not None:
+            self._told.add(key)
         return Made(*entry)
 
     def _make(self, step: Step, do: Callable[[Step, Path], bytes], key: str | None) -> Entry:
@@ -171,6 +174,8 @@ class Session:
             with self._store.lock(key, lambda: None):
                 return self._store.publish(key, out, result)
 
-    def _reuse(self, step: Step, entry: Entry) -> Made:
-        self._listener.step_finished(step.title, 0.0, reused=True)
+    def _reuse(self, step: Step, entry: Entry, key: str) -> Made:
+        if key not in self._told:
+            self._listener.step_finished(step.title, 0.0, reused=True)
+            self._told.add(key)
         return Made(*entry)
