@@ -22,6 +22,7 @@ from edgebuild.engine.steps import Built, Reference
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.ladder import Means
 from edgebuild.passes import jobs
+from edgebuild.process import ChildDiedError
 
 
 class Outcome(NamedTuple):
@@ -110,9 +111,14 @@ class _Builder:
         other = vetting.alternative(plan, data)
         if data is None or other is None:
             return self._complete(refined)
-        plain = self._converted(other, title=f"{plan.target}: convert without refinements, to compare")
-        found = vetting.vet(refined.built, plain.built, data, self._session)
-        return self._complete(plain if found.taken_back else refined, found.notes)
+        try:
+            plain = self._converted(other, title=f"{plan.target}: convert without refinements, to compare")
+            why = vetting.vet(refined.built, plain.built, data, self._session)
+        except ChildDiedError:
+            raise
+        except EdgebuildError as error:
+            return self._complete(refined, (f"not held against the plain conversion: {error.what}",))
+        return self._complete(refined) if why is None else self._complete(plain, (why,))
 
     def convert(self, plan: Plan) -> Built:
         """Do the passes and convert, and hold what came out against what the target can run."""

@@ -7,7 +7,6 @@ samples with answers to learn from, they decide; never those that the artifact i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,9 +18,7 @@ from edgebuild.core.settings import MetricKind
 from edgebuild.engine import steps
 from edgebuild.engine.session import Made, Session, Step
 from edgebuild.engine.steps import Built, Data
-from edgebuild.errors import EdgebuildError
 from edgebuild.passes import jobs
-from edgebuild.process import ChildDiedError
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import OutputLossJob, ScoreJob
 from edgebuild.stats import sign_test
@@ -29,13 +26,6 @@ from edgebuild.stats import sign_test
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _CHANCE = 0.05  # that the plain conversion is as much better without being it
 _METRICS = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})  # that count right answers
-
-
-class Vetted(NamedTuple):
-    """Whether the refinements are to be taken back, and what is to be said of it."""
-
-    taken_back: bool
-    notes: tuple[str, ...] = ()
 
 
 def alternative(plan: Plan, data: Data | None) -> Plan | None:
@@ -47,8 +37,8 @@ def alternative(plan: Plan, data: Data | None) -> Plan | None:
     return replace(plan, passes=tuple(step for step in plan.passes if not isinstance(step, Refinement)))
 
 
-def vet(refined: Built, plain: Built, data: Data, session: Session) -> Vetted:
-    """Whether the plain conversion answers better.
+def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | None:
+    """Why the refinements are to be taken back, where the plain conversion answers better; None where it does not.
 
     That is told by the samples that only one of the two has right (McNemar 1947), by the exact test, one-sided.
 
@@ -57,19 +47,16 @@ def vet(refined: Built, plain: Built, data: Data, session: Session) -> Vetted:
         plain: that of its `alternative`.
         data: whose learning split is answered.
         session: where steps are done or found.
+
+    Raises:
+        EdgebuildError: the samples could not be answered, or their answers fit nothing.
     """
     if hashing.of_file(plain.path) == hashing.of_file(refined.path):
-        return Vetted(taken_back=False)
-    try:
-        answers = _compared(plain, refined, data, session)
-    except ChildDiedError:
-        raise
-    except EdgebuildError as error:
-        note = f"the artifact was not held against the plain conversion: {error.what}"
-        return Vetted(taken_back=False, notes=(note,))
+        return None
+    answers = _compared(plain, refined, data, session)
     if answers is None or sign_test(answers.lost, answers.gained) >= _CHANCE:
-        return Vetted(taken_back=False)
-    return Vetted(taken_back=True, notes=(_why(refined.plan, answers),))
+        return None
+    return _why(refined.plan, answers)
 
 
 def _why(plan: Plan, answers: Answers) -> str:

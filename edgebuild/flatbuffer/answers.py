@@ -31,9 +31,10 @@ def in_float(data: bytes) -> bytes:
     """
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
-    made_by = {int(operator.outputs[0]): place for place, operator in enumerate(graph.operators or ())}
-    reads = Counter(int(index) for operator in graph.operators or () for index in operator.inputs)
-    ends = [place for place in map(made_by.get, map(int, graph.outputs)) if place is not None]
+    operators = list(enumerate(graph.operators or ()))
+    made_by = {index: place for place, operator in operators for index in _indices(operator.outputs)}
+    reads = Counter(index for _, operator in operators for index in _indices(operator.inputs))
+    ends = [place for place in map(made_by.get, _indices(graph.outputs)) if place is not None]
     turned = [place for place in dict.fromkeys(ends) if _turn(model, graph, place, made_by, reads)]
     if not turned:
         return data
@@ -45,18 +46,17 @@ def in_float(data: bytes) -> bytes:
 def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Counter[int]) -> bool:
     """Change the places of a DEQUANTIZE and of the function before it; whether they stood so, for this alone."""
     dequantize = graph.operators[last]
-    answers = int(dequantize.inputs[0])
+    if _code(model, dequantize) != _CODES.DEQUANTIZE:
+        return False
+    answers, output = int(dequantize.inputs[0]), int(dequantize.outputs[0])
     before = made_by.get(answers)
-    if (
-        before is None
-        or _code(model, dequantize) != _CODES.DEQUANTIZE
-        or reads[answers] > 1
-        or answers in graph.outputs
-    ):
+    if before is None or reads[answers] > 1 or answers in graph.outputs:
         return False
     function = graph.operators[before]
-    scores, output = int(function.inputs[0]), int(dequantize.outputs[0])
-    if _code(model, function) not in _FUNCTIONS or graph.tensors[scores].type != schema.TensorType.INT8:
+    if _code(model, function) not in _FUNCTIONS:
+        return False
+    scores = int(function.inputs[0])
+    if graph.tensors[scores].type != schema.TensorType.INT8:
         return False
     between = graph.tensors[answers]  # holds the scores in float from now on
     between.type, between.quantization = schema.TensorType.FLOAT32, None
@@ -67,6 +67,10 @@ def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Cou
     function.opcodeIndex = _first_version(model, function)
     graph.operators[before], graph.operators[last] = dequantize, function
     return True
+
+
+def _indices(tensors: Any) -> list[int]:
+    return [int(index) for index in (() if tensors is None else tensors)]
 
 
 def _code(model: Any, operator: Any) -> int:

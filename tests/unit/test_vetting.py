@@ -22,6 +22,7 @@ from edgebuild.engine import vetting
 from edgebuild.engine.session import Session
 from edgebuild.engine.steps import Built, Data
 from edgebuild.engine.store import Store
+from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.jobs import LEARNING, Splits
 
@@ -63,7 +64,7 @@ def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:
     return Built(made, path, reader.read(path), None, (), network())
 
 
-def _vetted(folder: Path, refined: Any, plain: Any, session: Session, y: Any = None) -> vetting.Vetted:
+def _vetted(folder: Path, refined: Any, plain: Any, session: Session, y: Any = None) -> str | None:
     made, data = _refined(), _data(folder, y)
     other = vetting.alternative(made, data)
     assert other is not None
@@ -98,14 +99,13 @@ def test_scores_that_count_no_right_answers_have_none(tmp_path: Path) -> None:
 
 
 def test_refinements_that_cost_right_answers_are_taken_back(session: Session, tmp_path: Path) -> None:
-    found = _vetted(tmp_path, _leaning(0.05), RIGHT, session)
-    assert found.taken_back
+    why = _vetted(tmp_path, _leaning(0.05), RIGHT, session)
+    assert why is not None
     x = np.load(tmp_path / LEARNING / "x000.npy")[::2]
     lost = int(np.count_nonzero((x * np.float32([1.05, 1, 1])).argmax(1) != x.argmax(1)))
     assert lost > 10
-    (note,) = found.notes
-    assert note.startswith("equalize and calibrate taken back")
-    assert f"of 1,500 train samples {lost} are answered right by the plain conversion alone and 0 with them" in note
+    assert why.startswith("equalize and calibrate taken back")
+    assert f"of 1,500 train samples {lost} are answered right by the plain conversion alone and 0 with them" in why
 
 
 @pytest.mark.parametrize("refined", [RIGHT, _leaning(0.001)])
@@ -113,10 +113,9 @@ def test_refinements_that_cost_right_answers_are_taken_back(session: Session, tm
 def test_refinements_that_cost_none_or_hardly_any_stay(
     refined: Any, plain: Any, session: Session, tmp_path: Path
 ) -> None:
-    assert _vetted(tmp_path, refined, plain, session) == vetting.Vetted(taken_back=False)
+    assert _vetted(tmp_path, refined, plain, session) is None
 
 
-def test_answers_that_fit_nothing_are_told_and_fail_no_build(session: Session, tmp_path: Path) -> None:
-    found = _vetted(tmp_path, _leaning(0.05), RIGHT, session, y=np.full(COUNT, 7))
-    assert not found.taken_back
-    assert "was not held against the plain conversion" in found.notes[0]
+def test_answers_that_fit_nothing_are_told(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="answers"):
+        _vetted(tmp_path, _leaning(0.05), RIGHT, session, y=np.full(COUNT, 7))
