@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from converting import converted
 from making import INT8
 from tf_keras import layers
+from tflite_networks import TYPE, Network
 
 from edgebuild.core.passes import DType
 from edgebuild.flatbuffer import answers, reader
@@ -21,6 +23,7 @@ from edgebuild.passes.loading import from_keras_model
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
 
 Body = Callable[[Any], Any]
+BUILTIN = schema.BuiltinOperator
 SAMPLES = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32) * 3
 
 
@@ -96,3 +99,17 @@ def test_all_answers_of_a_network_leave_in_float_and_its_ends_stay(tmp_path: Pat
 def test_what_does_not_end_in_float_alone_stays_as_it_is(body: Body, output: DType, tmp_path: Path) -> None:
     data = _made(body, tmp_path / "net", float_answers=False, output=output).read_bytes()
     assert answers.in_float(data) == data
+
+
+def test_operators_without_outputs_are_no_obstacle(tmp_path: Path) -> None:
+    net = Network()
+    grid = {"scale": [1 / 256], "zero_point": [-128]}
+    given, handle = net.tensor("x", [1, 4], TYPE.INT8, **grid), net.tensor("state", [1], TYPE.RESOURCE)
+    shares, scores = net.tensor("shares", [1, 4], TYPE.INT8, **grid), net.tensor("scores", [1, 4])
+    net.operator(BUILTIN.VAR_HANDLE, [], [handle])
+    net.operator(BUILTIN.ASSIGN_VARIABLE, [handle, given], [])
+    net.operator(BUILTIN.SOFTMAX, [given], [shares], version=2)
+    net.operator(BUILTIN.DEQUANTIZE, [shares], [scores], version=2)
+    path = tmp_path / "net.tflite"
+    path.write_bytes(answers.in_float(net.packed([given], [scores])))
+    assert [name for name, *_ in _operators(path)] == ["VAR_HANDLE", "ASSIGN_VARIABLE", "DEQUANTIZE", "SOFTMAX"]
