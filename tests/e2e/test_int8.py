@@ -198,7 +198,8 @@ def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, n
     assert "the ladder ends here" in ran.out
 
 
-@pytest.mark.parametrize("refines", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("refines", [True, False])
 def test_layers_that_are_named_stay_in_float(refines: bool, edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = refines
     keep = ("--set", 'passes.quantize.float_layers=["pointwise"]')

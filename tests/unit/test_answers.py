@@ -80,6 +80,7 @@ def test_a_softmax_in_float_is_on_no_grid(tmp_path: Path) -> None:
     assert 0 < np.abs(fine - coarse).max() < 1.01 / 256
 
 
+@pytest.mark.slow
 def test_all_answers_of_a_network_leave_in_float_and_its_ends_stay(tmp_path: Path) -> None:
     usual = _made(_two_ends, tmp_path / "usual", float_answers=False)
     better = _made(_two_ends, tmp_path / "better", float_answers=True)
@@ -94,7 +95,14 @@ def test_all_answers_of_a_network_leave_in_float_and_its_ends_stay(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("body", "output"), [(_softmax, DType.INT8), (_used_again, DType.FLOAT32), (layers.Dense(4), DType.FLOAT32)]
+    ("body", "output"),
+    [
+        (_used_again, DType.FLOAT32),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(_softmax, DType.INT8), (layers.Dense(4), DType.FLOAT32)]
+        ),
+    ],
 )
 def test_what_does_not_end_in_float_alone_stays_as_it_is(body: Body, output: DType, tmp_path: Path) -> None:
     data = _made(body, tmp_path / "net", float_answers=False, output=output).read_bytes()
