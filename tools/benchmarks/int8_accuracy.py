@@ -160,8 +160,12 @@ class Bench:
         run("float_ends.py", model, samples, float_path, plain)
         artifacts = {_PLAIN: plain}
         for rival, algorithm in _RIVALS.items():
-            artifacts[rival] = folder / f"{algorithm}.tflite"
-            run("ai_edge_quantizer_int8.py", float_path, samples, algorithm, artifacts[rival], python=self._rival)
+            path = folder / f"{algorithm}.tflite"
+            try:
+                run("ai_edge_quantizer_int8.py", float_path, samples, algorithm, path, python=self._rival)
+                artifacts[rival] = path
+            except subprocess.CalledProcessError:
+                print(f"{rival} refuses {model}", file=sys.stderr)
         artifacts[_OURS], notes = self._edgebuild(model, folder, variant.draw)
         x, y = data["x_eval"], data["y_eval"]
         wanted, usual = _outputs(float_path, x), _outputs(plain, x)
@@ -250,11 +254,11 @@ def _print(found: dict[Case, dict[Variant, dict[str, Any]]]) -> None:
     usual: dict[Case, list[dict[str, Any]]] = {}
     for case, results in found.items():
         draws = usual[case] = [result for variant, result in results.items() if variant.seed is None]
-        cells = ["{:.2%}, {:.1f} dB, {:.0f} changed".format(*_means(draws, maker)[:3]) for maker in makers]
+        cells = [_cell(draws, maker) for maker in makers]
         print(f"| {case.name} | {draws[0]['float']:.2%} |", " | ".join(cells), "|")
         spoilt = [result for variant, result in results.items() if variant.seed is not None]
         if spoilt:
-            cells = [_spread([result[maker][0] for result in spoilt]) for maker in makers]
+            cells = [_spread([result[maker][0] for result in spoilt if maker in result]) for maker in makers]
             print(f"| {case.name}, spoilt, {len(spoilt)} seeds: least, median | |", " | ".join(cells), "|")
     _print_together(list(usual.values()))
     for case, draws in usual.items():
@@ -277,6 +281,12 @@ def _print_together(networks: list[list[dict[str, Any]]]) -> None:
     print(f"\nedgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
     print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.3f} points (least {min(points):+.2f}),")
     print("answers other than the float network's {:.0f} instead of {:.0f}.".format(*changed))
+
+
+def _cell(draws: list[dict[str, Any]], maker: str) -> str:
+    if not all(maker in draw for draw in draws):
+        return "refused"
+    return "{:.2%}, {:.1f} dB, {:.0f} changed".format(*_means(draws, maker)[:3])
 
 
 def _means(draws: list[dict[str, Any]], maker: str) -> list[float]:
