@@ -50,7 +50,7 @@ def refinements(plan: Plan, means: Means) -> Iterator[Attempt]:
 
     Each includes those before; what the plan does already is no attempt.
     """
-    if plan.quantize.scheme != Scheme.INT8 or any(isinstance(step, QuantizeAware) for step in plan.passes):
+    if plan.quantize.scheme != Scheme.INT8 or _brings_ranges(plan):
         return
     equalize, calibrate = _asked(plan)
     better = replace(calibrate or _PLAIN, ranges=Ranges.BEST)
@@ -72,11 +72,13 @@ def refinements(plan: Plan, means: Means) -> Iterator[Attempt]:
 def with_float_layers(plan: Plan, worst: Sequence[str]) -> Iterator[Attempt]:
     """The worst layers in float, twice as many each time, up to half of them; none where the target forbids float.
 
+    None either of a network trained for int8: with its own ranges everywhere the converter quantizes all of it.
+
     Args:
         plan: an int8 plan.
         worst: layers by name, the one that loses most first.
     """
-    if not plan.operators.float or plan.quantize.scheme != Scheme.INT8:
+    if not plan.operators.float or plan.quantize.scheme != Scheme.INT8 or _brings_ranges(plan):
         return
     count = 1
     while count <= max(1, len(worst) // 2) and worst:
@@ -103,6 +105,10 @@ def trained(plan: Plan, means: Means) -> Iterator[Attempt]:
         compressions = [step for step in plan.compressions if not isinstance(step, QuantizeAware)]
         passes = (*compressions, means.qat, plan.quantize)
         yield Attempt("quantization-aware training", replace(plan, passes=passes))
+
+
+def _brings_ranges(plan: Plan) -> bool:
+    return any(isinstance(step, QuantizeAware) for step in plan.passes)
 
 
 def _asked(plan: Plan) -> tuple[Equalize | None, Calibrate | None]:

@@ -32,7 +32,8 @@ def plan(
     if not synthesizes:
         _require_data(target, scheme, data)
     floating = target.passes.quantize.float_layers
-    _require_float(target, scheme, floating)
+    compressions = _compressions(target, settings, scheme)
+    _require_float(target, scheme, floating, compressions)
     output = _end(target.io.output, scheme)
     leaves_float = target.operators.float and scheme == Scheme.INT8 and output == DType.FLOAT32
     quantize = Quantize(
@@ -58,7 +59,7 @@ def plan(
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
         ),
-        passes=(*_compressions(target, settings, scheme), *_refinements(target, settings, scheme), quantize),
+        passes=(*compressions, *_refinements(target, settings, scheme), quantize),
         ignores=settings.lint.ignore,
         train=settings.train,
         distill=settings.distill,
@@ -142,7 +143,9 @@ def _require_integers(target: Target, scheme: Scheme) -> None:
         )
 
 
-def _require_float(target: Target, scheme: Scheme, layers: tuple[str, ...]) -> None:
+def _require_float(
+    target: Target, scheme: Scheme, layers: tuple[str, ...], compressions: tuple[Compression, ...]
+) -> None:
     if layers and not target.operators.float:
         raise UsageError(
             f"passes.quantize.float_layers names layers, and {target.name} runs no operators in float",
@@ -150,6 +153,12 @@ def _require_float(target: Target, scheme: Scheme, layers: tuple[str, ...]) -> N
         )
     if layers and scheme != Scheme.INT8:
         raise UsageError(f"passes.quantize.float_layers is for {Scheme.INT8}, not for {scheme}")
+    if layers and any(isinstance(step, QuantizeAware) for step in compressions):
+        raise UsageError(
+            f"passes.quantize.float_layers names layers, and {target.name} trains or clusters for {Scheme.INT8}",
+            "The converter quantizes all of a network that brings its own ranges.",
+            "Leave float_layers empty, or qat and cluster out (--set passes.qat=off).",
+        )
 
 
 def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:

@@ -64,6 +64,7 @@ def test_the_worst_layers_go_to_float_twice_as_many_each_time() -> None:
     assert kept == [tuple(worst[:1]), tuple(worst[:2]), tuple(worst[:4])]
     assert list(ladder.with_float_layers(_plan("arm64"), [])) == []
     assert list(ladder.with_float_layers(_plan("mcu"), worst)) == []
+    assert list(ladder.with_float_layers(_plan("arm64", qat={}), worst)) == []
 
 
 def test_int16_takes_the_place_of_int8_where_the_target_has_it() -> None:

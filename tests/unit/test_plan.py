@@ -99,6 +99,9 @@ def test_layers_stay_in_float_only_where_the_target_runs_float() -> None:
         plan(_target("mcu", passes=kept), settings(), MODEL, DATA)
     with pytest.raises(UsageError, match="is for int8, not for float16"):
         plan(_target("arm64", passes={"quantize": {"scheme": "float16", **kept["quantize"]}}), settings(), MODEL, DATA)
+    for trained in ({"qat": {}}, {"cluster": {}}):
+        with pytest.raises(UsageError, match="arm64 trains or clusters for int8"):
+            plan(_target("arm64", passes={**kept, **trained}), settings(), MODEL, DATA)
 
 
 @pytest.mark.parametrize(
