@@ -32,9 +32,9 @@ def in_float(data: bytes) -> bytes:
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
     operators = list(enumerate(graph.operators or ()))
-    made_by = {index: place for place, operator in operators for index in _indices(operator.outputs)}
-    reads = Counter(index for _, operator in operators for index in _indices(operator.inputs))
-    ends = [place for place in map(made_by.get, _indices(graph.outputs)) if place is not None]
+    made_by = {index: place for place, operator in operators for index in unused.present(operator.outputs)}
+    reads = Counter(index for _, operator in operators for index in unused.present(operator.inputs))
+    ends = [place for place in map(made_by.get, unused.present(graph.outputs)) if place is not None]
     turned = [place for place in dict.fromkeys(ends) if _turn(model, graph, place, made_by, reads)]
     if not turned:
         return data
@@ -67,10 +67,6 @@ def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Cou
     function.opcodeIndex = _first_version(model, function)
     graph.operators[before], graph.operators[last] = dequantize, function
     return True
-
-
-def _indices(tensors: Any) -> list[int]:
-    return [int(index) for index in (() if tensors is None else tensors)]
 
 
 def _code(model: Any, operator: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,12 +73,14 @@ def _cut(model: Any, graph: Any, operators: int) -> None:
     kept, rest = graph.operators[:operators], graph.operators[operators:]
     fixed = _fixed(model, graph)
     wanted = {int(index) for operator in rest for index in operator.inputs} | {int(index) for index in graph.outputs}
-    written = [index for operator in kept for index in _given(operator.outputs) if index in wanted]
+    written = [index for operator in kept for index in unused.present(operator.outputs) if index in wanted]
     outputs = [index for index in dict.fromkeys(written) if index not in fixed and _is_value(graph.tensors[index])]
     outputs = outputs or [int(index) for index in kept[-1].outputs]
     read = {int(index) for operator in kept for index in operator.inputs} | set(outputs)
     graph.operators = [
-        operator for operator in kept if not _reads_only(operator, fixed) or read & set(_given(operator.outputs))
+        operator
+        for operator in kept
+        if not _reads_only(operator, fixed) or read & set(unused.present(operator.outputs))
     ]
     graph.outputs = np.array(outputs, np.int32)
 
@@ -88,7 +90,7 @@ def _fixed(model: Any, graph: Any) -> set[int]:
     fixed = {index for index, tensor in enumerate(graph.tensors) if _is_constant(tensor, model)}
     for operator in graph.operators or ():
         if _reads_only(operator, fixed):
-            fixed.update(_given(operator.outputs))
+            fixed.update(unused.present(operator.outputs))
     return fixed
 
 
@@ -98,17 +100,12 @@ def _is_constant(tensor: Any, model: Any) -> bool:
 
 
 def _reads_only(operator: Any, fixed: set[int]) -> bool:
-    read = _given(operator.inputs)
+    read = unused.present(operator.inputs)
     return bool(read) and fixed.issuperset(read)
 
 
 def _is_value(tensor: Any) -> bool:
     return tensor.type not in _HANDLES and not tensor.isVariable
-
-
-def _given(indices: Sequence[int] | None) -> list[int]:
-    """Tensors by index, optional ones that are not given left out."""
-    return [int(index) for index in (() if indices is None else indices) if index >= 0]
 
 
 def _drop_graphs(model: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ def drop_tensors(model: Any) -> None:
             place = {old: new for new, old in enumerate(kept)} | {-1: -1}
             graph.tensors = [graph.tensors[index] for index in kept]
             renumber(model, number, place.__getitem__)
+
+
+def present(indices: Sequence[int] | None) -> list[int]:
+    """Tensors by index, optional ones that are not given left out; none where an operator has no such list."""
+    return [int(index) for index in (() if indices is None else indices) if index >= 0]
 
 
 def renumber(model: Any, number: int, of: Callable[[int], int]) -> None:

@@ -99,11 +99,12 @@ def _nodes(graph: Graph, points: Sequence[int], floating: Collection[str]) -> tu
     """
     consumers, shown = graph.consumers(), set()
     for call in graph.calls:
+        if call.layer not in floating:
+            continue
         tensor = call.outputs[0]
         while tensor not in points and len(consumers[tensor]) == 1:
             tensor = consumers[tensor][0].outputs[0]
-        if call.layer in floating:
-            shown.add(tensor)
+        shown.add(tensor)
     return tuple(point for point in points if point not in shown)
 
 
