@@ -116,6 +116,8 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         samples: that were compared: the first ones, where outputs are too large to keep them all.
         signal: of the output.
+        logits: of the logits behind probabilities, where the output has them and was not rounded to a grid. Where a
+            network is sure, its probabilities hide what its logits lose.
         answers: None where the score knows no classes.
         confidence: None where there are no classes, or nothing that is a probability.
         inputs: samples whose answers changed, those that became wrong first and then by the difference, at most 100.
@@ -123,6 +125,7 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
 
     samples: int
     signal: Signal
+    logits: Signal | None = None
     answers: Answers | None = None
     confidence: Confidence | None = None
     inputs: tuple[ChangedInput, ...] = ()

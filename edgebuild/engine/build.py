@@ -106,14 +106,15 @@ class _Builder:
         return self.judge(built)
 
     def vetted(self, plan: Plan) -> Built:
-        """Convert; the plain conversion where that answers better."""
+        """Convert; plainly where that turns out better."""
         data, refined = self._shared.data, self._converted(plan)
         other = vetting.alternative(plan, data)
         if data is None or other is None:
             return self._complete(refined)
         try:
             plain = self._converted(other, title=f"{plan.target}: convert without refinements, to compare")
-            why = vetting.vet(refined.built, plain.built, data, self._session)
+            reference, _ = self._reference(plain)
+            why = vetting.vet(refined.built, plain.built, reference, data, self._session)
         except ChildDiedError:
             raise
         except EdgebuildError as error:
@@ -137,23 +138,22 @@ class _Builder:
 
     def _complete(self, converted: _Converted, more: tuple[str, ...] = ()) -> Built:
         """With what its layers are compared with, and more to say of it."""
-        built, reference = converted.built, None
-        notes = (*built.notes, *more)
-        try:
-            reference = self._reference(built.plan, converted.compressed)
-        except StepError as error:
-            notes = (*notes, f"layers were not compared with the float network's: {error.what}")
-        return built._replace(notes=notes, reference=reference)
+        reference, lacking = self._reference(converted)
+        return converted.built._replace(notes=(*converted.built.notes, *more, *lacking), reference=reference)
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""
         return judging.judge(built, self._shared, self._out, self._session, again=self._again)
 
-    def _reference(self, plan: Plan, compressed: Compressed) -> Reference | None:
-        """The float network whose layers the artifact has, where there are samples to compare on."""
-        if self._shared.data is None or compressed.unquantized is None or plan.quantize.scheme == Scheme.FLOAT32:
-            return None
-        return losses.reference(plan, compressed.unquantized, self._session)
+    def _reference(self, converted: _Converted) -> tuple[Reference | None, tuple[str, ...]]:
+        """The float network whose layers the artifact has, where there are samples to compare on; why it is lacking."""
+        plan, unquantized = converted.built.plan, converted.compressed.unquantized
+        if self._shared.data is None or unquantized is None or plan.quantize.scheme == Scheme.FLOAT32:
+            return None, ()
+        try:
+            return losses.reference(plan, unquantized, self._session), ()
+        except StepError as error:
+            return None, (f"layers were not compared with the float network's: {error.what}",)
 
     def _plain(self, plan: Plan) -> Footprint:
         """What quantization alone would have made, to hold the compressed artifact against."""

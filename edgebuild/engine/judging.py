@@ -120,11 +120,11 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
         lost = losses.measure(named, data, None, session) if data is not None else losses.Lost(None, ())
         return _Scored(None, *lost)
     if devices.runs_on_tflm(shipped):
-        score = steps.score(shipped, data, again=again, tflm=wheel.version() or "")
+        score = steps.score(shipped, data.evaluation, again=again, tflm=wheel.version() or "")
         (scored,) = session.run([score], device_steps.TFLM)
         kernels = figures.TFLM_KERNELS
     else:
-        (scored,) = session.run([steps.score(shipped, data, again=again)])
+        (scored,) = session.run([steps.score(shipped, data.evaluation, again=again)])
         kernels = str(shipped.plan.runtime.kernels)
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
     found = scored.read(Score)

@@ -14,7 +14,7 @@ from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.engine import steps
 from edgebuild.engine.session import Session, Step
-from edgebuild.engine.steps import Built, Data, Network, Reference
+from edgebuild.engine.steps import Built, Data, Network, Part, Reference
 from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob
@@ -66,7 +66,8 @@ def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lo
     Raises:
         EdgebuildError: the outputs could not be compared. Layers that cannot be are noted.
     """
-    wanted = [] if kept is None else [_output_loss(built, data, kept)]
+    title = "hold its answers against the float network's"
+    wanted = [] if kept is None else [output_loss(built.plan, kept, data.evaluation, title)]
     split = _split(data)
     if built.reference is None or split is None:
         return Lost(_done(wanted, session), ())
@@ -78,17 +79,17 @@ def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lo
         return Lost(_done(wanted, session), (note,))
 
 
-def _output_loss(built: Built, data: Data, kept: Kept) -> Step:
-    """Hold an artifact's outputs against the float network's."""
-    plan = built.plan
+def output_loss(plan: Plan, kept: Kept, part: Part, title: str) -> Step:
+    """Hold an artifact's outputs against those of a baseline, both for the same samples."""
     return Step(
         "output-loss",
-        f"{plan.target}: hold its answers against the float network's",
-        [[hashing.of_file(folder / OUTPUTS) for folder in kept], data.splits.evaluation_sha256, plan.metric],
+        f"{plan.target}: {title}",
+        [[hashing.of_file(folder / OUTPUTS) for folder in kept], part.sha256, part.most, plan.metric],
         lambda _: OutputLossJob(
             baseline=str(kept.baseline),
             artifact=str(kept.artifact),
-            samples=str(data.path / jobs.EVALUATION),
+            samples=str(part.path),
+            most=part.most,
             preprocess=plan.preprocess,
             metric=plan.metric,
         ),

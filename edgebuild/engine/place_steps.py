@@ -101,7 +101,7 @@ def score(built: Built, data: Data, place: Place, limits: Limits, *, again: bool
         None
         if plan.metric.is_callable
         else [hashing.of_file(built.path), place, plan.runtime.kernels, what, _identity(place)],
-        lambda out: ScoreAtJob(at=_at(place, limits), score=steps.score_job(built, data, out)),
+        lambda out: ScoreAtJob(at=_at(place, limits), score=steps.score_job(built, data.evaluation, out)),
         again=again,
         extra_s=_waiting_s(place),
     )

@@ -43,6 +43,22 @@ class Changeable(NamedTuple):
     identity: str
 
 
+class Part(NamedTuple):
+    """Samples that are answered, with the answers known.
+
+    Attributes:
+        path: the folder of their split.
+        sha256: of the split.
+        samples: how many of it are run.
+        most: the number that this is limited to, evenly spread over the split; 0 for no limit.
+    """
+
+    path: Path
+    sha256: str
+    samples: int
+    most: int = 0
+
+
 class Data(NamedTuple):
     """Divided data: what they are, and where the splits lie."""
 
@@ -58,6 +74,16 @@ class Data(NamedTuple):
     def calibrates(self) -> bool:
         """Whether there are samples to choose ranges on."""
         return self.splits.calibration_samples > 0
+
+    @property
+    def evaluation(self) -> Part:
+        """The samples that artifacts are scored on."""
+        return Part(self.path / jobs.EVALUATION, self.splits.evaluation_sha256, self.splits.evaluation_samples)
+
+    def learning(self, most: int) -> Part:
+        """As many of the samples to learn from."""
+        samples = min(most, self.splits.learning_samples)
+        return Part(self.path / jobs.LEARNING, self.splits.learning_sha256, samples, most)
 
 
 class Reference(NamedTuple):
@@ -229,7 +255,7 @@ def baseline(plan: Plan, network: Network, data: Data) -> Step:
     return Step(
         "baseline",
         f"score the float network on {data.splits.evaluation_samples:,} samples",
-        None if plan.metric.is_callable else [network.identity, _scoring(plan, data)],
+        None if plan.metric.is_callable else [network.identity, _scoring(plan, data.evaluation)],
         lambda out: jobs.BaselineJob(
             saved_model=str(network.path),
             network=network.frozen.network,
@@ -291,32 +317,39 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
     )
 
 
-def score(built: Built, data: Data, *, again: bool, tflm: str = "") -> Step:
+def score(built: Built, part: Part, *, again: bool = False, tflm: str = "", what: str = "") -> Step:
     """Score an artifact on the kernels that compute like its target's; a metric's function is called each time.
 
-    `tflm` is the version of TensorFlow Lite Micro that runs it, empty where LiteRT does.
+    Args:
+        built: the artifact.
+        part: the samples.
+        again: whether to do it even where its result is kept.
+        tflm: the version of TensorFlow Lite Micro that runs it, empty where LiteRT does.
+        what: is scored, in the step's title, where that is not what the target gets.
     """
     plan = built.plan
     kernels = "TensorFlow Lite Micro's" if tflm else plan.runtime.kernels
+    on = f"score {what} on {part.samples:,} train samples" if what else f"score {part.samples:,} samples"
     return Step(
         "tflm-score" if tflm else "score",
-        f"{plan.target}: score {data.splits.evaluation_samples:,} samples on {kernels} kernels",
+        f"{plan.target}: {on} on {kernels} kernels",
         None
         if plan.metric.is_callable
-        else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, data), host.identity()],
-        lambda out: score_job(built, data, out),
+        else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, part), host.identity()],
+        lambda out: score_job(built, part, out),
         again=again,
     )
 
 
-def score_job(built: Built, data: Data, out: Path) -> ScoreJob:
-    """The job that scores an artifact on the evaluation split, on the kernels that compute like its target's."""
+def score_job(built: Built, part: Part, out: Path) -> ScoreJob:
+    """The job that scores an artifact on samples, on the kernels that compute like its target's."""
     plan = built.plan
     return ScoreJob(
         artifact=str(built.path),
         spec=built.spec,
         kernels=plan.runtime.kernels,
-        samples=str(data.path / jobs.EVALUATION),
+        samples=str(part.path),
+        most=part.most,
         preprocess=plan.preprocess,
         metric=plan.metric,
         out=str(out),
@@ -349,6 +382,6 @@ def _pass_time_s(plan: Plan) -> float:
     return plan.train.time / max(1, len(learning))
 
 
-def _scoring(plan: Plan, data: Data) -> list[object]:
+def _scoring(plan: Plan, part: Part) -> list[object]:
     """What a score depends on beside the network."""
-    return [data.splits.evaluation_sha256, plan.preprocess, plan.metric]
+    return [part.sha256, part.most, plan.preprocess, plan.metric]

@@ -32,7 +32,8 @@ def _answers(answers: Answers) -> str:
 
 
 def _signal(output: OutputLoss) -> str:
-    text = f"output SQNR {output.signal.sqnr_db:.1f} dB over {output.samples:,} samples"
+    behind = "" if output.logits is None else f", of its logits {output.logits.sqnr_db:.1f} dB,"
+    text = f"output SQNR {output.signal.sqnr_db:.1f} dB{behind} over {output.samples:,} samples"
     confidence = output.confidence
     if confidence is None:
         return text

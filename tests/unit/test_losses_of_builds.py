@@ -23,7 +23,8 @@ from edgebuild.core.losses import (
 )
 from edgebuild.data import outputs
 from edgebuild.report import summary
-from edgebuild.runtimes.fidelity import answers, confidence
+from edgebuild.runtimes.fidelity import answers, confidence, logits
+from edgebuild.runtimes.fidelity import signal as signals
 from edgebuild.runtimes.fidelity.signal import Sums
 
 ACCURACY = metric("accuracy")
@@ -191,7 +192,7 @@ def test_many_large_outputs_are_compared_part_by_part(monkeypatch: pytest.Monkey
     exact, given = rng.random((2, 50, 4))
     y = rng.integers(0, 4, 50)
     whole = answers.compare(exact, given, y, ACCURACY)
-    monkeypatch.setattr(answers, "_CHUNK_BYTES", 7 * exact[:1].nbytes)
+    monkeypatch.setattr(signals, "_CHUNK_BYTES", 7 * exact[:1].nbytes)
     assert answers.compare(exact, given, y, ACCURACY).answers == whole.answers
     assert answers.compare(exact, given, y, ACCURACY).signal.sqnr_db == pytest.approx(whole.signal.sqnr_db)
 
@@ -233,6 +234,49 @@ def test_independent_sigmoids_have_no_confidence() -> None:
     assert confidence.compare(np.full((4, 3), 0.9), np.full((4, 3), 0.9), np.zeros(4, int)) is None
 
 
+def _softmax(scores: Any) -> Any:
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("places", [(), (5,)])
+def test_probabilities_are_compared_by_the_logits_behind_them(
+    places: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    exact = 8 * rng.standard_normal((40, *places, 6))
+    given = exact + 0.1 * rng.standard_normal(exact.shape)
+    # What is added to all logits of a sample a softmax does not tell.
+    wanted = _signal(*(each - each.mean(axis=-1, keepdims=True) for each in (exact, given)))
+    probabilities = _softmax(exact), _softmax(given + 7)
+    monkeypatch.setattr(signals, "_CHUNK_BYTES", 3 * exact[:1].nbytes)
+    found = logits.compare(*probabilities)
+    assert found is not None
+    assert found.sqnr_db == pytest.approx(wanted.sqnr_db, abs=0.01)
+
+
+def test_the_probability_of_one_class_has_a_logit_too() -> None:
+    exact = np.linspace(-14, 14, 50)[:, np.newaxis]
+    given = exact * 1.01
+    found = logits.compare(*(1 / (1 + np.exp(-each)) for each in (exact, given)))
+    assert found is not None
+    assert found.sqnr_db == pytest.approx(40.0, abs=0.1)
+
+
+@pytest.mark.parametrize("steps", [2**8, 2**15])
+def test_rounded_probabilities_and_what_is_none_have_no_logits(steps: int) -> None:
+    exact = _softmax(np.random.default_rng(0).standard_normal((40, 6)))
+    assert logits.compare(exact, np.round(exact * steps) / steps) is None
+    assert logits.compare(np.log(exact), np.log(exact)) is None
+    assert logits.compare(np.full((4, 3), 0.9), np.full((4, 3), 0.8)) is None
+
+
+def test_a_probability_of_nothing_has_the_logit_of_very_little() -> None:
+    exact = np.asarray([[1.0, 0.0], [0.7, 0.3]])
+    found = logits.compare(exact, np.asarray([[1.0, 1e-38], [0.7, 0.3]]))
+    assert found == Signal(sqnr_db=150.0, cosine=1.0)
+
+
 def test_the_worst_layer_added_most_noise_whatever_it_was_given() -> None:
     first = _layer("first", 150.0, 40.0, 0)
     spoilt = _layer("spoilt", 40.0, 12.0, 1)
@@ -259,7 +303,8 @@ def test_the_summary_tells_what_was_lost() -> None:
     )
     assert _shown(Losses(output=compared, layers=layers)) == [
         "  answers    2 of 4 are not the float network's: 1 became wrong, 1 right",
-        "  signal     output SQNR 1.3 dB over 4 samples, calibration error 5.0 %, float network 5.0 % (outputs)",
+        "  signal     output SQNR 1.3 dB, of its logits -1.8 dB, over 4 samples, calibration error 5.0 %,"
+        " float network 5.0 % (outputs)",
         "  layers     most lost at spoilt (40.0 to 12.0 dB), behind (12.0 to 11.5 dB) "
         "(32 calibration samples; 1 not compared)",
     ]

@@ -20,7 +20,7 @@ from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.engine import vetting
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data
+from edgebuild.engine.steps import Built, Data, Reference
 from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
@@ -64,12 +64,18 @@ def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:
     return Built(made, path, reader.read(path), None, (), network())
 
 
-def _vetted(folder: Path, refined: Any, plain: Any, session: Session, y: Any = None) -> str | None:
-    made, data = _refined(), _data(folder, y)
+def _vetted(
+    folder: Path, refined: Any, plain: Any, session: Session, y: Any = None, exact: Any = None, **fields: Any
+) -> str | None:
+    made, data = _refined(**fields), _data(folder, y)
     other = vetting.alternative(made, data)
     assert other is not None
     built = [_built(folder, "refined", refined, made), _built(folder, "plain", plain, other)]
-    return vetting.vet(*built, data, session)
+    reference = None
+    if exact is not None:
+        standing = _built(folder, "float", exact, other)
+        reference = Reference(standing.path, standing.spec, ())
+    return vetting.vet(*built, reference, data, session)
 
 
 def _leaning(share: float) -> Any:
@@ -91,9 +97,9 @@ def test_without_enough_answers_there_is_no_alternative(lack: dict[str, Any], tm
     assert vetting.alternative(_refined(), _data(tmp_path, **lack)) is None
 
 
-def test_scores_that_count_no_right_answers_have_none(tmp_path: Path) -> None:
+def test_without_refinements_or_data_or_with_a_score_of_the_users_own_there_is_none(tmp_path: Path) -> None:
     data = _data(tmp_path)
-    assert vetting.alternative(msgspec.structs.replace(_refined(), metric=metric("mae")), data) is None
+    assert vetting.alternative(msgspec.structs.replace(_refined(), metric=metric("own.py:score")), data) is None
     assert vetting.alternative(plan(passes=(INT8,)), data) is None
     assert vetting.alternative(_refined(), None) is None
 
@@ -114,6 +120,37 @@ def test_refinements_that_cost_none_or_hardly_any_stay(
     refined: Any, plain: Any, session: Session, tmp_path: Path
 ) -> None:
     assert _vetted(tmp_path, refined, plain, session) is None
+
+
+def test_refinements_that_lead_away_from_the_float_network_are_taken_back(session: Session, tmp_path: Path) -> None:
+    why = _vetted(tmp_path, _leaning(0.002), _leaning(0.001), session, exact=RIGHT)
+    assert why is not None
+    assert why.startswith("equalize and calibrate taken back: on 1,500 train samples the outputs are nearer")
+    x = np.load(tmp_path / LEARNING / "x000.npy")[::2].astype(np.float64)
+    plain, refined = (10 * np.log10(np.sum(x**2) / np.sum((share * x[:, 0]) ** 2)) for share in (0.001, 0.002))
+    assert f"(SQNR {plain:.1f} dB, with them {refined:.1f} dB)" in why
+
+
+def test_refinements_that_are_nearer_stay(session: Session, tmp_path: Path) -> None:
+    assert _vetted(tmp_path, _leaning(0.001), _leaning(0.002), session, exact=RIGHT) is None
+
+
+def test_refinements_that_are_right_more_often_stay_even_if_they_are_farther(session: Session, tmp_path: Path) -> None:
+    assert _vetted(tmp_path, RIGHT, _leaning(0.06), session, exact=_leaning(0.05)) is None
+
+
+@pytest.mark.parametrize(
+    ("refined", "plain", "exact", "taken_back"), [(2, 1, 0, True), (1, 2, 0, False), (2, 1, None, False)]
+)
+def test_scores_without_classes_are_vetted_by_the_outputs_alone(
+    refined: int, plain: int, exact: int | None, taken_back: bool, session: Session, tmp_path: Path
+) -> None:
+    float_network = None if exact is None else RIGHT
+    kernels = (_leaning(refined / 1000), _leaning(plain / 1000))
+    y = np.zeros((COUNT, 3), np.float32)
+    why = _vetted(tmp_path, *kernels, session, y, float_network, metric={"name": "mae"})
+    assert (why is not None and "outputs are nearer" in why) == taken_back
+    assert (why is None) != taken_back
 
 
 def test_answers_that_fit_nothing_are_told(session: Session, tmp_path: Path) -> None:

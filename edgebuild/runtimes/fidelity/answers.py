@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +11,11 @@ from edgebuild import metrics
 from edgebuild.core.losses import Answers, ChangedInput, ClassChange, ConfusionChange, OutputLoss
 from edgebuild.core.settings import Metric, MetricKind
 from edgebuild.data.given import Array
-from edgebuild.runtimes.fidelity import confidence
-from edgebuild.runtimes.fidelity.signal import Sums
+from edgebuild.runtimes.fidelity import confidence, logits
+from edgebuild.runtimes.fidelity.signal import Sums, chunks
 
 _MOST_INPUTS = 100
 _MOST_CELLS = 1000
-# Outputs may be memory-mapped masks: as many are looked at together as fit in this.
-_CHUNK_BYTES = 32 * 10**6
 
 _Classes = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
@@ -42,7 +39,7 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
     """
     samples = min(len(exact), len(given))
     sums, differences = Sums(), np.zeros(samples)
-    for rows in _chunks(exact, samples):
+    for rows in chunks(exact, samples):
         sums.add(exact[rows], given[rows])
         moved = np.subtract(exact[rows], given[rows], dtype=np.float64).reshape(rows.stop - rows.start, -1)
         differences[rows] = np.sqrt(np.mean(np.square(moved), axis=1))
@@ -54,21 +51,16 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
     return OutputLoss(
         samples=samples,
         signal=sums.signal(),
+        logits=logits.compare(exact[:samples], given[:samples]),
         answers=_answers(labels, before, after),
         confidence=confidence.compare(exact[:samples], given[:samples], labels.reshape(-1)),
         inputs=_changed(labels, before, after, differences),
     )
 
 
-def _chunks(outputs: Array, samples: int) -> Iterator[slice]:
-    step = max(1, _CHUNK_BYTES // max(1, outputs[:1].nbytes))
-    for start in range(0, samples, step):
-        yield slice(start, min(samples, start + step))
-
-
 def _judged(outputs: Array, labels: _Classes, samples: int, metric: Metric) -> Judged:
     classes, right = np.zeros_like(labels), np.zeros(labels.shape, np.bool_)
-    for rows in _chunks(outputs, samples):
+    for rows in chunks(outputs, samples):
         part = outputs[rows].reshape(rows.stop - rows.start, -1, outputs.shape[-1])
         wanted = labels[rows]
         classes[rows] = part[..., 0] > 0.5 if metrics.is_binary(outputs) else part.argmax(axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from edgebuild.data.given import Array
 
 # Beyond this float32 itself is noise, and JSON has no word for infinity.
 _LIMIT_DB = 150.0
+# Outputs may be memory-mapped masks: as many are looked at together as fit in this.
+_CHUNK_BYTES = 32 * 10**6
 
 
 class Sums:
@@ -45,6 +48,13 @@ class Sums:
             return 1.0
         norm = math.sqrt(self._signal) * math.sqrt(self._other)
         return max(-1.0, min(1.0, self._product / norm)) if norm else 0.0
+
+
+def chunks(outputs: Array, samples: int) -> Iterator[slice]:
+    """The first samples in order, as many at a time as are looked at together."""
+    step = max(1, _CHUNK_BYTES // max(1, outputs[:1].nbytes))
+    for start in range(0, samples, step):
+        yield slice(start, min(samples, start + step))
 
 
 def _dot(left: Array, right: Array) -> float:
