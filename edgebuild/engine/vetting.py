@@ -25,6 +25,7 @@ from edgebuild.stats import sign_test
 
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _CHANCE = 0.05  # that one of two has so many more right answers without being the better one
+_PLAIN, _REFINED, _FLOAT = "the plain conversion", "the refined conversion", "the float network"
 
 
 class _Held(NamedTuple):
@@ -99,16 +100,19 @@ def _why(held: _Held) -> str | None:
 
 
 def _held(refined: Built, plain: Built, reference: Reference | None, data: Data, session: Session) -> _Held:
-    part, plan = data.learning(_MOST), refined.plan
-    wanted = [(plain, "the plain conversion"), (refined, "the refined conversion")]
+    part = data.learning(_MOST)
+    wanted = {_PLAIN: plain, _REFINED: refined}
+    pairs = [(_PLAIN, _REFINED)]
     if reference is not None:
-        wanted.append((_as_built(reference, plain), "the float network"))
-    scored = session.run([steps.score(built, part, what=what) for built, what in wanted])
-    before, after, *exact = (made.path for made in scored)
-    pairs = [Kept(before, after), *(Kept(path, other) for path in exact for other in (before, after))]
-    title = "hold the plain and the refined conversion against one another"
-    made = session.run([losses.output_loss(plan, kept, part, title) for kept in pairs])
-    between, *lost = (each.read(OutputLoss) for each in made)
+        wanted[_FLOAT] = _as_built(reference, plain)
+        pairs += [(_FLOAT, _PLAIN), (_FLOAT, _REFINED)]
+    scored = session.run([steps.score(built, part, what=name) for name, built in wanted.items()])
+    paths = {name: made.path for name, made in zip(wanted, scored, strict=True)}
+    holding = [
+        losses.output_loss(refined.plan, Kept(paths[one], paths[other]), part, f"hold {other} against {one}")
+        for one, other in pairs
+    ]
+    between, *lost = (made.read(OutputLoss) for made in session.run(holding))
     signals, of = _signals(lost)
     # Answers for the places of one sample are not independent, and the test would take them to be.
     counted = between.answers is not None and between.answers.total == between.samples
