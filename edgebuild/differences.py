@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from edgebuild.core.budget import Subject
-from edgebuild.core.difference import Change, Difference, FigureChange, LayerChange
+from edgebuild.core.difference import Difference, FigureChange, LayerChange, NumberChange
 from edgebuild.core.inspection import Graph, Inspection, Operation
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.measurement import Measurement, Mode
@@ -92,20 +92,20 @@ def _layers(inspection: Inspection) -> Iterator[_Layer]:
         yield _Layer(place, operation, graph)
 
 
-def _totals(before: Inspection, after: Inspection) -> Iterator[Change]:
-    yield Change(name="size_bytes", before=before.size_bytes, after=after.size_bytes)
-    yield Change(name="macs", before=before.macs, after=after.macs)
+def _totals(before: Inspection, after: Inspection) -> Iterator[NumberChange]:
+    yield NumberChange(name="size_bytes", before=before.size_bytes, after=after.size_bytes)
+    yield NumberChange(name="macs", before=before.macs, after=after.macs)
     peaks = (inspection.graphs[0].memory.peak_bytes for inspection in (before, after))
-    yield Change(name="activations_bytes", **dict(zip(("before", "after"), peaks, strict=True)))
+    yield NumberChange(name="activations_bytes", **dict(zip(("before", "after"), peaks, strict=True)))
 
 
 def _kinds(layers: Sequence[_Layer]) -> Counter[str]:
     return Counter(layer.operation.name for layer in layers)
 
 
-def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> list[Change]:
+def _changes(before: Mapping[str, int], after: Mapping[str, int]) -> list[NumberChange]:
     names = dict.fromkeys((*after, *before))
-    found = (Change(name=name, before=before.get(name, 0), after=after.get(name, 0)) for name in names)
+    found = (NumberChange(name=name, before=before.get(name, 0), after=after.get(name, 0)) for name in names)
     return sorted(found, key=lambda change: (-abs(change.by), change.name))
 
 
@@ -154,12 +154,12 @@ def _change(before: _Layer | None, after: _Layer | None) -> LayerChange | None:
         operator=known.operation.name,
         before=before.place if before else -1,
         after=after.place if after else -1,
-        constants_bytes=Change(
+        constants_bytes=NumberChange(
             name="constants_bytes",
             before=before.constants_bytes if before else 0,
             after=after.constants_bytes if after else 0,
         ),
-        macs=Change(
+        macs=NumberChange(
             name="macs", before=before.operation.macs if before else 0, after=after.operation.macs if after else 0
         ),
         changes=words,

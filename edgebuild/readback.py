@@ -14,7 +14,8 @@ from edgebuild.errors import StepError
 
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-# What ends a network whose answers are asked for in float; the converter has an integer kernel for each.
+# What ends a network whose answers are asked for in float: functions that integer kernels compute on a fixed grid, and
+# that every version of TensorFlow Lite computes in float as version 1.
 ANSWERS = frozenset({"LOGISTIC", "LOG_SOFTMAX", "SOFTMAX", "TANH"})
 # Ends that a network has as integers stay as they are, whatever the scheme.
 _INTEGER_ENDS = frozenset({"uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "bool", "string"})

@@ -8,7 +8,7 @@ from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.measurement import Mode
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class NumberChange(msgspec.Struct, frozen=True, kw_only=True):
     """A number of the first artifact and of the second; 0 where one has none of it."""
 
     name: str
@@ -38,8 +38,8 @@ class LayerChange(msgspec.Struct, frozen=True, kw_only=True):
     operator: str
     before: int
     after: int
-    constants_bytes: Change
-    macs: Change
+    constants_bytes: NumberChange
+    macs: NumberChange
     changes: tuple[str, ...] = ()
 
 
@@ -78,9 +78,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     before: str
     after: str
-    totals: tuple[Change, ...]
-    sections: tuple[Change, ...]
-    operators: tuple[Change, ...]
+    totals: tuple[NumberChange, ...]
+    sections: tuple[NumberChange, ...]
+    operators: tuple[NumberChange, ...]
     layers: tuple[LayerChange, ...]
     same_layers: int
     figures: tuple[FigureChange, ...] = ()

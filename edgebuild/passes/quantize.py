@@ -17,7 +17,8 @@ from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, StepError, UsageError
-from edgebuild.flatbuffer import answers, reader, sparsity, tight
+from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.rewriting import answers, sparsity, tight
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgebuild.core.difference import Change, Difference, FigureChange, LayerChange
+from edgebuild.core.difference import Difference, FigureChange, LayerChange, NumberChange
 from edgebuild.report import wording
 from edgebuild.report.summary import Paint, plain
 from edgebuild.report.tables import aligned, clean
@@ -26,13 +26,13 @@ def of_artifacts(difference: Difference, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def _block(title: str, changes: Sequence[Change], paint: Paint) -> Iterator[str]:
+def _block(title: str, changes: Sequence[NumberChange], paint: Paint) -> Iterator[str]:
     if changes:
         yield from ("", paint(title, "title"))
         yield from _numbers(changes, paint)
 
 
-def _numbers(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
+def _numbers(changes: Sequence[NumberChange], paint: Paint) -> Iterator[str]:
     rows = [
         (_TITLES.get(change.name, change.name), f"{change.before:,}", "->", f"{change.after:,}", _by(change))
         for change in changes
@@ -41,7 +41,7 @@ def _numbers(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
         yield line if change.by else paint(line, "dim")
 
 
-def _by(change: Change) -> str:
+def _by(change: NumberChange) -> str:
     if not change.by:
         return "as before"
     share = f" ({change.by / change.before:+.1%})" if change.before else ""

@@ -13,9 +13,10 @@ from edgebuild.child import Job, Say
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.inspection import Graph
 from edgebuild.core.target import Interpreter
-from edgebuild.flatbuffer import memory_plan, reader
+from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.arena import memory_plan
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.lean import lean
+from edgebuild.flatbuffer.rewriting.lean import lean
 from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.same_outputs import SameOutputsJob, same_outputs
 from edgebuild.runtimes.tflm import wheel

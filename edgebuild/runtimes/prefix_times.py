@@ -23,8 +23,8 @@ from edgebuild.core.operator_times import OperatorTime, OperatorTimes
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.prefix import folded, prefix
-from edgebuild.flatbuffer.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.prefix import folded, prefix
+from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.runtimes.increments import Array, increments
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
 from edgebuild.runtimes.operator_jobs import OperatorTimesJob

@@ -16,7 +16,8 @@ from tf_keras import layers
 from tflite_networks import TYPE, Network
 
 from edgebuild.core.passes import DType
-from edgebuild.flatbuffer import answers, reader
+from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.rewriting import answers
 from edgebuild.passes.loading import from_keras_model
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.

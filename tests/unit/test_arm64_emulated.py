@@ -24,7 +24,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.layers import LayerKind, LayerShape, Padding
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer import single_operator
+from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator, installing
 from edgebuild.runtimes.places.arm64 import Arm64Place, open_place

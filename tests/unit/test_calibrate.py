@@ -24,7 +24,7 @@ from edgebuild.engine.calibrating import Twice, concluded, wanted
 from edgebuild.engine.session import Worker
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.report.calibration import of_calibration
 from edgebuild.runtimes.jobs import Timing
 from tests.unit import making

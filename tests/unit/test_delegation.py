@@ -18,7 +18,7 @@ from edgebuild.data import samples
 from edgebuild.data.given import Array, Examples
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.reader import read
-from edgebuild.flatbuffer.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.interpreters import load

@@ -14,7 +14,7 @@ from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer import single_operator
+from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Child, ChildDiedError, Limits
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.jobs import EdgeTpuJob

@@ -13,7 +13,7 @@ from edgebuild.core.passes import DType
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.reader import read
-from edgebuild.flatbuffer.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.interpreters import load
 from edgebuild.runtimes.jobs import LayerTimes, LayerTimesJob

@@ -21,8 +21,9 @@ from ai_edge_litert.interpreter import Interpreter as LiteRt
 from edgebuild.core.delivery import BiasScales, Keep, Names
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import reader, tight
-from edgebuild.flatbuffer.lean import OFFLINE_PLAN, SDK_METADATA, lean
+from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.rewriting import tight
+from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN, SDK_METADATA, lean
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.same_outputs import SameOutputs, SameOutputsJob
 

@@ -16,9 +16,10 @@ from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import BiasScales, Keep
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import memory_plan, tight
+from edgebuild.flatbuffer.arena import memory_plan
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.lean import OFFLINE_PLAN, lean
+from edgebuild.flatbuffer.rewriting import tight
+from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN, lean
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.same_outputs import SameOutputs, SameOutputsJob

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebuild.flatbuffer import ordering, placing
-from edgebuild.flatbuffer.ordering import Problem, Step
-from edgebuild.flatbuffer.placing import Buffer
+from edgebuild.flatbuffer.arena import ordering, placing
+from edgebuild.flatbuffer.arena.ordering import Problem, Step
+from edgebuild.flatbuffer.arena.placing import Buffer
 
 
 def branching(*widths: int) -> Problem:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import reader, sparse_encoding, sparsity, tight, weights
+from edgebuild.flatbuffer import reader, sparse_encoding, weights
+from edgebuild.flatbuffer.rewriting import sparsity, tight
 
 BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType
 CONVERTERS = sparse_encoding.Layout((0, 1, 2, 3), {})  # how the converter lays out every kernel

@@ -21,7 +21,7 @@ from edgebuild.core import place
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer import single_operator
+from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import benchmark_model, ssh
 from edgebuild.runtimes.places.benchmark_model import MEAN, MEDIAN, Tool

@@ -22,7 +22,7 @@ from edgebuild.core import place
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError, UsageError
-from edgebuild.flatbuffer import single_operator
+from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import runner, ssh, ssh_worker, supervisor, table
 from edgebuild.runtimes.places.protocol import Closing, How

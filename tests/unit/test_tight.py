@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgebuild.flatbuffer import reader, tight, weights
+from edgebuild.flatbuffer import reader, weights
+from edgebuild.flatbuffer.rewriting import tight
 
 NAMES = ("kws/reference_int8.tflite", "edgetpu/mobilenet_v1_0.25_128_quant.tflite", "tflm/trained_lstm_int8.tflite")
 

@@ -18,8 +18,9 @@ from ai_edge_litert import schema_py_generated as schema
 from edgebuild.core.metadata import ENTRY, Content, InputDescription, Metadata, OutputDescription
 from edgebuild.emit.metadata.format import IDENTIFIER, LAYOUT, ROOT
 from edgebuild.errors import UsageError
-from edgebuild.flatbuffer import layout, tight
+from edgebuild.flatbuffer import layout
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.flatbuffer.writing import Chosen, Values, write
 
 # Of the schema's versions the oldest that knows all that is written here.

@@ -13,8 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.delivery import BiasScales, Keep, Names
 from edgebuild.core.metadata import ENTRY as SDK_METADATA
-from edgebuild.flatbuffer import attachments, stripping, tight, unused
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.rewriting import attachments, stripping, tight, unused
 
 # By these numbers of tensors TFLM places them.
 OFFLINE_PLAN = "OfflineMemoryAllocation"

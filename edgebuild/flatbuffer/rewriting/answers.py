@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer import tight, unused
+from edgebuild import readback
+from edgebuild.flatbuffer.rewriting import tight, unused
 
 _CODES = schema.BuiltinOperator
-# Of the functions whose grid is fixed those that every version of TensorFlow Lite computes in float as version 1.
-_FUNCTIONS = frozenset({_CODES.SOFTMAX, _CODES.LOG_SOFTMAX, _CODES.LOGISTIC, _CODES.TANH})
+_FUNCTIONS = frozenset(getattr(_CODES, name) for name in readback.ANSWERS)
 
 
 def in_float(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.nodes import Field, Node, Nodes, Offsets, Scalars, Table, record
+from edgebuild.flatbuffer.rewriting.nodes import Field, Node, Nodes, Offsets, Scalars, Table, record
 
 _IDENTIFIER = b"TFL3"
 _HEADER_BYTES = 8

@@ -9,8 +9,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import stripping, tight, unused
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.rewriting import stripping, tight, unused
 
 # The one entry of metadata that changes what kernels compute: XNNPACK then uses half precision.
 _OBEYED = frozenset({"reduced_precision_support"})

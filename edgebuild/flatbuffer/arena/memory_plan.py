@@ -15,10 +15,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.inspection import Graph, Tensor
-from edgebuild.flatbuffer import ordering, placing, tight
+from edgebuild.flatbuffer.arena import ordering, placing
+from edgebuild.flatbuffer.arena.placing import Buffer
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.lean import OFFLINE_PLAN
-from edgebuild.flatbuffer.placing import Buffer
+from edgebuild.flatbuffer.rewriting import tight
+from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN
 
 # MicroArenaBufferAlignment.
 _ALIGNMENT_BYTES = 16

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer import sparse_encoding, tight, unused
+from edgebuild.flatbuffer import sparse_encoding
+from edgebuild.flatbuffer.rewriting import tight, unused
 from edgebuild.flatbuffer.sparse_encoding import Array
 from edgebuild.flatbuffer.weights import is_float, values_of
 
