@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -86,6 +86,11 @@ def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
         if layer is not None:
             found[layer] = None
     return tuple(found)
+
+
+def named_now(layers: Iterable[str], instead: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The layers that do what these did, each once; `instead` tells of those of which that is not the layer itself."""
+    return tuple(dict.fromkeys(name for layer in layers for name in instead.get(layer, (layer,))))
 
 
 def _candidates(path: str) -> Iterator[str]:

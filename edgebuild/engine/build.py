@@ -128,7 +128,7 @@ class _Builder:
     def _converted(self, plan: Plan, title: str = "") -> _Converted:
         shared, session = self._shared, self._session
         compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
-        step = steps.quantize(plan, compressed.network, shared.data)
+        step = steps.quantize(compressed.plan, compressed.network, shared.data)
         made = session.transform(step._replace(title=title or step.title))
         network = compressed.network.frozen.network
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)

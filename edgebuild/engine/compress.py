@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from edgebuild import readback
 from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine import steps
@@ -23,12 +27,14 @@ class Compressed(NamedTuple):
     Attributes:
         network: the network.
         unquantized: the same without nodes that quantize; None where it was trained with them.
+        plan: that of the build, with layers named as this network has them.
         is_smaller: whether a compression changed it.
         notes: what is to be said of the passes.
     """
 
     network: Network
     unquantized: Network | None
+    plan: Plan
     is_smaller: bool
     notes: tuple[str, ...]
 
@@ -52,7 +58,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.compressions if step not in wanted]
     chosen: list[Change] = [*wanted, *plan.refinements]
     if not chosen:
-        return Compressed(network, network, is_smaller=False, notes=tuple(notes))
+        return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
     try:
         carried = session.transform(steps.carry(plan, model, path))
     except ChildDiedError:
@@ -60,7 +66,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     except StepError as error:
         names = ", ".join(wording.kind(step) for step in chosen)
         reason = f"{names} left out: {error.what}. {error.why}".strip()
-        return Compressed(network, network, is_smaller=False, notes=(*notes, reason))
+        return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
     walk = _Walk(plan, original, data, session)
@@ -71,15 +77,16 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         walk.refine(refinement)
     said = (*notes, *answer.notes, *walk.notes)
     if not walk.is_changed:
-        return Compressed(network, network, is_smaller=is_smaller, notes=said)
-    return Compressed(walk.frozen(), walk.unquantized(network), is_smaller=is_smaller, notes=said)
+        return Compressed(network, network, plan, is_smaller=is_smaller, notes=said)
+    return Compressed(walk.frozen(), walk.unquantized(network), walk.plan, is_smaller=is_smaller, notes=said)
 
 
 class _Walk:
     """From pass to pass, each on what the one before left."""
 
     def __init__(self, plan: Plan, original: Changeable, data: Data | None, session: Session) -> None:
-        self._plan, self._original, self._data, self._session = plan, original, data, session
+        self._original, self._data, self._session = original, data, session
+        self.plan = plan  # with layers named as the network has them now
         self._current = original
         self._frozen: Network | None = None  # with nodes that quantize
         self._unquantized: Changeable | None = original
@@ -101,7 +108,7 @@ class _Walk:
         return given if self._unquantized.identity == self._original.identity else self._freeze(self._unquantized)
 
     def _freeze(self, network: Changeable) -> Network:
-        made = self._session.transform(steps.freeze_changed(self._plan, network))
+        made = self._session.transform(steps.freeze_changed(self.plan, network))
         frozen = made.read(jobs.Frozen)
         return Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256)
 
@@ -124,9 +131,9 @@ class _Walk:
             self.notes.append(f"{wording.kind(step)} was left out: {error.what}. {error.why}".strip())
 
     def _do(self, step: Change) -> None:
-        latencies = _latencies(self._plan, step, self._current, self._session)
+        latencies = _latencies(self.plan, step, self._current, self._session)
         made = self._session.transform(
-            steps.change(self._plan, step, self._current, self._original, self._data, latencies)
+            steps.change(self.plan, step, self._current, self._original, self._data, latencies)
         )
         result = made.read(jobs.Compressed)
         self.notes += result.notes
@@ -137,6 +144,13 @@ class _Walk:
             self._frozen = Network(result.frozen, made.path / jobs.SAVED_MODEL, result.identity_sha256)
         is_trained = isinstance(step, QuantizeAware) and not step.only_ranges
         self._unquantized = None if is_trained else before if self._frozen is not None else self._current
+        self.plan = _named_as_now(self.plan, result.instead)
+
+
+def _named_as_now(plan: Plan, instead: Mapping[str, tuple[str, ...]]) -> Plan:
+    quantize = plan.quantize
+    named = replace(quantize, float_layers=readback.named_now(quantize.float_layers, instead))
+    return replace(plan, passes=tuple(named if step == quantize else step for step in plan.passes))
 
 
 _NO_DATA = "there are no train data to recover with (untrained = true does it anyway)"

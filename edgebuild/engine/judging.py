@@ -152,7 +152,7 @@ def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     asked = readback.ANSWERS if plan.quantize.float_answers else frozenset()
     floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS | asked]
     if plan.quantize.scheme.needs_calibration and floating:
-        names = readback.names_of(floating, shared.network.frozen.network)
+        names = readback.names_of(floating, built.network)
         notes.append(f"{plan.target}: the converter left operators in float: {names}")
     notes += [f"{plan.target}: {note}" for note in built.notes]
     return tuple(notes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edgebuild.child import Say
 from edgebuild.core.passes import Equalize
 from edgebuild.passes import observing
@@ -30,4 +32,4 @@ def run(job: CompressJob, say: Say) -> Compressed:
         absorb_biases=settings.absorb,
         split_share=settings.split,
     )
-    return written(done.graph, job, done.notes)
+    return msgspec.structs.replace(written(done.graph, job, done.notes), instead=dict(done.instead))

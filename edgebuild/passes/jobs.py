@@ -252,9 +252,11 @@ class Compressed(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         notes: what was done, and what was left alone and why.
         frozen: what the SavedModel is, where the pass wrote one.
+        instead: the layers that do now what a layer did, by its name: for those of which that is not itself alone.
     """
 
     identity_sha256: str
     parameters: int
     notes: tuple[str, ...]
     frozen: Frozen | None = None
+    instead: dict[str, tuple[str, ...]] = {}

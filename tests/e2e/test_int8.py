@@ -199,16 +199,21 @@ def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("refines", [True, False])
-def test_layers_that_are_named_stay_in_float(refines: bool, edgebuild: Edgebuild, networks: Path) -> None:
+@pytest.mark.parametrize(
+    ("refines", "named", "kernel"),
+    [(True, "pointwise", "pointwise"), (False, "pointwise", "pointwise"), (True, "stem_norm", "stem")],
+)
+def test_layers_that_are_named_stay_in_float(
+    refines: bool, named: str, kernel: str, edgebuild: Edgebuild, networks: Path
+) -> None:
     edgebuild.refines = refines
-    keep = ("--set", 'passes.quantize.float_layers=["pointwise"]')
+    keep = ("--set", f'passes.quantize.float_layers=["{named}"]')
     ran = edgebuild(networks / "residual.h5", "-d", networks / "images.npz", "-t", "arm64", *keep)
     assert ran.code in (0, 1), ran.err
     operators = edgebuild.manifest("arm64")["network"]["operators"]
     kernels = [op for op in operators if op["name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
-    assert [op["dtypes"][0] for op in kernels if "pointwise" in op["tensor"]] == ["float32"]
-    assert {op["dtypes"][0] for op in kernels if "pointwise" not in op["tensor"]} == {"int8"}
+    assert [op["dtypes"][0] for op in kernels if kernel in op["tensor"]] == ["float32"]
+    assert {op["dtypes"][0] for op in kernels if kernel not in op["tensor"]} == {"int8"}
     assert refines == any("ranges: " in note for note in edgebuild.manifest("arm64")["notes"])
 
 

@@ -408,3 +408,20 @@ def test_batch_norms_that_stay_let_scales_differ_in_front_and_behind(options: di
     assert not np.allclose(norms[0].get("gamma", 1), norms[1]["gamma"])
     x = batches()[1][0]
     assert difference(outputs(graph, x), outputs(result.graph, x)) < 1e-5
+
+
+def test_it_is_told_which_layers_do_what_a_layer_did() -> None:
+    def body(x: Any) -> Any:
+        x = kl.BatchNormalization(name="before")(kl.SeparableConv2D(6, 3, name="parted")(start(x)))
+        x = kl.BatchNormalization(name="forward")(kl.ReLU()(x))
+        return end(kl.SeparableConv2D(4, 3, name="next")(x))
+
+    graph = graph_of(body)
+    assert equalize(graph, None).instead == {
+        "parted": ("parted_depthwise", "parted"),
+        "next": ("next_depthwise", "next"),
+        "before": ("parted_depthwise", "parted"),
+        "forward": ("next_depthwise", "next"),
+    }
+    assert equalize(graph, None, fold=False).instead.keys() == {"parted", "next"}
+    assert equalize(graph_of(lambda x: end(start(x))), None).instead == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +30,11 @@ _ROWS = 64  # at a time, where only the outputs are kept
 
 
 class Equalized(NamedTuple):
-    """A network that computes the same, and short sentences on what was done to it."""
+    """A network that computes the same, short sentences on what was done to it, and what does what a layer did."""
 
     graph: Graph
     notes: tuple[str, ...]
+    instead: Mapping[str, tuple[str, ...]]
 
 
 def equalize(
@@ -70,7 +71,7 @@ def equalize(
     if split_share:
         work.split(split_share)
     work.prove()
-    return Equalized(work.graph, tuple(work.notes))
+    return Equalized(work.graph, tuple(work.notes), work.instead)
 
 
 class _Work:
@@ -78,7 +79,7 @@ class _Work:
 
     def __init__(self, graph: Graph, batches: list[list[Any]] | None, *, fold: bool) -> None:
         self._before, self._batches = graph, batches
-        self.graph = prepare(graph, fold=fold)
+        self.graph, self.instead = prepare(graph, fold=fold)
         self._known = data_free.normals(graph, self.graph)
         self.notes: list[str] = []
         self._capped = 0

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import tf_keras
 
 from edgebuild.passes.graph import affine
 from edgebuild.passes.graph.editing import Draft, Step, distinct
-from edgebuild.passes.graph.folding import fold_batch_norm
+from edgebuild.passes.graph.folding import Rewritten, fold_batch_norm
 from edgebuild.passes.graph.ir import Call, Graph, Layer
+from edgebuild.readback import named_now
 
 _SEPARABLE = {"SeparableConv1D": "1D", "SeparableConv2D": "2D"}
 _PASSED_ON = ("activation", "use_bias", "trainable", "dtype")
 
 
-def prepare(graph: Graph, *, fold: bool) -> Graph:
+class Prepared(NamedTuple):
+    """A rewritten network.
+
+    Attributes:
+        graph: the network.
+        instead: the layers that do now what a layer did, by its name: for those of which that is not itself alone.
+    """
+
+    graph: Graph
+    instead: Mapping[str, tuple[str, ...]]
+
+
+def prepare(graph: Graph, *, fold: bool) -> Prepared:
     """Batch norms folded where that is exact and asked for; those left have a gamma; separable convolutions in two.
 
     The converter takes a separable convolution for two as well; only so the channels between them are to be seen.
     """
-    return _with_gammas(_parted(fold_batch_norm(graph).graph if fold else graph))
+    folded = fold_batch_norm(graph) if fold else Rewritten(graph, ())
+    parted = _parted(folded.graph)
+    norms = {note.layer: named_now(note.into, parted.instead) for note in folded.notes if note.into}
+    return Prepared(_with_gammas(parted.graph), {**parted.instead, **norms})
 
 
 def _with_gammas(graph: Graph) -> Graph:
@@ -34,14 +53,17 @@ def _with_gamma(layer: Layer) -> Layer:
     return layer._replace(config={**layer.config, "scale": True}, weights={"gamma": gamma, **layer.weights})
 
 
-def _parted(graph: Graph) -> Graph:
+def _parted(graph: Graph) -> Prepared:
     draft = Draft(graph)
+    instead = {}
     for call in graph.calls:
         layer = graph.layers[call.layer]
         plain = layer.config.get("padding") in ("valid", "same") and layer.config.get("data_format") == "channels_last"
         if layer.kind.__name__ in _SEPARABLE and plain and len(list(graph.calls_of(layer.name))) == 1:
-            draft.replace(call, *_halves(layer, call, draft))
-    return draft.graph()
+            halves = _halves(layer, call, draft)
+            draft.replace(call, *halves)
+            instead[layer.name] = tuple(half.layer.name for half in halves)
+    return Prepared(draft.graph(), instead)
 
 
 def _halves(layer: Layer, call: Call, draft: Draft) -> list[Step]:

@@ -23,10 +23,11 @@ _KEPT_BEHIND = frozenset({"Conv2D", "DepthwiseConv2D", "SeparableConv2D"})
 
 
 class Note(NamedTuple):
-    """What became of a batch norm: its name, and a clause that says it."""
+    """What became of a batch norm: its name, a clause that says it, and the layers that it was folded into."""
 
     layer: str
     text: str
+    into: tuple[str, ...] = ()
 
 
 class Rewritten(NamedTuple):
@@ -98,16 +99,17 @@ def _folded(graph: Graph, name: str) -> tuple[Graph, Note]:
     why = _not_foldable(graph, before)
     if before is not None and not why:
         target = affines.after(graph.layers[before.layer], affine)
-        return _without(graph, calls[0], [target]), Note(name, f"folded into {target.name}, which it follows")
+        note = Note(name, f"folded into {target.name}, which it follows", (target.name,))
+        return _without(graph, calls[0], [target]), note
     try:
         found = absorptions(graph, calls[0].outputs[0], affine)
     except BlockedError as error:
         return graph, Note(name, f"left: {why}, and {error}")
     if not found:
         return graph, Note(name, f"left: {why}, and nothing follows it")
-    names = ", ".join(item.layer for item in found)
+    names = tuple(item.layer for item in found)
     targets = [_absorbing(graph, item) for item in found]
-    return _without(graph, calls[0], targets), Note(name, f"folded forward into {names}")
+    return _without(graph, calls[0], targets), Note(name, f"folded forward into {', '.join(names)}", names)
 
 
 def _absorbing(graph: Graph, item: Absorption) -> Layer:
