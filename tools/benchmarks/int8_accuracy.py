@@ -278,9 +278,11 @@ def _print_together(networks: list[list[dict[str, Any]]]) -> None:
     gains = [ours[1] - plain[1] for ours, plain in pairs]
     points = [100 * (ours[0] - plain[0]) for ours, plain in pairs]
     changed = [sum(each[2] for each in column) for column in zip(*pairs, strict=True)]
+    gained, lost = (sum(ours[place] for ours, _ in pairs) for place in (3, 4))
     print(f"\nedgebuild over the converter, networks as they are: SQNR {statistics.mean(gains):+.1f} dB on average")
     print(f"(least {min(gains):+.1f}), accuracy {statistics.mean(points):+.3f} points (least {min(points):+.2f}),")
-    print("answers other than the float network's {:.0f} instead of {:.0f}.".format(*changed))
+    print("answers other than the float network's {:.0f} instead of {:.0f},".format(*changed))
+    print(f"right where the converter's int8 is wrong {gained:.1f}, wrong where it is right {lost:.1f}.")
 
 
 def _cell(draws: list[dict[str, Any]], maker: str) -> str:
