@@ -81,11 +81,8 @@ def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> 
     return Outcome(plan.target, manifest, None)
 
 
-class _Converted(NamedTuple):
-    """An artifact that fits its plan, and the network that it was made from."""
-
-    built: Built
-    compressed: Compressed
+def _with_note(built: Built, note: str) -> Built:
+    return built._replace(notes=(*built.notes, note))
 
 
 class _Builder:
@@ -107,25 +104,21 @@ class _Builder:
 
     def vetted(self, plan: Plan) -> Built:
         """Convert; plainly where that turns out better."""
-        data, refined = self._shared.data, self._converted(plan)
+        data, refined = self._shared.data, self.convert(plan)
         other = vetting.alternative(plan, data)
         if data is None or other is None:
-            return self._complete(refined)
+            return refined
         try:
-            plain = self._converted(other, title=f"{plan.target}: convert without refinements, to compare")
-            reference, _ = self._reference(plain)
-            why = vetting.vet(refined.built, plain.built, reference, data, self._session)
+            plain = self.convert(other, title=f"{plan.target}: convert without refinements, to compare")
+            why = vetting.vet(refined, plain, data, self._session)
         except ChildDiedError:
             raise
         except EdgebuildError as error:
-            return self._complete(refined, (f"not held against the plain conversion: {error.what}",))
-        return self._complete(refined) if why is None else self._complete(plain, (why,))
+            return _with_note(refined, f"not held against the plain conversion: {error.what}")
+        return refined if why is None else _with_note(plain, why)
 
-    def convert(self, plan: Plan) -> Built:
-        """Do the passes and convert, and hold what came out against what the target can run."""
-        return self._complete(self._converted(plan))
-
-    def _converted(self, plan: Plan, title: str = "") -> _Converted:
+    def convert(self, plan: Plan, title: str = "") -> Built:
+        """Do the passes and convert, a step of this title; hold what came out against what the target can run."""
         shared, session = self._shared, self._session
         compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
         step = steps.quantize(compressed.plan, compressed.network, shared.data)
@@ -134,24 +127,20 @@ class _Builder:
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)
         readback.require_fit(spec, network, plan)
         plain = self._plain(plan) if compressed.is_smaller else None
-        return _Converted(Built(plan, made.path / jobs.ARTIFACT, spec, plain, compressed.notes, network), compressed)
-
-    def _complete(self, converted: _Converted, more: tuple[str, ...] = ()) -> Built:
-        """With what its layers are compared with, and more to say of it."""
-        reference, lacking = self._reference(converted)
-        return converted.built._replace(notes=(*converted.built.notes, *more, *lacking), reference=reference)
+        reference, lacking = self._reference(plan, compressed)
+        notes = (*compressed.notes, *lacking)
+        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, network, reference)
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""
         return judging.judge(built, self._shared, self._out, self._session, again=self._again)
 
-    def _reference(self, converted: _Converted) -> tuple[Reference | None, tuple[str, ...]]:
+    def _reference(self, plan: Plan, compressed: Compressed) -> tuple[Reference | None, tuple[str, ...]]:
         """The float network whose layers the artifact has, where there are samples to compare on; why it is lacking."""
-        plan, unquantized = converted.built.plan, converted.compressed.unquantized
-        if self._shared.data is None or unquantized is None or plan.quantize.scheme == Scheme.FLOAT32:
+        if self._shared.data is None or compressed.unquantized is None or plan.quantize.scheme == Scheme.FLOAT32:
             return None, ()
         try:
-            return losses.reference(plan, unquantized, self._session), ()
+            return losses.reference(plan, compressed.unquantized, self._session), ()
         except StepError as error:
             return None, (f"layers were not compared with the float network's: {error.what}",)
 

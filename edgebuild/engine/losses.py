@@ -19,6 +19,7 @@ from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob
 
+_LAYERS_ON = 32  # samples
 _FLOAT = Quantize(scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
 
 
@@ -68,11 +69,11 @@ def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lo
     """
     title = "hold its answers against the float network's"
     wanted = [] if kept is None else [output_loss(built.plan, kept, data.evaluation, title)]
-    split = _split(data)
-    if built.reference is None or split is None:
+    part = _looked_at(data)
+    if built.reference is None or part is None:
         return Lost(_done(wanted, session), ())
     try:
-        return Lost(_done([*wanted, _layer_loss(built, built.reference, data, split)], session), ())
+        return Lost(_done([*wanted, layer_loss(built, built.reference, part)], session), ())
     except StepError as error:
         # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
         note = f"layers were not compared with the float network's: {error.what}"
@@ -96,15 +97,15 @@ def output_loss(plan: Plan, kept: Kept, part: Part, title: str) -> Step:
     )
 
 
-def _layer_loss(built: Built, reference: Reference, data: Data, split: str) -> Step:
-    """Hold what an artifact's operators write against the float network, on samples of a split."""
-    plan = built.plan
+def layer_loss(built: Built, reference: Reference, part: Part, of: str = "its layers") -> Step:
+    """Hold what an artifact's operators write against the float network; large networks take fewer samples."""
+    plan, split = built.plan, part.path.name
     files = [hashing.of_file(built.path), hashing.of_file(reference.path)]
-    seen = data.splits.calibration_sha256 if split == jobs.CALIBRATION else data.splits.evaluation_sha256
+    seen = [split, part.sha256, part.most]
     return Step(
         "layer-loss",
-        f"{plan.target}: hold its layers against the float network's",
-        [files, reference.layers, plan.runtime.kernels, split, seen, plan.preprocess, host.identity()],
+        f"{plan.target}: hold {of} against the float network's",
+        [files, reference.layers, plan.runtime.kernels, seen, plan.preprocess, host.identity()],
         lambda _: LayerLossJob(
             artifact=str(built.path),
             spec=built.spec,
@@ -112,18 +113,19 @@ def _layer_loss(built: Built, reference: Reference, data: Data, split: str) -> S
             reference_spec=reference.spec,
             layers=reference.layers,
             kernels=plan.runtime.kernels,
-            samples=str(data.path / split),
+            samples=str(part.path),
             split=split,
             preprocess=plan.preprocess,
+            most_samples=part.most,
         ),
     )
 
 
-def _split(data: Data) -> str | None:
-    """Where samples are taken from: what is repaired by its layers must not have seen what it is scored on."""
+def _looked_at(data: Data) -> Part | None:
+    """The samples for layers: what is repaired by them must not have seen what it is scored on."""
     if data.calibrates:
-        return jobs.CALIBRATION
-    return jobs.EVALUATION if data.splits.evaluation_samples else None
+        return data.calibration(_LAYERS_ON)
+    return data.evaluation._replace(most=_LAYERS_ON) if data.splits.evaluation_samples else None
 
 
 def _done(wanted: Sequence[Step], session: Session) -> Losses | None:

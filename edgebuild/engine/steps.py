@@ -44,10 +44,10 @@ class Changeable(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Samples that are answered, with the answers known.
+    """Samples that are run.
 
     Attributes:
-        path: the folder of their split.
+        path: the folder of their split, which has its name.
         sha256: of the split.
         samples: how many of it are run.
         most: the number that this is limited to, evenly spread over the split; 0 for no limit.
@@ -84,6 +84,11 @@ class Data(NamedTuple):
         """As many of the samples to learn from."""
         samples = min(most, self.splits.learning_samples)
         return Part(self.path / jobs.LEARNING, self.splits.learning_sha256, samples, most)
+
+    def calibration(self, most: int) -> Part:
+        """As many of the samples that ranges are chosen on."""
+        samples = min(most, self.splits.calibration_samples)
+        return Part(self.path / jobs.CALIBRATION, self.splits.calibration_sha256, samples, most)
 
 
 class Reference(NamedTuple):

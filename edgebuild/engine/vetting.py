@@ -11,38 +11,46 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import hashing
-from edgebuild.core.losses import Answers, ConfidenceOf, OutputLoss, Signal
+from edgebuild import hashing, readback
+from edgebuild.core.losses import ConfidenceOf, LayerLosses, OutputLoss
 from edgebuild.core.passes import Refinement
 from edgebuild.core.plan import Plan
 from edgebuild.core.target import Kernels
 from edgebuild.engine import losses, steps
 from edgebuild.engine.losses import Kept
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data, Reference
+from edgebuild.engine.steps import Built, Data, Part
+from edgebuild.errors import StepError
+from edgebuild.process import ChildDiedError
 from edgebuild.report import wording
 from edgebuild.stats import sign_test
 
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
+_LAYERS_ON = 256  # samples, where layers are compared
 _CHANCE = 0.05  # that one of two has so many more right answers without being the better one
-_PLAIN, _REFINED, _FLOAT = "the plain conversion", "the refined conversion", "the float network"
 
 
-class _Held(NamedTuple):
-    """What was found on the samples.
+class _Named(NamedTuple):
+    """An artifact, and what it is called in the titles of steps."""
 
-    Attributes:
-        samples: how many were answered.
-        answers: what the refined artifact loses and gains of the plain one's; None where they are not counted.
-        signals: of the plain artifact and of the refined one, each held against the float network; None where that
-            could not be had.
-        of: what the signals are.
-    """
+    name: str
+    built: Built
 
+
+class _Inside(NamedTuple):
+    """The SQNR of a tensor inside an artifact, in decibels, and over how many samples."""
+
+    db: float
     samples: int
-    answers: Answers | None
-    signals: tuple[Signal, Signal] | None
+
+
+class _Distance(NamedTuple):
+    """How far the two artifacts are from the float network: the SQNR of both, of what, and on how many samples."""
+
+    plain_db: float
+    refined_db: float
     of: str
+    samples: int
 
 
 def alternative(plan: Plan, data: Data | None) -> Plan | None:
@@ -54,7 +62,7 @@ def alternative(plan: Plan, data: Data | None) -> Plan | None:
     return replace(plan, passes=tuple(step for step in plan.passes if not isinstance(step, Refinement)))
 
 
-def vet(refined: Built, plain: Built, reference: Reference | None, data: Data, session: Session) -> str | None:
+def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | None:
     """Why the refinements are to be taken back; None where they are not.
 
     Right answers come first: those that only one of the two artifacts has, held against each other by the exact test of
@@ -64,7 +72,6 @@ def vet(refined: Built, plain: Built, reference: Reference | None, data: Data, s
     Args:
         refined: the artifact as it was planned.
         plain: that of its `alternative`.
-        reference: the float network of the plain one; None where there is none.
         data: whose learning split is answered.
         session: where steps are done or found.
 
@@ -73,67 +80,93 @@ def vet(refined: Built, plain: Built, reference: Reference | None, data: Data, s
     """
     if hashing.of_file(plain.path) == hashing.of_file(refined.path):
         return None
-    held = _held(refined, plain, reference, data, session)
-    why = _why(held)
+    ours, usual = _Named("the refined conversion", refined), _Named("the plain conversion", plain)
+    why = _why(usual, ours, data, session)
     names = " and ".join(wording.kind(step) for step in refined.plan.refinements)
     return None if why is None else f"{names} taken back: {why}"
 
 
-def _why(held: _Held) -> str | None:
-    answers = held.answers
-    if answers is not None:
-        chance = sign_test(answers.lost, answers.gained)
-        if chance < _CHANCE:
-            return (
-                f"of {held.samples:,} train samples {answers.lost:,} are answered right by the plain conversion alone"
-                f" and {answers.gained:,} with them alone (p = {chance:.2g})"
-            )
-        if sign_test(answers.gained, answers.lost) < _CHANCE:
-            return None
-    if held.signals is None:
+def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | None:
+    between = _between(usual, ours, data.learning(_MOST), session)
+    lost, gained = _only_one_is_right(between)
+    chance = sign_test(lost, gained)
+    if chance < _CHANCE:
+        alone = f"{lost:,} are answered right by the plain conversion alone and {gained:,} with them alone"
+        return f"of {between.samples:,} train samples {alone} (p = {chance:.2g})"
+    if sign_test(gained, lost) < _CHANCE:
         return None
-    plain, refined = (signal.sqnr_db for signal in held.signals)
-    if plain <= refined:
+    found = _distance(usual, ours, data, session)
+    if found is None or found.plain_db <= found.refined_db:
         return None
-    on = f"on {held.samples:,} train samples the {held.of} are nearer to the float network's without them"
-    return f"{on} (SQNR {plain:.1f} dB, with them {refined:.1f} dB)"
+    nearer = f"the {found.of} are nearer to the float network's without them"
+    both = f"SQNR {found.plain_db:.1f} dB, with them {found.refined_db:.1f} dB"
+    return f"on {found.samples:,} train samples {nearer} ({both})"
 
 
-def _held(refined: Built, plain: Built, reference: Reference | None, data: Data, session: Session) -> _Held:
+def _only_one_is_right(between: OutputLoss) -> tuple[int, int]:
+    """How many answers the plain conversion alone has right, and how many the refined one alone.
+
+    Answers for the places of one sample are not independent, and the test would take them to be: none are counted.
+    """
+    answers = between.answers
+    if answers is None or answers.total != between.samples:
+        return 0, 0
+    return answers.lost, answers.gained
+
+
+def _distance(usual: _Named, ours: _Named, data: Data, session: Session) -> _Distance | None:
+    """What can be compared with the float network; None where that is nothing."""
+    exact = _float_network(usual.built)
+    if exact is None:
+        return None
     part = data.learning(_MOST)
-    wanted = {_PLAIN: plain, _REFINED: refined}
-    pairs = [(_PLAIN, _REFINED)]
-    if reference is not None:
-        wanted[_FLOAT] = _as_built(reference, plain)
-        pairs += [(_FLOAT, _PLAIN), (_FLOAT, _REFINED)]
-    scored = session.run([steps.score(built, part, what=name) for name, built in wanted.items()])
-    paths = {name: made.path for name, made in zip(wanted, scored, strict=True)}
-    holding = [
-        losses.output_loss(refined.plan, Kept(paths[one], paths[other]), part, f"hold {other} against {one}")
-        for one, other in pairs
-    ]
-    between, *lost = (made.read(OutputLoss) for made in session.run(holding))
-    signals, of = _signals(lost)
-    # Answers for the places of one sample are not independent, and the test would take them to be.
-    counted = between.answers is not None and between.answers.total == between.samples
-    return _Held(between.samples, between.answers if counted else None, signals, of)
+    plain, refined = (_between(exact, each, part, session) for each in (usual, ours))
+    if plain.logits is not None and refined.logits is not None:
+        return _Distance(plain.logits.sqnr_db, refined.logits.sqnr_db, "logits", plain.samples)
+    if plain.confidence is not None and plain.confidence.of == ConfidenceOf.OUTPUTS:
+        return _logits_inside(usual, ours, data.learning(_LAYERS_ON), session)
+    return _Distance(plain.signal.sqnr_db, refined.signal.sqnr_db, "outputs", plain.samples)
 
 
-def _as_built(reference: Reference, plain: Built) -> Built:
-    """The float network as an artifact, which XNNPACK runs fastest."""
+def _between(one: _Named, other: _Named, part: Part, session: Session) -> OutputLoss:
+    """What the outputs of an artifact lose of another one's."""
+    steps_of_both = [steps.score(each.built, part, what=each.name) for each in (one, other)]
+    kept = Kept(*(made.path for made in session.run(steps_of_both)))
+    title = f"hold {other.name} against {one.name}"
+    (held,) = session.run([losses.output_loss(other.built.plan, kept, part, title)])
+    return held.read(OutputLoss)
+
+
+def _float_network(plain: Built) -> _Named | None:
+    """The float network as an artifact, which XNNPACK runs fastest; None where there is none."""
+    if plain.reference is None:
+        return None
     plan = plain.plan
     runtime = replace(plan.runtime, kernels=Kernels.XNNPACK)
-    return plain._replace(path=reference.path, spec=reference.spec, plan=replace(plan, runtime=runtime))
+    built = plain._replace(path=plain.reference.path, spec=plain.reference.spec, plan=replace(plan, runtime=runtime))
+    return _Named("the float network", built)
 
 
-def _signals(lost: list[OutputLoss]) -> tuple[tuple[Signal, Signal] | None, str]:
-    """What of the outputs can be compared, and what that is."""
-    if not lost:
-        return None, ""
-    plain, refined = lost
-    if plain.logits is not None and refined.logits is not None:
-        return (plain.logits, refined.logits), "logits"
-    if any(loss.confidence is not None and loss.confidence.of == ConfidenceOf.OUTPUTS for loss in lost):
-        # A softmax in int8 rounds to steps that hide the difference.
-        return None, ""
-    return (plain.signal, refined.signal), "outputs"
+def _logits_inside(usual: _Named, ours: _Named, part: Part, session: Session) -> _Distance | None:
+    """What the last function reads, where it rounds its probabilities to steps that hide the difference."""
+    plain, refined = (_before_the_answers(each, part, session) for each in (usual, ours))
+    if plain is None or refined is None:
+        return None
+    return _Distance(plain.db, refined.db, "logits", min(plain.samples, refined.samples))
+
+
+def _before_the_answers(one: _Named, part: Part, session: Session) -> _Inside | None:
+    built = one.built
+    if built.reference is None or len(built.spec.outputs) != 1:
+        return None
+    try:
+        (made,) = session.run([losses.layer_loss(built, built.reference, part, f"the layers of {one.name}")])
+    except ChildDiedError:
+        raise
+    except StepError:
+        return None  # a file may run as it is and yet not with all its tensors kept
+    compared = made.read(LayerLosses)
+    last = max(compared.layers, key=lambda layer: layer.position, default=None)
+    if last is None or last.operator not in readback.ANSWERS or last.input_sqnr_db is None:
+        return None
+    return _Inside(last.input_sqnr_db, compared.samples)

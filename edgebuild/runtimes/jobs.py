@@ -153,7 +153,7 @@ class LayerLossJob(msgspec.Struct, frozen=True, kw_only=True):
     samples: str
     split: str
     preprocess: Preprocess
-    most_samples: AtLeastOne = 32
+    most_samples: AtLeastOne
 
 
 class LayerTimesJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import tf_keras
 from ai_edge_litert import schema_py_generated as schema
+from converting import converted
 from making import DATA, INT8, MODEL, SETTINGS, metric, network, plan, settings
 from tflite_networks import Network
 
 from edgebuild import plan as planning
 from edgebuild import targets
-from edgebuild.core.passes import Refinement
+from edgebuild.core.passes import DType, Refinement, Scheme
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import LimitSettings
 from edgebuild.data.given import Examples
@@ -25,6 +27,7 @@ from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.jobs import LEARNING, Splits
+from edgebuild.passes.loading import from_keras_model
 
 LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=10**9)
 RIGHT = np.eye(3, dtype=np.float32)
@@ -71,11 +74,10 @@ def _vetted(
     other = vetting.alternative(made, data)
     assert other is not None
     built = [_built(folder, "refined", refined, made), _built(folder, "plain", plain, other)]
-    reference = None
     if exact is not None:
         standing = _built(folder, "float", exact, other)
-        reference = Reference(standing.path, standing.spec, ())
-    return vetting.vet(*built, reference, data, session)
+        built = [each._replace(reference=Reference(standing.path, standing.spec, ())) for each in built]
+    return vetting.vet(*built, data, session)
 
 
 def _leaning(share: float) -> Any:
@@ -150,6 +152,36 @@ def test_scores_without_classes_are_vetted_by_the_outputs_alone(
     y = np.zeros((COUNT, 3), np.float32)
     why = _vetted(tmp_path, *kernels, session, y, float_network, metric={"name": "mae"})
     assert (why is not None and "outputs are nearer" in why) == taken_back
+    assert (why is None) != taken_back
+
+
+def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
+    """A network that ends in a softmax, as if a plan had made it: int8, its samples `reach` times too large; 0: float."""
+    net = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(3, "softmax", name="answer")])
+    net.set_weights([8 * RIGHT, np.zeros(3, np.float32)])
+    x = reach * np.random.default_rng(1).random((200, 3), np.float32)
+    scheme = Scheme.INT8 if reach else Scheme.FLOAT32
+    dtype = DType.INT8 if reach else DType.FLOAT32
+    asked = msgspec.structs.replace(INT8, scheme=scheme, input=dtype, output=dtype)
+    path = converted(from_keras_model(net), [x], asked, folder / name)
+    return Built(made, path, reader.read(path), None, (), network())
+
+
+@pytest.mark.parametrize(("refined", "plain", "taken_back"), [(1.3, 1.0, True), (1.0, 1.3, False)])
+@pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
+def test_probabilities_in_steps_are_vetted_by_what_the_softmax_reads(
+    refined: float, plain: float, taken_back: bool, session: Session, tmp_path: Path
+) -> None:
+    made, data = _refined(), _data(tmp_path, np.zeros(COUNT, np.int64))
+    other = vetting.alternative(made, data)
+    standing = _probabilities(tmp_path, "float", other, 0)
+    reference = Reference(standing.path, standing.spec, ("answer",))
+    built = [
+        _probabilities(tmp_path, "refined", made, refined)._replace(reference=reference),
+        _probabilities(tmp_path, "plain", other, plain)._replace(reference=reference),
+    ]
+    why = vetting.vet(*built, data, session)
+    assert (why is not None and "on 256 train samples the logits are nearer" in why) == taken_back
     assert (why is None) != taken_back
 
 
