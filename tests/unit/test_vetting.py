@@ -156,7 +156,7 @@ def test_scores_without_classes_are_vetted_by_the_outputs_alone(
 
 
 def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
-    """A network that ends in a softmax, as if a plan had made it: int8, its samples `reach` times too large; 0: float."""
+    """A network that ends in a softmax, in int8 calibrated on samples `reach` times too large, or in float for 0."""
     net = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(3, "softmax", name="answer")])
     net.set_weights([8 * RIGHT, np.zeros(3, np.float32)])
     x = reach * np.random.default_rng(1).random((200, 3), np.float32)
