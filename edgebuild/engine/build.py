@@ -15,10 +15,10 @@ from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
 from edgebuild.engine import figures, handover, judging, losses, publish, steps, vetting
 from edgebuild.engine.compress import Compressed, compress
+from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared, prepare
-from edgebuild.engine.steps import Built, Reference
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.ladder import Means
 from edgebuild.passes import jobs

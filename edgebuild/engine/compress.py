@@ -11,8 +11,8 @@ from edgebuild import readback
 from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine import steps
+from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Changeable, Data, Network
 from edgebuild.errors import StepError
 from edgebuild.layer_costs import LatencyTable, tabulate
 from edgebuild.passes import jobs

@@ -8,8 +8,8 @@ from edgebuild import hashing, host
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.place import Place
 from edgebuild.core.target import Accelerator, Kernels
+from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Step, Worker
-from edgebuild.engine.steps import Built, Data
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import DelegationJob, EdgeTpuJob, EdgeTpuRulesJob, EthosUJob, OutputsJob, ParityJob
 from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, SampleJob

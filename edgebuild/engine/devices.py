@@ -13,8 +13,8 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.target import Accelerator, Compiler, Interpreter, Kernels
 from edgebuild.engine import device_steps as steps
+from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data
 from edgebuild.errors import StepError
 from edgebuild.process import ChildDiedError
 from edgebuild.runtimes import compilers

@@ -16,9 +16,9 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.emit.jobs import MetadataJob
 from edgebuild.emit.metadata.describing import describe
+from edgebuild.engine.material import Built
 from edgebuild.engine.session import Session, Step, Worker
 from edgebuild.engine.sharing import Shared
-from edgebuild.engine.steps import Built
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import jobs

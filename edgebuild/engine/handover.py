@@ -15,9 +15,9 @@ from edgebuild.emit.jobs import FirmwareJob, Sources
 from edgebuild.emit.microcontroller.firmware import Vector
 from edgebuild.engine.devices import Answered
 from edgebuild.engine.finishing import EMIT
+from edgebuild.engine.material import Built
 from edgebuild.engine.session import Session, Step
 from edgebuild.engine.sharing import Shared
-from edgebuild.engine.steps import Built
 from edgebuild.report import card
 
 CARD = "model_card.md"

@@ -27,12 +27,12 @@ from edgebuild.engine import (
 )
 from edgebuild.engine.baselines import Baseline, Wanted
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
+from edgebuild.engine.material import Built
 from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared
-from edgebuild.engine.steps import Built
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 

@@ -13,8 +13,8 @@ from edgebuild.core.losses import OUTPUTS, LayerLosses, Losses, OutputLoss
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.engine import steps
+from edgebuild.engine.material import Built, Data, Network, Part, Reference
 from edgebuild.engine.session import Session, Step
-from edgebuild.engine.steps import Built, Data, Network, Part, Reference
 from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob

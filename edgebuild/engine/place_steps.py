@@ -11,8 +11,8 @@ from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
 from edgebuild.engine import device_steps, steps
+from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Step, Worker
-from edgebuild.engine.steps import Built, Data
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator
 from edgebuild.runtimes.jobs import At, MeasureJob, OutputsAtJob, ScoreAtJob

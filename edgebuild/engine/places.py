@@ -14,9 +14,9 @@ from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.engine import device_steps, figures, place_figures, place_steps, toolchain
+from edgebuild.engine.material import Built, Data
 from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data
 from edgebuild.errors import UnavailableError, UsageError
 from edgebuild.passes.jobs import Baseline
 from edgebuild.runtimes.jobs import Measured, Score

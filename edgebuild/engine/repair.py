@@ -14,7 +14,7 @@ from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
 from edgebuild.core.repair import Rung
 from edgebuild.core.verdict import Status
-from edgebuild.engine.steps import Built
+from edgebuild.engine.material import Built
 from edgebuild.errors import StepError
 from edgebuild.ladder import Attempt, Means
 from edgebuild.process import ChildDiedError

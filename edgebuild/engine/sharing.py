@@ -13,8 +13,8 @@ from edgebuild.core.finding import Finding
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.engine import steps
+from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
-from edgebuild.engine.steps import Changeable, Data, Network
 from edgebuild.passes import jobs
 
 

@@ -18,8 +18,8 @@ from edgebuild.core.plan import Plan
 from edgebuild.core.target import Kernels
 from edgebuild.engine import losses, steps
 from edgebuild.engine.losses import Kept
+from edgebuild.engine.material import Built, Data, Part
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data, Part
 from edgebuild.errors import StepError
 from edgebuild.process import ChildDiedError
 from edgebuild.report import wording

@@ -21,8 +21,8 @@ from edgebuild.core.settings import LimitSettings
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.engine import vetting
+from edgebuild.engine.material import Built, Data, Reference
 from edgebuild.engine.session import Session
-from edgebuild.engine.steps import Built, Data, Reference
 from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
