@@ -11,6 +11,7 @@ from edgebuild.core.passes import (
     BiasCorrection,
     Calibrate,
     Change,
+    Compression,
     DType,
     Equalize,
     Quantize,
@@ -50,13 +51,13 @@ def refinements(plan: Plan, means: Means) -> Iterator[Attempt]:
 
     Each includes those before; what the plan does already is no attempt.
     """
-    if plan.quantize.scheme != Scheme.INT8 or _brings_ranges(plan):
+    if plan.quantize.scheme != Scheme.INT8 or plan.brings_ranges:
         return
     equalize, calibrate = _asked(plan)
     better = replace(calibrate or _PLAIN, ranges=Ranges.BEST)
     unbiased = better if better.bias != BiasCorrection.OFF else replace(better, bias=BiasCorrection.EMPIRICAL)
     rounded = replace(unbiased, rounding=Rounding.ADAPTIVE, clip=True)
-    alike = replace(equalize or means.equalize, scales=True)
+    alike = _alike(plan, means)
     current = plan
     for name, passes in (
         ("better ranges", (*((equalize,) if equalize else ()), better)),
@@ -78,37 +79,44 @@ def with_float_layers(plan: Plan, worst: Sequence[str]) -> Iterator[Attempt]:
         plan: an int8 plan.
         worst: layers by name, the one that loses most first.
     """
-    if not plan.operators.float or plan.quantize.scheme != Scheme.INT8 or _brings_ranges(plan):
+    if not plan.operators.float or plan.quantize.scheme != Scheme.INT8 or plan.brings_ranges:
         return
+    asked = plan.quantize.float_layers
+    ranked = [name for name in worst if name not in asked]
     count = 1
-    while count <= max(1, len(worst) // 2) and worst:
-        layers = tuple(worst[:count])
-        yield Attempt(f"float for {', '.join(layers)}", _quantized(plan, float_layers=layers))
+    while count <= max(1, len(ranked) // 2) and ranked:
+        more = tuple(ranked[:count])
+        yield Attempt(f"float for {', '.join(more)}", _quantized(plan, float_layers=(*asked, *more)))
         count *= 2
 
 
-def with_int16(plan: Plan) -> Iterator[Attempt]:
-    """Activations of int16 all over, where the target runs them."""
+def with_int16(plan: Plan, means: Means) -> Iterator[Attempt]:
+    """Activations of int16 all over, where the target runs them; weights stay int8, with channels made alike."""
     if plan.operators.int16 and plan.quantize.scheme == Scheme.INT8:
         ends = {
             end: DType.FLOAT32 if getattr(plan.quantize, end) == DType.FLOAT32 else DType.INT16
             for end in ("input", "output")
         }
-        bare = _refined(plan, ())
+        bare = replace(plan, passes=(*_untrained(plan), _alike(plan, means), plan.quantize))
         yield Attempt("int16x8", _quantized(bare, scheme=Scheme.INT16X8, float_layers=(), float_answers=False, **ends))
 
 
 def trained(plan: Plan, means: Means) -> Iterator[Attempt]:
-    """Quantization-aware training, taught by the float network."""
-    aware = any(isinstance(step, QuantizeAware) and not step.only_ranges for step in plan.passes)
-    if means.learns and not aware and plan.quantize.scheme == Scheme.INT8:
-        compressions = [step for step in plan.compressions if not isinstance(step, QuantizeAware)]
-        passes = (*compressions, means.qat, plan.quantize)
-        yield Attempt("quantization-aware training", replace(plan, passes=passes))
+    """Quantization-aware training, taught by the float network, of channels made alike; all of it is int8 then."""
+    if means.learns and not plan.is_aware and plan.quantize.scheme == Scheme.INT8:
+        alike = replace(_alike(plan, means), fold=False)  # the training quantizes batch norms with what they follow
+        aware_of = replace(plan, passes=(*_untrained(plan), alike, means.qat, plan.quantize))
+        yield Attempt("quantization-aware training", _quantized(aware_of, float_layers=()))
 
 
-def _brings_ranges(plan: Plan) -> bool:
-    return any(isinstance(step, QuantizeAware) for step in plan.passes)
+def _untrained(plan: Plan) -> list[Compression]:
+    """What is done before quantization is trained for."""
+    return [step for step in plan.compressions if not isinstance(step, QuantizeAware)]
+
+
+def _alike(plan: Plan, means: Means) -> Equalize:
+    equalize, _ = _asked(plan)
+    return replace(equalize or means.equalize, scales=True)
 
 
 def _asked(plan: Plan) -> tuple[Equalize | None, Calibrate | None]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from edgebuild.core.passes import Cluster, Compression, DType, Quantize, QuantizeAware, Refinement, Scheme
+from msgspec.structs import replace
+
+from edgebuild.core.passes import Change, Cluster, Compression, DType, Equalize, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
@@ -59,7 +61,7 @@ def plan(
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
         ),
-        passes=(*compressions, *_refinements(target, settings, scheme), quantize),
+        passes=(*_with_refinements(compressions, target, settings), quantize),
         ignores=settings.lint.ignore,
         train=settings.train,
         distill=settings.distill,
@@ -105,11 +107,23 @@ def _compressions(target: Target, settings: Settings, scheme: Scheme) -> tuple[C
     return asked
 
 
-def _refinements(target: Target, settings: Settings, scheme: Scheme) -> tuple[Refinement, ...]:
-    """What is done for the accuracy of int8; quantization-aware training chooses its grids itself."""
-    aware = settings.build.compress and target.passes.qat is not None
-    wanted = settings.build.refine and scheme == Scheme.INT8 and not aware
-    return target.passes.refinements if wanted else ()
+def _with_refinements(compressions: tuple[Compression, ...], target: Target, settings: Settings) -> tuple[Change, ...]:
+    """All that is done before quantization, in order: what makes the network smaller, and what is for its accuracy.
+
+    Int16 needs no chosen grids, and quantization-aware training chooses its own; channels are made alike for both. The
+    training quantizes batch norms together with what they follow, and clusters are of one scale.
+    """
+    scheme = target.passes.quantize.scheme
+    wanted = target.passes.refinements if settings.build.refine and scheme.needs_calibration else ()
+    alike = tuple(step for step in wanted if isinstance(step, Equalize))
+    if scheme == Scheme.INT16X8:
+        return (*compressions, *alike)
+    last = compressions[-1] if compressions else None
+    if not isinstance(last, QuantizeAware) or last.only_ranges:
+        return (*compressions, *wanted)
+    if any(isinstance(step, Cluster) for step in compressions):
+        return compressions
+    return (*compressions[:-1], *(replace(step, fold=False) for step in alike), last)
 
 
 def _checked(name: str) -> str:

@@ -140,6 +140,7 @@ class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
         layers: those of the network that it came from.
         signal: of its output.
         input_sqnr_db: of the worst signal that it reads; None where none of these could be compared.
+        is_scored: whether the output that is scored depends on what it writes.
     """
 
     operator: str
@@ -147,6 +148,7 @@ class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...]
     signal: Signal
     input_sqnr_db: float | None = None
+    is_scored: bool = True
 
     @property
     def added_noise(self) -> float:

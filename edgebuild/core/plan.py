@@ -6,7 +6,7 @@ import msgspec
 
 from edgebuild.core.budget import Budget
 from edgebuild.core.delivery import About, Delivery
-from edgebuild.core.passes import Compression, Pass, Quantize, Refinement
+from edgebuild.core.passes import Change, Compression, Pass, Quantize, QuantizeAware, Refinement
 from edgebuild.core.settings import BenchSettings, DistillSettings, Metric, Preprocess, TrainSettings
 from edgebuild.core.target import Accelerator, Operators, Runtime
 
@@ -77,5 +77,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def refinements(self) -> tuple[Refinement, ...]:
-        """What is done for the accuracy of int8 after that, in order."""
+        """What is done for the accuracy of int8 or int16x8, in order."""
         return tuple(step for step in self.passes if isinstance(step, Refinement))
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Both, in the order in which they are done: all that comes before quantization."""
+        return tuple(step for step in self.passes if isinstance(step, Compression | Refinement))
+
+    @property
+    def brings_ranges(self) -> bool:
+        """Whether the network is trained for int8 or has clusters, and so brings its ranges to the converter."""
+        return any(isinstance(step, QuantizeAware) for step in self.passes)
+
+    @property
+    def is_aware(self) -> bool:
+        """Whether the network is trained for int8."""
+        return any(isinstance(step, QuantizeAware) and not step.only_ranges for step in self.passes)

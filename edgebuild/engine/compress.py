@@ -54,9 +54,8 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         EdgebuildError: a pass failed. A pass that cannot be done at all is left out and noted.
     """
     learns = data is not None and data.learns
-    wanted = [step for step in plan.compressions if learns or _works_untrained(step)]
-    notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.compressions if step not in wanted]
-    chosen: list[Change] = [*wanted, *plan.refinements]
+    chosen = [step for step in plan.changes if learns or _works_untrained(step)]
+    notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.changes if step not in chosen]
     if not chosen:
         return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
     try:
@@ -70,15 +69,15 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
     walk = _Walk(plan, original, data, session)
-    for step in wanted:
-        walk.compress(step)
-    is_smaller = walk.is_changed
-    for refinement in plan.refinements:
-        walk.refine(refinement)
+    for step in chosen:
+        if isinstance(step, Refinement):
+            walk.refine(step)
+        else:
+            walk.compress(step)
     said = (*notes, *answer.notes, *walk.notes)
     if not walk.is_changed:
-        return Compressed(network, network, plan, is_smaller=is_smaller, notes=said)
-    return Compressed(walk.frozen(), walk.unquantized(network), walk.plan, is_smaller=is_smaller, notes=said)
+        return Compressed(network, network, plan, is_smaller=False, notes=said)
+    return Compressed(walk.frozen(), walk.unquantized(network), walk.plan, is_smaller=walk.is_smaller, notes=said)
 
 
 class _Walk:
@@ -91,6 +90,7 @@ class _Walk:
         self._frozen: Network | None = None  # with nodes that quantize
         self._unquantized: Changeable | None = original
         self._has_clusters = False
+        self.is_smaller = False
         self.notes: list[str] = []
 
     @property
@@ -117,7 +117,9 @@ class _Walk:
             return  # there are no clusters to keep: ranges are chosen as ever
         before = self._current
         self._do(step)
-        self._has_clusters |= isinstance(step, Cluster) and self._current.identity != before.identity
+        has_changed = self._current.identity != before.identity
+        self.is_smaller |= has_changed
+        self._has_clusters |= isinstance(step, Cluster) and has_changed
 
     def refine(self, step: Refinement) -> None:
         if self._has_clusters:
@@ -156,8 +158,8 @@ def _named_as_now(plan: Plan, instead: Mapping[str, tuple[str, ...]]) -> Plan:
 _NO_DATA = "there are no train data to recover with (untrained = true does it anyway)"
 
 
-def _works_untrained(step: Compression) -> bool:
-    return not isinstance(step, Student) and step.untrained
+def _works_untrained(step: Change) -> bool:
+    return isinstance(step, Refinement) or (not isinstance(step, Student) and step.untrained)
 
 
 def _latencies(plan: Plan, step: Change, network: Changeable, session: Session) -> LatencyTable | None:

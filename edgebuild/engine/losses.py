@@ -101,7 +101,7 @@ def layer_loss(built: Built, reference: Reference, part: Part, of: str = "its la
     """Hold what an artifact's operators write against the float network; large networks take fewer samples."""
     plan, split = built.plan, part.path.name
     files = [hashing.of_file(built.path), hashing.of_file(reference.path)]
-    seen = [split, part.sha256, part.most]
+    seen = [split, part.sha256, part.most, plan.metric.output]
     return Step(
         "layer-loss",
         f"{plan.target}: hold {of} against the float network's",
@@ -116,6 +116,7 @@ def layer_loss(built: Built, reference: Reference, part: Part, of: str = "its la
             samples=str(part.path),
             split=split,
             preprocess=plan.preprocess,
+            output=plan.metric.output,
             most_samples=part.most,
         ),
     )

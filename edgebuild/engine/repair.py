@@ -84,9 +84,10 @@ class _Climb:
         for attempt in ladder.refinements(first, means):
             refined = attempt.plan
             yield attempt
-        yield from ladder.with_float_layers(refined, _worst(self._tried[-1].manifest))
-        if not first.operators.float:
-            yield from ladder.with_int16(first)
+        worst_layers = _worst(self._tried[-1].manifest)
+        yield from ladder.with_float_layers(refined, worst_layers)
+        if not first.operators.float or not worst_layers:
+            yield from ladder.with_int16(first, means)
         yield from ladder.trained(first, means)
 
     def tries(self, attempt: Attempt) -> bool:
@@ -99,6 +100,9 @@ class _Climb:
             raise
         except StepError as error:
             self._notes.append(f"{target}: {attempt.name} could not be tried: {error.what}")
+            return False
+        if any(tried.manifest.artifact.sha256 == other.manifest.artifact.sha256 for other in self._tried):
+            self._notes.append(f"{target}: {attempt.name} made nothing new{_what_was_left_out(tried.built)}")
             return False
         self._tried.append(tried)
         self._rungs.append(_rung(attempt.name, tried.manifest))
@@ -123,6 +127,11 @@ class _Climb:
         return self._tried[scores.index(best)]
 
 
+def _what_was_left_out(built: Built) -> str:
+    reasons = [note for note in built.notes if "left out" in note]
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
 def _why_it_ends(plan: Plan, means: Means) -> str:
     reasons = []
     if not plan.operators.float:
@@ -136,11 +145,11 @@ def _why_it_ends(plan: Plan, means: Means) -> str:
 
 
 def _worst(manifest: Manifest) -> tuple[str, ...]:
-    """The layers that lose most signal, the worst first."""
+    """The layers that lose most signal on its way to the score, the worst first."""
     compared = manifest.losses.layers if manifest.losses is not None else None
     if compared is None:
         return ()
-    ranked = worst(compared.layers, len(compared.layers))
+    ranked = worst((loss for loss in compared.layers if loss.is_scored), len(compared.layers))
     return tuple(dict.fromkeys(name for loss in ranked for name in loss.layers))
 
 

@@ -12,9 +12,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import hashing, readback
-from edgebuild.core.losses import ConfidenceOf, LayerLosses, OutputLoss
+from edgebuild.core.losses import LayerLosses, OutputLoss
+from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.passes import Refinement
 from edgebuild.core.plan import Plan
+from edgebuild.core.settings import Metric, MetricKind
 from edgebuild.core.target import Kernels
 from edgebuild.engine import losses, steps
 from edgebuild.engine.losses import Kept
@@ -27,6 +29,7 @@ from edgebuild.stats import sign_test
 
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _LAYERS_ON = 256  # samples, where layers are compared
+_COUNTING = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})  # right answers
 _CHANCE = 0.05  # that one of two has so many more right answers without being the better one
 
 
@@ -54,8 +57,11 @@ class _Distance(NamedTuple):
 
 
 def alternative(plan: Plan, data: Data | None) -> Plan | None:
-    """The plan without its refinements; None where there are none, or no samples that tell which is better."""
-    if data is None or not plan.refinements or plan.metric.is_callable:
+    """The plan without its refinements; None where there are none, or no samples that tell which is better.
+
+    None either of a network that is trained for int8, which would be trained once more.
+    """
+    if data is None or not plan.refinements or plan.is_aware or plan.metric.is_callable:
         return None
     if not data.splits.learning_has_answers or data.splits.learning_samples < _FEWEST:
         return None
@@ -88,7 +94,7 @@ def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | Non
 
 def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | None:
     between = _between(usual, ours, data.learning(_MOST), session)
-    lost, gained = _only_one_is_right(between)
+    lost, gained = _only_one_is_right(between, ours.built.plan.metric)
     chance = sign_test(lost, gained)
     if chance < _CHANCE:
         alone = f"{lost:,} are answered right by the plain conversion alone and {gained:,} with them alone"
@@ -103,13 +109,14 @@ def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | Non
     return f"on {found.samples:,} train samples {nearer} ({both})"
 
 
-def _only_one_is_right(between: OutputLoss) -> tuple[int, int]:
+def _only_one_is_right(between: OutputLoss, metric: Metric) -> tuple[int, int]:
     """How many answers the plain conversion alone has right, and how many the refined one alone.
 
-    Answers for the places of one sample are not independent, and the test would take them to be: none are counted.
+    None are counted for scores that count none. Nor for the places of one sample: their answers are not independent,
+    and the test would take them to be.
     """
     answers = between.answers
-    if answers is None or answers.total != between.samples:
+    if metric.name not in _COUNTING or answers is None or answers.total != between.samples:
         return 0, 0
     return answers.lost, answers.gained
 
@@ -119,12 +126,12 @@ def _distance(usual: _Named, ours: _Named, data: Data, session: Session) -> _Dis
     exact = _float_network(usual.built)
     if exact is None:
         return None
+    if _rounds_its_answers(usual.built.spec):
+        return _logits_inside(usual, ours, data.learning(_LAYERS_ON), session)
     part = data.learning(_MOST)
     plain, refined = (_between(exact, each, part, session) for each in (usual, ours))
     if plain.logits is not None and refined.logits is not None:
         return _Distance(plain.logits.sqnr_db, refined.logits.sqnr_db, "logits", plain.samples)
-    if plain.confidence is not None and plain.confidence.of == ConfidenceOf.OUTPUTS:
-        return _logits_inside(usual, ours, data.learning(_LAYERS_ON), session)
     return _Distance(plain.signal.sqnr_db, refined.signal.sqnr_db, "outputs", plain.samples)
 
 
@@ -147,8 +154,15 @@ def _float_network(plain: Built) -> _Named | None:
     return _Named("the float network", built)
 
 
+def _rounds_its_answers(artifact: ArtifactSpec) -> bool:
+    """Whether it ends in a function that writes steps which hide what is lost."""
+    computing = [operator for operator in artifact.operators if operator.name not in readback.CONVERSIONS]
+    last = computing[-1] if computing else None
+    return last is not None and last.name in readback.ANSWERS and "float32" not in last.dtypes
+
+
 def _logits_inside(usual: _Named, ours: _Named, part: Part, session: Session) -> _Distance | None:
-    """What the last function reads, where it rounds its probabilities to steps that hide the difference."""
+    """What the last function reads; None where that cannot be had."""
     plain, refined = (_before_the_answers(each, part, session) for each in (usual, ours))
     if plain is None or refined is None:
         return None

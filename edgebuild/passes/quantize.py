@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import answers, sparsity, tight
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
@@ -70,16 +71,25 @@ def _mixed(converter: Any, job: QuantizeJob) -> bytes:
     converter._experimental_calibrate_only = True
     calibrated = converter.convert()
     require_known("passes.quantize.float_layers", job.quantize.float_layers, job.network.layers, "the network")
-    wanted = set(job.quantize.float_layers)
-    operators = reader.parse(calibrated, "the calibrated network").operators
-    nodes = [item.tensor for item in operators if wanted.intersection(layers_of(item.tensor, job.network.layers))]
     artifact: bytes = convert.mlir_quantize(
         calibrated,
         input_data_type=_DTYPES[job.quantize.input],
         output_data_type=_DTYPES[job.quantize.output],
-        denylisted_nodes=nodes,
+        denylisted_nodes=list(_nodes_of(job.quantize.float_layers, calibrated, job.network)),
     )
     return artifact
+
+
+def _nodes_of(layers: Collection[str], calibrated: bytes, network: ModelSpec) -> Iterator[str]:
+    """What the converter calls the operators of layers: the tensors that they write.
+
+    An operator that writes an output is known by the name that the signature has for it, and called by another.
+    """
+    inspection = inspect(calibrated, "the calibrated network")
+    written = [(graph, operation) for graph in inspection.graphs for operation in graph.operations]
+    for operator, (graph, operation) in zip(reader.reduced(inspection).operators, written, strict=True):
+        if set(layers).intersection(layers_of(operator.tensor, network.layers)):
+            yield from (graph.tensors[index].name for index in operation.outputs if index >= 0)
 
 
 def _configure(converter: Any, quantize: Quantize) -> None:

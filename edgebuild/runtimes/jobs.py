@@ -141,6 +141,7 @@ class LayerLossJob(msgspec.Struct, frozen=True, kw_only=True):
         kernels: that run the artifact.
         samples: the folder of the split that samples are taken from.
         split: its name.
+        output: the number of the network's output that is scored.
         most_samples: how many are run; fewer of large networks.
     """
 
@@ -153,6 +154,7 @@ class LayerLossJob(msgspec.Struct, frozen=True, kw_only=True):
     samples: str
     split: str
     preprocess: Preprocess
+    output: int
     most_samples: AtLeastOne
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgebuild.child import Say, paced
@@ -40,13 +41,14 @@ def layer_loss(job: LayerLossJob, say: Say) -> LayerLosses:
     reference = wiring.read(Path(job.reference), job.reference_spec)
     rows = _rows(job)
     sums = _run(job, _counterparts(artifact, reference), rows, say)
+    scored = artifact.behind(artifact.outputs[job.output : job.output + 1])
     layers, unmatched = [], []
     for node in _losing(artifact, job.spec):
         described = _described(node, artifact, job, sums)
         if described is None:
             unmatched.append(_name(node, job))
         else:
-            layers.append(described)
+            layers.append(msgspec.structs.replace(described, is_scored=node.position in scored))
     return LayerLosses(
         split=job.split,
         samples=len(rows),

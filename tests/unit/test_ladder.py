@@ -62,21 +62,29 @@ def test_the_worst_layers_go_to_float_twice_as_many_each_time() -> None:
     worst = [f"layer{number}" for number in range(9)]
     kept = [attempt.plan.quantize.float_layers for attempt in ladder.with_float_layers(_plan("arm64"), worst)]
     assert kept == [tuple(worst[:1]), tuple(worst[:2]), tuple(worst[:4])]
+    asked = _plan("arm64", quantize={"float_layers": ["layer1", "other"]})
+    kept = [attempt.plan.quantize.float_layers for attempt in ladder.with_float_layers(asked, worst[:4])]
+    assert kept == [("layer1", "other", "layer0")]
     assert list(ladder.with_float_layers(_plan("arm64"), [])) == []
     assert list(ladder.with_float_layers(_plan("mcu"), worst)) == []
     assert list(ladder.with_float_layers(_plan("arm64", qat={}), worst)) == []
 
 
-def test_int16_takes_the_place_of_int8_where_the_target_has_it() -> None:
-    (attempt,) = ladder.with_int16(_plan("mcu"))
-    assert _kinds(attempt) == ["quantize"]
+@pytest.mark.parametrize("asked", ["on", "off", "qat"])
+def test_int16_takes_the_place_of_int8_where_the_target_has_it(asked: str, means: Means) -> None:
+    passes = {"on": {}, "off": {"equalize": "off", "calibrate": "off"}, "qat": {"qat": {}}}[asked]
+    (attempt,) = ladder.with_int16(_plan("mcu", **passes), means)
+    assert _kinds(attempt) == ["equalize", "quantize"]
     assert attempt.plan.quantize.scheme == Scheme.INT16X8
     assert (attempt.plan.quantize.input, attempt.plan.quantize.output) == (DType.INT16, DType.INT16)
-    assert list(ladder.with_int16(_plan("edgetpu"))) == []
+    assert list(ladder.with_int16(_plan("edgetpu"), means)) == []
 
 
 def test_training_comes_in_place_of_chosen_grids_where_there_is_something_to_learn_from(means: Means) -> None:
     (attempt,) = ladder.trained(_plan("mcu"), means)
-    assert _kinds(attempt) == ["qat", "quantize"]
+    assert _kinds(attempt) == ["equalize", "qat", "quantize"]
+    assert not next(step for step in attempt.plan.passes if isinstance(step, Equalize)).fold
+    (attempt,) = ladder.trained(_plan("arm64", quantize={"float_layers": ["stem"]}), means)
+    assert attempt.plan.quantize.float_layers == ()
     assert list(ladder.trained(_plan("mcu"), means._replace(learns=False))) == []
     assert list(ladder.trained(_plan("mcu", qat={}), means)) == []

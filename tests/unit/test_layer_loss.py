@@ -23,6 +23,7 @@ from edgebuild.flatbuffer import reader
 from edgebuild.passes.jobs import FreezeJob, Frozen, QuantizeJob
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.fidelity import matching, wiring
+from edgebuild.runtimes.fidelity.wiring import Node, Wiring
 from edgebuild.runtimes.jobs import LayerLossJob
 
 LIMITS = Limits(time_s=120, memory_bytes=2 * 10**9)
@@ -105,7 +106,9 @@ def child(files: Files) -> Iterator[Child]:
         yield started
 
 
-def _losses(child: Child, files: Files, artifact: Path, kernels: Kernels = Kernels.REFERENCE) -> LayerLosses:
+def _losses(
+    child: Child, files: Files, artifact: Path, kernels: Kernels = Kernels.REFERENCE, output: int = 0
+) -> LayerLosses:
     job = LayerLossJob(
         artifact=str(artifact),
         spec=reader.read(artifact),
@@ -116,6 +119,7 @@ def _losses(child: Child, files: Files, artifact: Path, kernels: Kernels = Kerne
         samples=str(files.folder / "calibration"),
         split="calibration",
         preprocess=IDENTITY,
+        output=output,
         most_samples=8,
     )
     return msgspec.json.decode(child.call("layer-loss", job, LIMITS, lambda _: None), type=LayerLosses)
@@ -226,3 +230,18 @@ def test_operators_behind_one_without_a_counterpart_are_found_by_their_names(fil
     found = matching.counterparts(whole, stranger)
     assert whole.nodes[0].writes[0] not in found
     assert all(found[node.writes[0]] == node.writes[0] for node in whole.nodes[1:])
+
+
+def test_only_what_an_output_depends_on_is_behind_it() -> None:
+    steps = [((0,), (1,)), ((1,), (2, 3)), ((1,), (4,)), ((3, 4), (5,)), ((2,), (6,))]
+    nodes = tuple(Node(place, "ADD", reads, writes) for place, (reads, writes) in enumerate(steps))
+    wired = Wiring(nodes, (), (0,), (5, 6))
+    assert wired.behind([5]) == {0, 1, 2, 3}
+    assert wired.behind([6]) == {0, 1, 4}
+    assert wired.behind([]) == set()
+
+
+def test_layers_that_the_scored_output_does_not_need_are_told(child: Child, files: Files) -> None:
+    artifact = files.path("int8")
+    assert all(layer.is_scored for layer in _losses(child, files, artifact).layers)
+    assert not any(layer.is_scored for layer in _losses(child, files, artifact, output=1).layers)

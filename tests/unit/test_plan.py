@@ -6,7 +6,7 @@ import pytest
 from making import ACCURACY, DATA, MODEL, settings
 
 from edgebuild import targets
-from edgebuild.core.passes import Channels, DType, Quantize, Scheme
+from edgebuild.core.passes import Channels, DType, Equalize, Quantize, Scheme
 from edgebuild.core.plan import Source
 from edgebuild.core.target import Target
 from edgebuild.errors import UsageError
@@ -86,9 +86,19 @@ def test_int8_can_be_left_to_the_converter() -> None:
     assert _kinds("mcu", compress=False, passes={"equalize": "off"}) == ["calibrate", "quantize"]
 
 
-@pytest.mark.parametrize("scheme", ["int16x8", "dynamic", "float16"])
+@pytest.mark.parametrize("scheme", ["dynamic", "float16"])
 def test_other_schemes_have_no_grids_to_refine(scheme: str) -> None:
     assert _kinds("arm64", compress=False, passes={"quantize": {"scheme": scheme}}) == ["quantize"]
+
+
+def test_channels_are_made_alike_for_int16_and_for_training_too() -> None:
+    assert _kinds("arm64", compress=False, **_scheme("int16x8")) == ["equalize", "quantize"]
+    aware = {"channels": "off", "qat": {}}
+    assert _kinds("mcu", passes=aware) == ["equalize", "qat", "quantize"]
+    assert _kinds("mcu", refine=False, passes=aware) == ["qat", "quantize"]
+    made = plan(_target("mcu", passes=aware), settings(build={"compress": True}), MODEL, DATA)
+    # What the training quantizes together must not be folded before it.
+    assert [step.fold for step in made.refinements if isinstance(step, Equalize)] == [False]
 
 
 def test_layers_stay_in_float_only_where_the_target_runs_float() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,15 @@ class Wiring(NamedTuple):
     tensors: tuple[Tensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    def behind(self, tensors: Iterable[int]) -> frozenset[int]:
+        """The positions of all operators that tensors depend on."""
+        needed, found = set(tensors), set()
+        for node in reversed(self.nodes):
+            if needed.intersection(node.writes):
+                needed.update(node.reads)
+                found.add(node.position)
+        return frozenset(found)
 
     @property
     def used(self) -> frozenset[int]:
