@@ -52,7 +52,7 @@ def _climbed(bench: Bench, decades: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     model = folder / "spoilt.h5"
     run("spoil.py", bench.network(), "0", model, decades)
-    command = [sys.executable, "-m", "edgebuild", str(model), "-d", str(bench.data), "-t", "arm64", "--json"]
+    command = [sys.executable, "-m", "edgebuild", str(model), "-d", str(bench.data(0)), "-t", "arm64", "--json"]
     command += ["--out", str(folder / "dist"), "--no-compress", "--no-refine", "--budget", _BUDGET]
     environment = {**os.environ, "EDGEBUILD_STORE": str(folder / "store"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False)
