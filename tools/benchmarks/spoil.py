@@ -25,7 +25,7 @@ _DECADES = "1.5"
 
 def main(model: str, seed: str, out: str, decades: str = _DECADES) -> None:
     """Rescale every channel that can be."""
-    graph = prepare(graph_of(model, allow_code=False), fold=True)
+    graph = prepare(graph_of(model, allow_code=False), fold=True).graph
     scaling = trace(graph)
     scales = 10 ** np.random.default_rng(int(seed)).uniform(-float(decades), float(decades), scaling.classes)
     scales[list(scaling.pinned)] = 1
