@@ -24,7 +24,8 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
         metric: which score.
 
     Raises:
-        UsageError: the answers do not fit the outputs or the metric, or the callable cannot be found.
+        UsageError: the answers do not fit the outputs or the metric, name no classes where it compares such, or the
+            callable cannot be found.
         StepError: the outputs or the score are not finite, or the callable failed.
     """
     finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
@@ -96,7 +97,7 @@ def labels(outputs: Array, y: Array) -> Array:
     """The class numbers of the answers: [samples] where there are two classes and one output, else as outputs[..., 0].
 
     Raises:
-        UsageError: the answers do not fit the outputs.
+        UsageError: the answers do not fit the outputs, or name classes that there are not.
     """
     return _two_classes(outputs, y).astype(np.int64) if is_binary(outputs) else _classes(outputs, y)
 
@@ -147,23 +148,69 @@ def _classes(outputs: Array, y: Array) -> Array:
     """The class numbers of the answers, which may be one-hot or have a trailing axis of 1; [..] like outputs[.., c]."""
     wanted = outputs.shape[:-1]
     if y.shape == outputs.shape and outputs.shape[-1] > 1:
+        _require_finite(y)
         return np.asarray(y.argmax(axis=-1))
     if y.size != np.prod(wanted):
         raise _misfit(outputs, y, "Give class numbers [samples] or one-hot rows [samples, classes].")
     classes = y.reshape(wanted)
-    if len(classes) and not 0 <= classes.min() <= classes.max() < outputs.shape[-1]:
-        raise UsageError(
-            f"the answers name classes from {classes.min()} to {classes.max()}, "
-            f"the network has {outputs.shape[-1]} outputs (0 to {outputs.shape[-1] - 1})"
-        )
+    _require_finite(classes)
+    _require_whole(classes, outputs.shape[-1])
+    _require_within(classes, outputs.shape[-1])
     return classes
 
 
 def _two_classes(outputs: Array, y: Array) -> Array:
-    """Which answers are the positive class, for a network with one output."""
+    """Which answers are the positive class, for a network with one output; they may be probabilities too."""
     if y.size != len(outputs):
         raise _misfit(outputs, y, "Give one answer for each sample, 0 or 1.")
-    return y.reshape(len(outputs)) > 0.5
+    classes = y.reshape(len(outputs))
+    _require_finite(classes)
+    _require_within(classes, 2)
+    return classes > 0.5
+
+
+def _require_finite(answers: Array) -> None:
+    """By itself, since NaN is neither below nor above anything."""
+    broken = ~np.isfinite(answers)
+    if broken.any():
+        raise UsageError(
+            f"{np.count_nonzero(broken):,} of {answers.size:,} answers are NaN or infinite",
+            f"The first is that of sample {int(np.argwhere(broken)[0][0])}; nothing is right or wrong for it.",
+            "Leave these samples out, or give them answers.",
+        )
+
+
+def _require_whole(answers: Array, classes: int) -> None:
+    broken = answers != np.round(answers) if answers.dtype.kind == "f" else np.zeros(answers.shape, np.bool_)
+    if broken.any():
+        raise UsageError(
+            f"{np.count_nonzero(broken):,} of {answers.size:,} answers are not whole numbers",
+            f"The first is {answers[broken][0]:g}; no class has that number, so no output could be right.",
+            f"Give class numbers from 0 to {classes - 1}, or choose a metric for numbers (--metric mse).",
+        )
+
+
+def _require_within(answers: Array, classes: int) -> None:
+    outside = (answers < 0) | (answers > classes - 1)
+    if outside.any():
+        lowest, highest = float(answers.min()), float(answers.max())
+        raise UsageError(
+            f"{np.count_nonzero(outside):,} of {answers.size:,} answers name classes that the network does not have",
+            f"They go from {lowest:g} to {highest:g}, its classes from 0 to {classes - 1}.",
+            _renumbering(lowest, highest, classes),
+        )
+
+
+def _renumbering(lowest: float, highest: float, classes: int) -> str:
+    """What makes class numbers of answers in such a range."""
+    if lowest >= 1 and highest == classes > 1:
+        return "Subtract 1: classes are counted from 0."
+    if (lowest, highest, classes) == (-1, 1, 2):
+        return "Give 0 in place of -1: the two classes are 0 and 1."
+    return (
+        "Number the classes as the network's outputs are, from 0; where the answers are no classes, choose a metric "
+        "for numbers (--metric mse)."
+    )
 
 
 def _misfit(outputs: Array, y: Array, remedy: str) -> UsageError:

@@ -117,8 +117,62 @@ def test_answers_of_another_shape_are_refused(name: str, outputs: tuple[int, ...
 @pytest.mark.parametrize("name", ["accuracy", "top-k", "auc"])
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_an_answer_that_is_no_class_is_refused(name: str, wrong: int) -> None:
-    with pytest.raises(UsageError, match=r"the network has 3 outputs \(0 to 2\)"):
+    with pytest.raises(UsageError, match="1 of 4 answers name classes") as caught:
         score(SCORES, np.array([1, 0, wrong, 2]), metric(name))
+    assert caught.value.why.endswith("its classes from 0 to 2.")
+    assert caught.value.remedy
+
+
+def _refused(outputs: np.ndarray, y: np.ndarray, name: str = "accuracy") -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        score(outputs, y, metric(name))
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top-k", "auc"])
+def test_classes_counted_from_one_are_refused_with_what_mends_them(name: str) -> None:
+    error = _refused(SCORES, CLASSES + 1, name)
+    assert error.why == "They go from 1 to 3, its classes from 0 to 2."
+    assert error.remedy == "Subtract 1: classes are counted from 0."
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top-k", "auc"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_answers_that_are_not_finite_are_called_so(name: str, wrong: float) -> None:
+    error = _refused(SCORES, np.array([1, 0, wrong, wrong]), name)
+    assert error.what == "2 of 4 answers are NaN or infinite"
+    assert "sample 2" in error.why
+    assert error.remedy
+    one_hot = np.eye(3)[CLASSES]
+    one_hot[2, 1] = wrong
+    assert _refused(SCORES, one_hot, name).what == "1 of 12 answers are NaN or infinite"
+
+
+def test_answers_between_classes_are_refused_with_a_metric_for_numbers() -> None:
+    error = _refused(SCORES, np.array([0.5, 1, 0, 1.25]))
+    assert error.what == "2 of 4 answers are not whole numbers"
+    assert "0.5" in error.why
+    assert "--metric mse" in error.remedy
+
+
+@pytest.mark.parametrize("name", ["accuracy", "auc"])
+@pytest.mark.parametrize(
+    ("y", "told", "remedy"),
+    [
+        ([-1, 1, 1, -1], "2 of 4 answers name classes", "Give 0 in place of -1"),
+        ([1, 2, 2, 1], "2 of 4 answers name classes", "Subtract 1"),
+        ([0, 255, 255, 0], "2 of 4 answers name classes", "Number the classes"),
+        ([0, np.nan, 1, 0], "1 of 4 answers are NaN", "Leave these samples out"),
+    ],
+)
+def test_one_output_takes_no_answers_but_no_and_yes(name: str, y: list[float], told: str, remedy: str) -> None:
+    error = _refused(np.array([[0.9], [0.4], [0.6], [0.51]]), np.array(y), name)
+    assert error.what.startswith(told)
+    assert error.remedy.startswith(remedy)
+
+
+def test_one_output_takes_probabilities_for_answers() -> None:
+    assert score(np.array([[0.9], [0.4], [0.6], [0.51]]), np.array([0.9, 0.1, 0.2, 1.0]), ACCURACY) == 0.75
 
 
 @pytest.mark.parametrize("name", ["accuracy", "top-k", "auc", "mse"])
