@@ -279,6 +279,33 @@ def test_a_class_that_is_missing_from_evaluation_is_known_by_the_outputs(case: C
     assert case.only().what.startswith("evaluation has no sample")
 
 
+def test_a_sorted_file_of_which_every_split_has_the_same_class_is_found(case: Case) -> None:
+    case.calibration = ([_images(100, 2)], np.zeros(100, np.int64))
+    case.evaluation = ([_images(200, 3)], np.zeros(200, np.int64))
+    case.train = ([_images(400, 4)], np.zeros(400, np.int64))
+    found = [(finding.code, finding.what) for finding in case.findings()]
+    assert found == [
+        (Code.MISSING_CLASSES, "calibration has no sample of 3 classes of 4"),
+        (Code.MISSING_CLASSES, "evaluation has no sample of 3 classes of 4"),
+        (Code.IMBALANCE, "100% of the evaluation samples are of class 0"),
+    ]
+    case.more["classes"] = 2
+    assert {finding.code for finding in case.findings()} == {Code.MISSING_CLASSES, Code.IMBALANCE}
+
+
+def test_a_short_piece_of_a_sorted_file_is_found_too(case: Case) -> None:
+    case.more["classes"] = 10
+    case.calibration, case.evaluation = None, ([_images(30, 3)], np.arange(30) % 2)
+    case.train = ([_images(400, 4)], np.arange(400) % 2)
+    finding = case.only()
+    assert (finding.code, finding.what) == (Code.MISSING_CLASSES, "evaluation has no sample of 8 classes of 10")
+
+
+def test_spare_outputs_without_samples_are_no_missing_classes(case: Case) -> None:
+    case.more["classes"] = CLASSES + 2
+    assert case.codes() == []
+
+
 def test_classes_may_be_missing_where_samples_are_fewer_than_classes(case: Case) -> None:
     case.more["classes"] = 1000
     rng = np.random.default_rng(0)

@@ -43,7 +43,7 @@ def labels(subject: Subject) -> Iterator[Finding]:
 
 def coverage(subject: Subject) -> Iterator[Finding]:
     """Classes that calibration or evaluation do not hold."""
-    known = _known(subject)
+    known = _expected(subject)
     for part in (subject.calibration, subject.evaluation):
         numbers = _valid(part, subject.classes)
         if numbers is None or len(known) < 2:
@@ -58,6 +58,8 @@ def balance(subject: Subject) -> Iterator[Finding]:
     """One class that stands for nearly all samples."""
     known = _known(subject)
     if len(known) < 2:
+        known = _expected(subject)
+    if not known:
         return
     limit = 1 / len(known) + _DOMINANCE * (1 - 1 / len(known))
     for part in (subject.calibration, subject.evaluation if subject.counts_hits else None):
@@ -121,9 +123,15 @@ def _surprising(missing: int, known: int, samples: int, mass: float) -> bool:
 
 
 def _mass(subject: Subject, missing: list[int], known: int) -> float:
-    """The share of train samples of the missing classes; where answers are not known, as if all were as frequent."""
+    """The share of train samples of the missing classes.
+
+    Of those that train does not hold it says nothing: they count as if all classes were as frequent.
+    """
     numbers = _valid(subject.train, subject.classes)
-    return float(np.isin(numbers, missing).mean()) if numbers is not None else len(missing) / known
+    if numbers is None:
+        return len(missing) / known
+    unseen = np.setdiff1d(missing, numbers).size / known
+    return unseen + (1 - unseen) * float(np.isin(numbers, missing).mean())
 
 
 def _common(subject: Subject, number: int) -> float:
@@ -139,6 +147,16 @@ def _known(subject: Subject) -> list[int]:
     if not named and len(found) == 1:
         named = subject.classes
     return sorted({*range(named), *(int(number) for numbers in found for number in np.unique(numbers))})
+
+
+def _expected(subject: Subject) -> list[int]:
+    """The classes that each split should hold: those there are, or all outputs where most of them occur nowhere.
+
+    A few outputs without samples may be spare ones, such as a background class; but data that hold half of the classes
+    or less are more likely cut from a file that is sorted by class, which leaves the same ones out of every split.
+    """
+    known = _known(subject)
+    return list(range(subject.classes)) if known and 2 * len(known) <= subject.classes else known
 
 
 def _valid(part: Part | None, classes: int) -> npt.NDArray[np.int64] | None:
