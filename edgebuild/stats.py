@@ -48,3 +48,22 @@ def sign_test(more: int, fewer: int) -> float:
     total = more + fewer
     ways: int = sum(math.comb(total, count) for count in range(more, total + 1))
     return float(ways / 2**total)
+
+
+def at_most(hits: int, total: int, share: float) -> float:
+    """How likely so many or fewer of all are hits, where each is one with the same probability.
+
+    The lower tail of the binomial distribution, exact but for rounding.
+
+    Args:
+        hits: from 0 to total.
+        total: of independent trials.
+        share: the probability of a hit, above 0 and below 1.
+    """
+    ways = math.lgamma(total + 1)
+    hit, miss = math.log(share), math.log1p(-share)
+    logs = (
+        ways - math.lgamma(count + 1) - math.lgamma(total - count + 1) + count * hit + (total - count) * miss
+        for count in range(hits + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))

@@ -22,6 +22,7 @@ class Code(StrEnum):
     CONSTANT = "constant-channels"
     MISSING_CLASSES = "missing-classes"
     IMBALANCE = "imbalanced-classes"
+    BELOW_CHANCE = "below-chance"
     OUT_OF_RANGE = "labels-out-of-range"
     NOT_INTEGERS = "labels-not-integers"
 

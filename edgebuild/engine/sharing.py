@@ -80,7 +80,7 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
     if shared.source is None or data is None:
         return shared
     calibrates = data.calibrates and any(plan.quantize.scheme.needs_calibration for plan in plans)
-    made = session.transform(steps.lint(plans[0], shared.network, data, calibrates=calibrates))
+    made = session.transform(steps.lint(plans[0], shared.network, data, shared.baseline, calibrates=calibrates))
     ignored = plans[0].ignores
     findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
     for finding in findings:

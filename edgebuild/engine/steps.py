@@ -8,6 +8,7 @@ from edgebuild import hashing, host
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.passes import Calibrate, Change, Channels, Compression, QuantizeAware, Refinement
 from edgebuild.core.plan import Plan, Source
+from edgebuild.core.settings import MetricKind
 from edgebuild.engine.material import Built, Changeable, Data, Network, Part
 from edgebuild.engine.session import Step
 from edgebuild.layer_costs import LatencyTable
@@ -179,8 +180,12 @@ def baseline(plan: Plan, network: Network, data: Data) -> Step:
     )
 
 
-def lint(plan: Plan, network: Network, data: Data, *, calibrates: bool) -> Step:
-    """Look for faults in the data; `calibrates` is whether ranges are chosen with them."""
+def lint(plan: Plan, network: Network, data: Data, baseline: jobs.Baseline | None, *, calibrates: bool) -> Step:
+    """Look for faults in the data, and in what the float network scores on them.
+
+    `calibrates` is whether ranges are chosen with them.
+    """
+    accuracy = baseline if plan.metric.name == MetricKind.ACCURACY else None
     known = {
         jobs.CALIBRATION: data.splits.calibration_sha256 if calibrates else "",
         jobs.EVALUATION: data.splits.evaluation_sha256,
@@ -190,7 +195,7 @@ def lint(plan: Plan, network: Network, data: Data, *, calibrates: bool) -> Step:
     return Step(
         "lint",
         "look for faults in the data",
-        [network.identity, used, plan.preprocess, plan.metric, data.splits.labels],
+        [network.identity, used, plan.preprocess, plan.metric, data.splits.labels, accuracy],
         lambda _: jobs.LintJob(
             saved_model=str(network.path),
             network=network.frozen.network,
@@ -200,6 +205,7 @@ def lint(plan: Plan, network: Network, data: Data, *, calibrates: bool) -> Step:
             preprocess=plan.preprocess,
             metric=plan.metric,
             labels=data.splits.labels,
+            baseline=accuracy,
         ),
     )
 

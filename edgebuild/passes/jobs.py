@@ -138,6 +138,7 @@ class LintJob(msgspec.Struct, frozen=True, kw_only=True):
         data: the folder of the splits.
         splits: those there are and of use, by the names of their folders.
         labels: names of the classes.
+        baseline: the float network's accuracy; None where it was not scored, or by another metric.
     """
 
     saved_model: str
@@ -148,6 +149,7 @@ class LintJob(msgspec.Struct, frozen=True, kw_only=True):
     preprocess: Preprocess
     metric: Metric
     labels: tuple[str, ...]
+    baseline: Baseline | None
 
 
 class Linted(msgspec.Struct, frozen=True, kw_only=True):

@@ -114,3 +114,24 @@ def test_mnist_is_not_warned_of_unless_it_is_fed_as_it_is(edgebuild: Edgebuild, 
         ran = edgebuild("mnist.keras", "-d", data, "-t", "mcu", "-b", "accuracy_drop=off", *settings)
         assert ran.code == 0, ran.err
         assert _codes(edgebuild) == codes
+
+
+def test_answers_that_are_shifted_by_one_class_are_told(edgebuild: Edgebuild, networks: Path) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    shifted = {name: (y + 1) % 3 for name, y in data.items() if name.startswith("y_")}
+    np.savez(edgebuild.folder / "shifted.npz", **{**data, **shifted})
+    ran = edgebuild(networks / "keras3.keras", "-d", "shifted.npz", "-t", "mcu", "-b", "accuracy_drop=off")
+    assert ran.code == 0, ran.err
+    assert _codes(edgebuild) == ["below-chance"]
+    assert "fewer than by guessing" in ran.err
+
+
+def test_evaluation_answers_that_name_no_class_are_refused_with_what_mends_them(
+    edgebuild: Edgebuild, networks: Path
+) -> None:
+    data = dict(np.load(networks / "images.npz"))
+    np.savez(edgebuild.folder / "from1.npz", **{**data, "y_eval": data["y_eval"] + 1})
+    ran = edgebuild(networks / "keras3.keras", "-d", "from1.npz", "-t", "mcu", "-b", "accuracy_drop=off")
+    assert ran.code == 2
+    assert "They go from 1 to 3, its classes from 0 to 2." in ran.err
+    assert "Subtract 1: classes are counted from 0." in ran.err

@@ -334,6 +334,27 @@ def test_calibration_as_imbalanced_as_train_is_as_it_should_be(case: Case) -> No
     assert case.codes() == [Code.IMBALANCE]
 
 
+@pytest.mark.parametrize(("classes", "hits", "total"), [(4, 30, 200), (2, 75, 200), (10, 3, 200)])
+def test_a_network_that_is_right_less_often_than_guessing_is_told(
+    case: Case, classes: int, hits: int, total: int
+) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([_images(total, 3)], np.arange(total) % classes)
+    case.more.update(classes=classes, hits=hits)
+    finding = case.only()
+    assert finding.code == Code.BELOW_CHANCE
+    assert f"{hits} of {total}" in finding.what
+    assert f"Guessing among {classes} classes is right in {1 / classes:.3g}" in finding.why
+
+
+@pytest.mark.parametrize(("classes", "hits"), [(4, 40), (4, 50), (4, 200), (2, 85), (10, 9)])
+def test_a_network_that_guesses_may_hit_somewhat_less(case: Case, classes: int, hits: int) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([_images(200, 3)], np.arange(200) % classes)
+    case.more.update(classes=classes, hits=hits)
+    assert case.codes() == []
+
+
 def test_classes_counted_from_one_are_found(case: Case) -> None:
     case.train = ([_images(400, 4)], _answers(400) + 1)
     finding = case.only()

@@ -133,5 +133,6 @@ def test_a_network_whose_inside_cannot_be_had_is_linted_without_it(tmp_path: Pat
         preprocess=Preprocess(scale=1.0, mean=0.0),
         metric=Metric(name="accuracy", k=5, output=0, lower_is_better=False),
         labels=(),
+        baseline=None,
     )
     assert [finding.code for finding in lint.run(job, lambda text: None).findings] == ["too-few-samples"]

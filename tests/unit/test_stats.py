@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import statistics
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebuild.stats import median, sign_test, student
+from edgebuild.stats import at_most, median, sign_test, student
 from edgebuild.timing.quantiles import SHARES as TOLD
 from edgebuild.timing.quantiles import describe, quantile
 
@@ -65,3 +66,17 @@ def test_the_sign_test_counts_the_ways_that_are_as_far_from_even(more: int, fewe
 def test_the_sign_test_stands_large_counts() -> None:
     assert sign_test(2_000, 2_000) == pytest.approx(0.5, abs=0.01)
     assert sign_test(2_100, 1_900) == pytest.approx(0.0008, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "share"), [(0, 10, 0.1), (3, 40, 0.25), (7, 7, 0.5), (0, 0, 0.5), (20, 30, 0.5)]
+)
+def test_the_lower_tail_adds_up_the_ways_to_so_few_hits(hits: int, total: int, share: float) -> None:
+    exact = Fraction(share)
+    terms = (math.comb(total, count) * exact**count * (1 - exact) ** (total - count) for count in range(hits + 1))
+    assert at_most(hits, total, share) == pytest.approx(float(sum(terms)))
+
+
+def test_the_lower_tail_stands_large_counts() -> None:
+    assert at_most(100_000, 1_000_000, 0.1) == pytest.approx(0.5, abs=0.01)
+    assert at_most(99_000, 1_000_000, 0.1) == pytest.approx(0.00043, rel=0.05)

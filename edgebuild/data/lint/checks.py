@@ -18,6 +18,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     classes.labels,
     classes.coverage,
     classes.balance,
+    classes.chance,
 )
 
 

@@ -1,4 +1,4 @@
-"""Answers that are no class numbers, classes without samples, and one class in place of all."""
+"""Answers that are no class numbers or not the network's, classes without samples, and one class in place of all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy.typing as npt
 from edgebuild.core.finding import Code, Finding
 from edgebuild.data.given import Array
 from edgebuild.data.lint.subject import Part, Subject
+from edgebuild.stats import at_most
 
 _PLENTY = 8  # samples for each class, of which none should be left out
 _BY_CHANCE = 0.1
 _DOMINANCE = 0.6  # of the way from an equal share to all samples
 _NAMED = 5
+_SURE = 1e-3  # that a network does worse than guessing
 
 
 def labels(subject: Subject) -> Iterator[Finding]:
@@ -72,13 +74,31 @@ def balance(subject: Subject) -> Iterator[Finding]:
             yield _dominated(part, share, _name(first, subject.labels))
 
 
+def chance(subject: Subject) -> Iterator[Finding]:
+    """A float network that is right less often than guessing is: its classes are hardly those of the answers."""
+    if subject.evaluation is None or subject.hits is None or subject.classes < 2:
+        return
+    hits, total, share = subject.hits, subject.evaluation.total, 1 / subject.classes
+    if hits >= share * total or at_most(hits, total, share) >= _SURE:
+        return
+    yield Finding(
+        code=Code.BELOW_CHANCE,
+        what=f"the float network answers {hits:,} of {total:,} evaluation samples right: fewer than by guessing",
+        why=f"Guessing among {subject.classes} classes is right in {share:.3g} of them, and hits so few less than once "
+        "in 1,000 times. The answers are likely numbered in another order than the outputs, or shifted.",
+        remedy="Number y_eval as the network's outputs are ordered, from 0 (`labels` name them in that order), and see "
+        "that the samples are prepared as in training.",
+    )
+
+
 def _dominated(part: Part, share: float, name: str) -> Finding:
     if part.split == "calibration":
         why = "Ranges are chosen from what this class reaches and cut off what others do."
         remedy = "Take samples of all classes, about as often as they will come."
     else:
         why = f"A network that always answers {name} would be right in {share:.0%} of them."
-        remedy = "Evaluate on samples of all classes, or score with --metric auc."
+        # AUC needs two classes at least.
+        remedy = "Evaluate on samples of all classes" + (", or score with --metric auc." if share < 1 else ".")
     return Finding(
         code=Code.IMBALANCE, what=f"{share:.0%} of the {part.split} samples are of class {name}", why=why, remedy=remedy
     )

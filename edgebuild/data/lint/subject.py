@@ -71,6 +71,7 @@ class Subject(NamedTuple):
         classes: the number of the scored output's classes; 0 where the metric compares no classes.
         labels: names of the classes.
         counts_hits: whether the metric counts right answers, which favours frequent classes.
+        hits: how many evaluation samples the float network answers right; None where that is not known.
     """
 
     calibration: Part | None
@@ -82,6 +83,7 @@ class Subject(NamedTuple):
     classes: int = 0
     labels: tuple[str, ...] = ()
     counts_hits: bool = True
+    hits: int | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
