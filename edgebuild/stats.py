@@ -67,3 +67,22 @@ def at_most(hits: int, total: int, share: float) -> float:
         for count in range(hits + 1)
     )
     return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def at_least(hits: int, chances: Sequence[float]) -> float:
+    """A bound on how likely so many or more of independent trials are hits.
+
+    The Chernoff bound for trials of unlike probabilities (Hoeffding 1963, "Probability inequalities for sums of bounded
+    random variables", theorem 1): it is never too small. 1 where there are no trials.
+
+    Args:
+        hits: from 0 to the number of trials.
+        chances: the probability of a hit for each trial, above 0.
+    """
+    total = len(chances)
+    expected = math.fsum(chances)
+    if hits <= expected:
+        return 1.0
+    misses = total - hits
+    rest = misses * math.log(misses / (total - expected)) if misses else 0.0
+    return math.exp(-hits * math.log(hits / expected) - rest)

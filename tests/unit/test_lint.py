@@ -138,6 +138,50 @@ def test_samples_in_two_splits_are_found_wherever_they_stand(case: Case) -> None
     assert finding.what.startswith("40 of 200")
 
 
+def test_a_few_shared_samples_are_found_where_nothing_else_occurs_twice(case: Case) -> None:
+    case.calibration = ([np.concatenate([_images(97, 2), _images(200, 3)[100:103]])], None)
+    finding = case.only()
+    assert finding.code == Code.CALIBRATION_IN_EVALUATION
+    assert finding.what.startswith("3 of 200")
+
+
+def test_a_few_shared_samples_are_as_in_real_data_where_more_occur_twice_in_a_split(case: Case) -> None:
+    case.calibration = ([np.concatenate([_images(97, 2), _images(200, 3)[100:103]])], None)
+    train = _images(400, 4)
+    case.train = ([np.concatenate([train[:390], train[:10]])], None)
+    assert case.codes() == []
+
+
+def test_a_single_shared_sample_is_as_in_real_data(case: Case) -> None:
+    case.calibration = ([np.concatenate([_images(99, 2), _images(200, 3)[100:101]])], None)
+    assert case.codes() == []
+
+
+def test_samples_of_few_different_values_are_in_every_split(case: Case) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 10, (500, 2)).astype(np.float32)
+    case.inputs = (_spec("features", (2,)),)
+    case.calibration, case.train = None, ([table], None)
+    case.evaluation = ([np.concatenate([table[:8], rng.uniform(0, 9, (192, 2)).astype(np.float32)])], None)
+    assert case.codes() == []
+
+
+def test_the_duplicates_of_real_recordings_are_no_overlap(case: Case, assets: Any) -> None:
+    if not (assets / "kws" / "kws.npz").is_file():
+        pytest.skip("the Speech Commands are not there")
+    data = np.load(assets / "kws" / "kws.npz")
+    x = data["x_train"]
+    case.inputs = (_spec("features", x.shape[1:]),)
+    case.train, case.evaluation = ([x], None), ([data["x_eval"]], None)
+    for seed in range(5):
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(x))[:200])
+        case.calibration = ([x[drawn]], None)
+        assert case.codes() == []
+    leaked = np.concatenate([x[drawn[:190]], data["x_eval"][:10]])
+    case.calibration = ([leaked], None)
+    assert case.codes() == [Code.CALIBRATION_IN_EVALUATION]
+
+
 def test_train_samples_that_are_scored_on_are_found_in_another_type_too(case: Case) -> None:
     numbers = np.random.default_rng(0).integers(0, 255, (400, *SHAPE)).astype(np.uint8)
     case.train, case.calibration = ([numbers], None), None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebuild.stats import at_most, median, sign_test, student
+from edgebuild.stats import at_least, at_most, median, sign_test, student
 from edgebuild.timing.quantiles import SHARES as TOLD
 from edgebuild.timing.quantiles import describe, quantile
 
@@ -80,3 +80,17 @@ def test_the_lower_tail_adds_up_the_ways_to_so_few_hits(hits: int, total: int, s
 def test_the_lower_tail_stands_large_counts() -> None:
     assert at_most(100_000, 1_000_000, 0.1) == pytest.approx(0.5, abs=0.01)
     assert at_most(99_000, 1_000_000, 0.1) == pytest.approx(0.00043, rel=0.05)
+
+
+@given(st.lists(st.floats(0.01, 0.99), max_size=8), st.integers(0, 8))
+def test_the_bound_on_the_upper_tail_is_never_too_small(chances: list[float], hits: int) -> None:
+    ways = np.ones(1)
+    for chance in chances:
+        ways = np.convolve(ways, [1 - chance, chance])
+    hits = min(hits, len(chances))
+    assert ways[hits:].sum() <= at_least(hits, chances) * (1 + 1e-9)
+
+
+def test_the_bound_on_the_upper_tail_is_exact_where_all_are_hits() -> None:
+    assert at_least(3, [0.1, 0.1, 0.1]) == pytest.approx(1e-3)
+    assert at_least(0, []) == at_least(1, [0.9, 0.8, 0.7]) == 1.0
