@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -197,6 +198,36 @@ def test_another_range_than_train_is_found_with_both_ranges(case: Case, factor: 
     finding = case.only()
     assert finding.code == Code.RANGE
     assert f"times {1 / factor:.4g}" in finding.why
+
+
+def _within_one(count: int, seed: int, shape: tuple[int, ...] = (8, 8, 1)) -> Array:
+    """Dark images, with something black and something white in any number of them."""
+    x = np.random.default_rng(seed).beta(0.5, 3, (count, *shape)).astype(np.float32)
+    x[0, 0, 0], x[0, 0, 1] = 0, 1
+    return x
+
+
+def test_inverted_images_are_found_by_their_mean_since_their_range_is_the_same(case: Case) -> None:
+    case.inputs = (_spec("image", (8, 8, 1)),)
+    case.calibration, case.evaluation = ([1 - _within_one(100, 2)], None), None
+    case.train = ([_within_one(400, 4)], None)
+    finding = case.only()
+    assert finding.code == Code.RANGE
+    assert finding.what == "the calibration samples have another mean than those of train"
+    given, wanted = (float(split[0][0].mean()) for split in (case.calibration, case.train))
+    assert finding.why == f"The mean is {given:.4g}, and {wanted:.4g} in train."
+
+
+def test_samples_that_vary_less_are_found_by_their_deviation(case: Case) -> None:
+    case.inputs = (_spec("left", (8, 8, 1)), _spec("right", (8, 8, 2)))
+    left, right = _within_one(400, 4), _within_one(400, 5, (8, 8, 2))
+    flat = (right[:100] - right.mean()) * 0.2 + right.mean()
+    flat[0, 0, 0], flat[0, 0, 1] = 0, 1
+    case.calibration, case.evaluation = ([left[:100], flat], None), None
+    case.train = ([left, right], None)
+    finding = case.only()
+    assert finding.what == "the calibration samples have another deviation than those of train"
+    assert re.match(r"The deviation of channel [01] of right is 0\.\d+, and 0\.\d+ in train\.$", finding.why)
 
 
 def test_data_that_the_network_was_not_trained_on_are_found_with_the_setting_that_mends_them(case: Case) -> None:

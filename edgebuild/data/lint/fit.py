@@ -9,6 +9,7 @@ from edgebuild.core.finding import Code, Finding
 from edgebuild.data.given import Array
 from edgebuild.data.lint import changes, misfit
 from edgebuild.data.lint.changes import Change
+from edgebuild.data.lint.misfit import Apart
 from edgebuild.data.lint.subject import Part, Subject
 
 # Of a misfit: samples that were prepared as in training stay below 0.1, a range of -1..1 in place of 0..1 gives 0.3 to
@@ -133,12 +134,26 @@ def _range(part: Part, reference: Part, subject: Subject) -> Finding | None:
         return None
     change = _mending(far, part, changes.scalings(subject.inputs, subject.preprocess), _NEAR)
     fits = f" They fit {change.words}." if change else ""
+    extent, other = _extent(part), _extent(reference)
+    apart = misfit.furthest(part.x, reference.x)
+    within = f" They lie within {extent}, those of {reference.split} within {other}." if extent != other else ""
     return Finding(
         code=Code.RANGE,
-        what=f"the {part.split} samples are in another range than those of {reference.split}",
-        why=f"They lie within {_extent(part)}, those of {reference.split} within {_extent(reference)}.{fits}",
+        what=f"the {part.split} samples {_differ(apart.figure, extent != other)} than those of {reference.split}",
+        why=f"The {apart.figure}{_whose(apart, subject)} is {apart.given:.4g}, and {apart.wanted:.4g} in "
+        f"{reference.split}.{within}{fits}",
         remedy=f"Prepare x_{_array(part)} and x_{_array(reference)} in the same way.",
     )
+
+
+def _differ(figure: str, in_extent: bool) -> str:
+    return "are in another range" if in_extent else f"have another {figure}"
+
+
+def _whose(apart: Apart, subject: Subject) -> str:
+    spec = subject.inputs[apart.place]
+    channel = f" of channel {apart.channel}" if len(spec.shape) > 1 and spec.shape[-1] > 1 else ""
+    return channel + (f" of {spec.name}" if len(subject.inputs) > 1 else "")
 
 
 def _mending(far: Misfit, part: Part, known: Iterable[Change], near: float) -> Change | None:

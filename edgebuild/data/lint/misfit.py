@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,24 @@ from edgebuild.data.lint.subject import Norm
 # A moving average starts at mean 0 and variance 1; after a short training it has come this part of the way.
 _WAYS = np.linspace(1.0, 0.3, 15)
 _TINY = 1e-12
+
+
+class Apart(NamedTuple):
+    """What differs most between samples and others.
+
+    Attributes:
+        place: the input's.
+        channel: of the input.
+        figure: "mean" or "deviation".
+        given: what it is.
+        wanted: what it is of the other samples.
+    """
+
+    place: int
+    channel: int
+    figure: str
+    given: float
+    wanted: float
 
 
 def of_norms(norms: Iterable[Norm]) -> float:
@@ -30,6 +49,19 @@ def of_channels(given: Sequence[Array], wanted: Sequence[Array]) -> float:
     What differs by chance, since samples are few, is taken off.
     """
     return max(_of_channels(one, other) for one, other in zip(given, wanted, strict=True))
+
+
+def furthest(given: Sequence[Array], wanted: Sequence[Array]) -> Apart:
+    """The figure by which `of_channels` finds samples furthest from others, with the channel where it differs most."""
+    pairs = list(zip(given, wanted, strict=True))
+    place = int(np.argmax([_of_channels(one, other) for one, other in pairs]))
+    known, shift, factor = _by_channel(*pairs[place])
+    by_mean = np.median(shift) >= np.median(factor)
+    channel = int(np.flatnonzero(known)[np.argmax(shift if by_mean else factor)])
+    (mean, variance, _), (right, spread, _) = (_channels(array) for array in pairs[place])
+    if by_mean:
+        return Apart(place, channel, "mean", float(mean[channel]), float(right[channel]))
+    return Apart(place, channel, "deviation", float(np.sqrt(variance[channel])), float(np.sqrt(spread[channel])))
 
 
 def of_places(given: Sequence[Array], wanted: Sequence[Array]) -> float:
@@ -54,14 +86,18 @@ def _at(norm: Norm, way: float) -> float:
 
 
 def _of_channels(given: Array, wanted: Array) -> float:
+    known, shift, factor = _by_channel(given, wanted)
+    return _larger(shift, factor) if known.any() else 0.0
+
+
+def _by_channel(given: Array, wanted: Array) -> tuple[Array, Array, Array]:
+    """Which channels vary, and by how much the means and the deviations of these are off."""
     (mean, variance, _), (right, spread, between) = _channels(given), _channels(wanted)
     known = spread > _TINY
-    if not known.any():
-        return 0.0
     chance = 4 * np.sqrt(between / len(given) / np.where(known, spread, 1))
     shift = np.abs(mean - right)[known] / np.sqrt(spread[known]) - chance[known]
     factor = np.abs(np.log2(np.maximum(variance, _TINY)[known] / spread[known])) / 2
-    return _larger(shift, factor - 2 / np.sqrt(len(given)))
+    return known, shift, factor - 2 / np.sqrt(len(given))
 
 
 def _channels(x: Array) -> tuple[Array, Array, Array]:
