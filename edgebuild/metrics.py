@@ -205,6 +205,8 @@ def _renumbering(lowest: float, highest: float, classes: int) -> str:
     """What makes class numbers of answers in such a range."""
     if lowest >= 1 and highest == classes > 1:
         return "Subtract 1: classes are counted from 0."
+    if (lowest, highest) == (-1, classes - 2):
+        return "Add 1: classes are counted from 0."
     if (lowest, highest, classes) == (-1, 1, 2):
         return "Give 0 in place of -1: the two classes are 0 and 1."
     return (

@@ -134,6 +134,7 @@ def test_classes_counted_from_one_are_refused_with_what_mends_them(name: str) ->
     error = _refused(SCORES, CLASSES + 1, name)
     assert error.why == "They go from 1 to 3, its classes from 0 to 2."
     assert error.remedy == "Subtract 1: classes are counted from 0."
+    assert _refused(SCORES, CLASSES - 1, name).remedy == "Add 1: classes are counted from 0."
 
 
 @pytest.mark.parametrize("name", ["accuracy", "top-k", "auc"])
