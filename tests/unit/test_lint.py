@@ -419,7 +419,7 @@ def test_a_network_that_is_right_less_often_than_guessing_is_told(
     finding = case.only()
     assert finding.code == Code.BELOW_CHANCE
     assert f"{hits} of {total}" in finding.what
-    assert f"Guessing among {classes} classes is right in {1 / classes:.3g}" in finding.why
+    assert f"Guessing among {classes} classes is right in {100 / classes:.3g}%" in finding.why
 
 
 @pytest.mark.parametrize(("classes", "hits"), [(4, 40), (4, 50), (4, 200), (2, 85), (10, 9)])

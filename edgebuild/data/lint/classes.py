@@ -84,8 +84,8 @@ def chance(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code=Code.BELOW_CHANCE,
         what=f"the float network answers {hits:,} of {total:,} evaluation samples right: fewer than by guessing",
-        why=f"Guessing among {subject.classes} classes is right in {share:.3g} of them, and hits so few less than once "
-        "in 1,000 times. The answers are likely numbered in another order than the outputs, or shifted.",
+        why=f"Guessing among {subject.classes} classes is right in {100 * share:.3g}% of them, and hits so few less "
+        "than once in 1,000 times. The answers are likely numbered in another order than the outputs, or shifted.",
         remedy="Number y_eval as the network's outputs are ordered, from 0 (`labels` name them in that order), and see "
         "that the samples are prepared as in training.",
     )
