@@ -12,6 +12,8 @@ from edgebuild.core.passes import DType
 from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
 
+# Opens the names of all that a layer computes: "layer/backbone/conv/Conv2D" (see passes/naming.py).
+SCOPE = "layer"
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 # What ends a network whose answers are asked for in float: functions that integer kernels compute on a fixed grid, and
@@ -76,16 +78,23 @@ def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
 def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
     """The layers named in a tensor's name, in the order they are named.
 
-    The converter joins the paths of all fused operations with semicolons: "net/conv2d/Conv2D;net/bn/FusedBatchNormV3",
-    and TensorFlow appends a number to a name that it has met before: "net/conv2d_1/Conv2D" for the layer conv2d.
+    The converter joins the paths of all fused operations with semicolons: "layer/conv/Conv2D;layer/relu/Relu". Behind
+    SCOPE comes the layer. Paths of other origin are searched for one, and TensorFlow appends a number to a name that it
+    has met before: "net/conv2d_1/Conv2D" for the layer conv2d. An output bears the name of its layer in letters that
+    fit an identifier.
     """
-    known = frozenset(layers)
+    known = {re.sub(r"\W", "_", name): name for name in layers} | {name: name for name in layers}
     found: dict[str, None] = {}
     for path in tensor.split(";"):
         layer = next((name for name in _candidates(path) if name in known), None)
         if layer is not None:
-            found[layer] = None
+            found[known[layer]] = None
     return tuple(found)
+
+
+def is_part(layer: str, *, of: str) -> bool:
+    """Whether a layer is another one, or was split from it: "conv/swish" is a part of conv."""
+    return layer == of or layer.startswith(f"{of}/")
 
 
 def named_now(layers: Iterable[str], instead: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -96,6 +105,9 @@ def named_now(layers: Iterable[str], instead: Mapping[str, tuple[str, ...]]) -> 
 def _candidates(path: str) -> Iterator[str]:
     """The layer names that a path may hold, most likely first: a layer's own name may have slashes in it."""
     segments = path.split("/")
+    if segments[0] == SCOPE and len(segments) > 1:
+        yield from ("/".join(segments[1:end]) for end in range(len(segments), 1, -1))
+        return
     for length in range(len(segments), 0, -1):
         runs = ["/".join(segments[start : start + length]) for start in range(len(segments) - length + 1)]
         yield from runs

@@ -24,13 +24,21 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A loaded network: `layers` are the names by which its user knows its parts."""
+    """A loaded network.
+
+    Attributes:
+        layers: the names by which its user knows its parts, those inside nested networks too: "conv", or
+            "backbone/conv" where another part is called conv as well.
+        within: the layers inside each nested network, by its name; a nested network that only consists of layers is
+            none of `layers`.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     layers: tuple[str, ...]
     parameters: int
     framework: str
+    within: dict[str, tuple[str, ...]] = {}
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import readback
+from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
 from edgebuild.core.plan import Plan, Source
 from edgebuild.engine import steps
@@ -17,6 +18,7 @@ from edgebuild.errors import StepError
 from edgebuild.layer_costs import LatencyTable, tabulate
 from edgebuild.passes import jobs
 from edgebuild.process import ChildDiedError
+from edgebuild.readback import is_part
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import LayerTimes
 
@@ -54,6 +56,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         EdgebuildError: a pass failed. A pass that cannot be done at all is left out and noted.
     """
     learns = data is not None and data.learns
+    asked, plan = plan, _named_as_now(plan, network.frozen.network.within)
     chosen = [step for step in plan.changes if learns or _works_untrained(step)]
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.changes if step not in chosen]
     if not chosen:
@@ -68,7 +71,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
-    walk = _Walk(plan, original, data, session)
+    walk = _Walk(_named_as_now(asked, _carried(network.frozen.network, answer)), original, data, session)
     for step in chosen:
         if isinstance(step, Refinement):
             walk.refine(step)
@@ -147,6 +150,13 @@ class _Walk:
         is_trained = isinstance(step, QuantizeAware) and not step.only_ranges
         self._unquantized = None if is_trained else before if self._frozen is not None else self._current
         self.plan = _named_as_now(self.plan, result.instead)
+
+
+def _carried(network: ModelSpec, carried: jobs.Carried) -> dict[str, tuple[str, ...]]:
+    """For each layer, and each network nested in the network, the layers that do what it did once it is taken apart."""
+    parts = {name: tuple(layer for layer in carried.layers if is_part(layer, of=name)) for name in network.layers}
+    nested = {name: tuple(part for layer in inner for part in parts[layer]) for name, inner in network.within.items()}
+    return {name: found for name, found in {**parts, **nested}.items() if found}
 
 
 def _named_as_now(plan: Plan, instead: Mapping[str, tuple[str, ...]]) -> Plan:

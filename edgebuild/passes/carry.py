@@ -30,7 +30,12 @@ def run(job: CarryJob, say: Say) -> Carried:
     file = Path(job.out) / NETWORK
     files.save(graph, file)
     written = files.load(file)  # as the passes get it: Keras writes some settings in another form than it was given
-    return Carried(identity_sha256=written.identity(), parameters=written.parameters, notes=(note,) if note else ())
+    return Carried(
+        identity_sha256=written.identity(),
+        parameters=written.parameters,
+        layers=tuple(written.layers),
+        notes=(note,) if note else (),
+    )
 
 
 def graph_of(path: str, *, allow_code: bool) -> Graph:

@@ -69,6 +69,7 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
             layers=tuple(network.layers),
             parameters=sum(int(tf.size(variable)) for variable in network.variables),
             framework=network.framework,
+            within=network.within,
         ),
         batched=batched,
         identity_sha256=_identity(one, network),

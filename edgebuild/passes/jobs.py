@@ -180,10 +180,16 @@ class CarryJob(FreezeJob, frozen=True, kw_only=True):
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
-    """A network that passes can change; `identity_sha256` is of its structure and its weights."""
+    """A network that passes can change, with nested networks taken apart.
+
+    Attributes:
+        identity_sha256: of its structure and its weights.
+        layers: its layers by name; "conv/gelu" does a part of what conv did.
+    """
 
     identity_sha256: str
     parameters: int
+    layers: tuple[str, ...]
     notes: tuple[str, ...]
 
 

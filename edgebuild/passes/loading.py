@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling
+from edgebuild.passes import calling, naming
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -32,6 +32,7 @@ class Network(NamedTuple):
         inputs: name, shape (with batch, None where open) and dtype of each input.
         outputs: the names of the outputs.
         layers: the names of its layers, nested ones too; empty where the format does not keep them.
+        within: the names of the layers inside each nested model, by its name.
         owner: what holds the variables, to be tracked when it is saved.
         variables: all of them, as TensorFlow variables.
         framework: what it was saved by, for people.
@@ -42,6 +43,7 @@ class Network(NamedTuple):
     inputs: list[tf.TensorSpec]
     outputs: list[str]
     layers: list[str]
+    within: dict[str, tuple[str, ...]]
     owner: Any
     variables: list[tf.Variable]
     framework: str
@@ -157,7 +159,7 @@ def _from_signature(folder: Path, signature: str) -> Network:
         return [result[name] for name in outputs]
 
     variables = list(function.variables) or list(getattr(loaded, "variables", []))
-    return Network(call, inputs, outputs, [], loaded, variables, "SavedModel", None)
+    return Network(call, inputs, outputs, [], {}, loaded, variables, "SavedModel", None)
 
 
 def _choose(names: Sequence[str], asked: str, folder: Path) -> str:
@@ -185,18 +187,22 @@ def from_keras_model(model: Any) -> Network:
     names = _distinct([_identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
     structure = getattr(model, "input", None)
+    parts = naming.parts(model)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        if isinstance(structure, dict | list | tuple):
-            packed = tf.nest.pack_sequence_as(structure, list(tensors))
-            return list(tf.nest.flatten(model(packed, training=False)))
-        return calling.outputs(model, tensors)
+        with naming.scopes(parts):
+            if isinstance(structure, dict | list | tuple):
+                packed = tf.nest.pack_sequence_as(structure, list(tensors))
+                return list(tf.nest.flatten(model(packed, training=False)))
+            return calling.outputs(model, tensors)
 
-    outputs = [_identifier(name) for name in (getattr(model, "output_names", None) or [])]
-    layers = [layer.name for layer in _all_layers(model)]
+    layers, within = naming.layers(parts), naming.within(parts)
+    # An output of a nested model is called like its last layer, as it is where the model is taken apart.
+    made_by = {name: inner[-1] for name, inner in within.items() if inner and name not in layers}
+    outputs = [_identifier(made_by.get(name, name)) for name in (getattr(model, "output_names", None) or [])]
     variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
     framework = f"Keras {_keras_version(model)}"
-    return Network(call, inputs, _distinct(outputs), layers, None, variables, framework, model)
+    return Network(call, inputs, _distinct(outputs), layers, within, None, variables, framework, model)
 
 
 def _refuse_mixed_precision(model: Any) -> None:

@@ -36,10 +36,10 @@ def test_nested_and_shared_models_are_taken_apart() -> None:
     outer_layer = k3.Dense(6, name="dense")
 
     def make(t: Any) -> Any:
-        return inner(keras.Sequential([keras.Input((6,)), outer_layer])(inner(t)))
+        return inner(keras.Sequential([keras.Input((6,)), outer_layer], name="outer")(inner(t)))
 
     graph = require_same(network((6,), make))
-    assert [call.layer for call in graph.calls] == ["dense", "relu", "dense_1", "dense", "relu"]
+    assert [call.layer for call in graph.calls] == ["inner/dense", "relu", "outer/dense", "inner/dense", "relu"]
     assert graph.parameters == 2 * (36 + 6)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
+from edgebuild.passes import naming
 from edgebuild.passes.graph import reading
 from edgebuild.passes.graph.editing import distinct, rename
 from edgebuild.passes.graph.ir import Graph
@@ -30,7 +31,7 @@ def read(model: keras.Model) -> Graph:
     Raises:
         StepError: the model's structure is not known, or something in it has no counterpart in tf_keras; it is named.
     """
-    carrier = _Carrier()
+    carrier = _Carrier(naming.names(model))
     return carrier.carry(_functional(model))
 
 
@@ -49,7 +50,8 @@ def _functional(model: Any) -> Any:
 class _Carrier:
     """Builds the tf_keras model. `tensors` holds the tf_keras tensor for each Keras tensor just now."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[int, str]) -> None:
+        self._own = known
         self.tensors: dict[int, Any] = {}
         self.layers: dict[int, tuple[Any, Any]] = {}  # each Keras layer, and the tf_keras layer made from it
         self.taken: set[str] = set()
@@ -102,12 +104,12 @@ class _Carrier:
 
     def _layer(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(layer, keras.layers.Lambda):
-            return self._traced(layer.name, layer.function, *args, **kwargs, **layer.arguments)
+            return self._traced(self._name(layer), layer.function, *args, **kwargs, **layer.arguments)
         if _is_mere_function(layer):
-            return self._traced(layer.name, trace, layer, *args, **kwargs)
+            return self._traced(self._name(layer), trace, layer, *args, **kwargs)
         foreign = activations.foreign(layer)
         if isinstance(layer, keras.layers.Activation) and foreign:
-            return self._traced(layer.name, foreign, *args)
+            return self._traced(self._name(layer), foreign, *args)
         if id(layer) not in self.layers:
             self.layers[id(layer)] = self._made(layer, foreign is not None)
         results = self.layers[id(layer)][1](*args, **kwargs)
@@ -115,7 +117,7 @@ class _Carrier:
 
     def _made(self, layer: Any, is_linear: bool) -> tuple[Any, Any]:
         linear = {"activation": "linear"} if is_linear else {}
-        made = configs.carry(layer, name=self._distinct(layer.name), **linear)
+        made = configs.carry(layer, name=self._distinct(self._name(layer)), **linear)
         self._settle(made)
         return layer, made
 
@@ -126,7 +128,7 @@ class _Carrier:
         """Of a tensor an activation that tf_keras does not know by name; it may be a layer, as PReLU is."""
         if isinstance(activation, keras.layers.Layer):
             return self._do(activation, (tensor,), {})
-        return self._traced(f"{layer.name}_{activations.name_of(activation)}", activation, tensor)
+        return self._traced(f"{self._name(layer)}/{activations.name_of(activation)}", activation, tensor)
 
     def _traced(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What a function makes of tensors; the layers that arise are named after it."""
@@ -143,6 +145,9 @@ class _Carrier:
                 self._settle(layer)
                 yield layer.name
                 waiting.extend(tf.nest.flatten(layer.inbound_nodes[0].keras_inputs))
+
+    def _name(self, layer: Any) -> str:
+        return self._own.get(id(layer), str(layer.name))
 
     def _distinct(self, name: str) -> str:
         word = distinct(name, self.taken)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
+from edgebuild.passes import naming
 from edgebuild.passes.graph.editing import distinct
 from edgebuild.passes.graph.ir import Call, Graph, Input, Layer, Ref, Tensor, Weights
 
@@ -23,8 +24,8 @@ def read(model: tf_keras.Model) -> Graph:
     Raises:
         StepError: it is no functional or sequential model (its structure is known to Python alone).
     """
-    reader = _Reader()
     _require_graph(model)
+    reader = _Reader(naming.names(model))
     inputs = []
     for tensor in model.inputs:
         number = reader.new(tensor)
@@ -38,7 +39,8 @@ def read(model: tf_keras.Model) -> Graph:
 class _Reader:
     """Walks a model and the models in it. `numbers` holds the tensor that each Keras tensor stands for just now."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[int, str]) -> None:
+        self._known = known
         self.layers: dict[str, Layer] = {}
         self.calls: list[Call] = []
         self.tensors: dict[int, Tensor] = {}
@@ -81,9 +83,9 @@ class _Reader:
         return Ref(self.numbers[id(item)]) if id(item) in self.numbers and tf.is_tensor(item) else item
 
     def _layer(self, layer: Any) -> str:
-        """The name of a layer in the graph, where two nested models may have used the same one."""
+        """The name of a layer in the graph: two nested models may have used the same one."""
         if id(layer) not in self._names:
-            name = distinct(layer.name, self.layers)
+            name = distinct(self._known.get(id(layer), layer.name), self.layers)
             config = {key: value for key, value in layer.get_config().items() if key not in _OF_INPUTS}
             self._names[id(layer)] = name
             self.layers[name] = Layer(name, type(layer), {**config, "name": name}, weights_of(layer))
