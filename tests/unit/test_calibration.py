@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import tf_keras
 from ai_edge_litert import schema_py_generated as schema
 from calibration_networks import NETWORKS, made, samples_for
 from converting import converted
@@ -34,6 +35,7 @@ from edgebuild.passes.graph import folding, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.loading import Network, from_keras_model
+from edgebuild.readback import layers_of
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
@@ -414,3 +416,21 @@ def test_calibration_without_samples_is_refused(tmp_path: Path) -> None:
     samples = _split(tmp_path, [array[:0] for array in samples_for(model, 1)])
     with pytest.raises(UsageError, match="needs samples"):
         calibrating.calibrate(graph, samples, _PLAIN, seed=0)
+
+
+def test_a_fused_activation_that_is_split_off_still_counts_as_its_layer(tmp_path: Path) -> None:
+    given = tf_keras.Input((8, 8, 2), name="image")
+    curved = tf_keras.layers.Conv2D(4, 3, activation="swish", name="curved")(given)
+    model = tf_keras.Model(given, tf_keras.layers.Conv2D(3, 3, name="straight")(curved))
+    arrays = samples_for(model, 24)
+    graph = reading.read(model)
+    for floating in ((), ("curved",)):
+        folder = tmp_path / f"float {len(floating)}"
+        folder.mkdir()
+        done = calibrating.calibrate(graph, _split(folder, arrays), _PLAIN, seed=0, floating=floating)
+        artifact = _converted(done.network, arrays, folder / "out", DType.INT8, float_layers=floating)
+        operators = reader.read(artifact).operators
+        own = [item for item in operators if layers_of(item.tensor, [*graph.layers]) == ("curved",)]
+        assert [item.name for item in own] == ["CONV_2D", "LOGISTIC", "MUL"]
+        assert {item.dtypes[0] for item in own} == {"float32" if floating else "int8"}
+        assert done.network.layers == ["curved", "straight"]

@@ -59,11 +59,12 @@ def network(graph: Graph, ranges: Mapping[int, Range], original: Graph) -> Netwo
     Args:
         graph: what it computes.
         ranges: by the numbers of its tensors.
-        original: the network before it was changed, for the names of the outputs.
+        original: the network before it was changed, for the names of the outputs and the layers: what was split from
+            one of its layers counts as that.
 
     Raises:
         StepError: the graph is not consistent.
     """
     names = from_keras_model(building.build(original)).outputs
     made = from_keras_model(building.build(with_nodes(graph, ranges)))
-    return made._replace(outputs=names, layers=list(graph.layers))
+    return made._replace(outputs=names, layers=list(original.layers))

@@ -14,6 +14,7 @@ import tf_keras
 from edgebuild.passes.graph.affine import BATCH_NORM
 from edgebuild.passes.graph.editing import Draft, Step, distinct
 from edgebuild.passes.graph.ir import Call, Graph, Layer
+from edgebuild.readback import is_part
 
 # The converter gives these outputs a range that TensorFlow Lite fixes, whatever was measured.
 _FIXED = frozenset({"softmax", "log_softmax", "sigmoid", "tanh"})
@@ -63,7 +64,7 @@ class Plan(NamedTuple):
         points: the numbers of the tensors that can have a range, in the order of the calls.
         logits: the numbers of the outputs, or of what goes into them through a softmax or the like.
         nodes: the points that get a node (see `_nodes`).
-        floating: the layers that are not quantized, by name.
+        floating: the layers that are not quantized, by name, with the activations split from them.
     """
 
     graph: Graph
@@ -81,6 +82,7 @@ def plan(graph: Graph, floating: Collection[str] = ()) -> Plan:
         floating: layers that are not to be quantized, by name.
     """
     graph = _with_activations_apart(graph)
+    left = frozenset(layer for layer in graph.layers if any(is_part(layer, of=name) for name in floating))
     made = [call.outputs[0] for call in graph.calls if _has_own_range(graph.layers[call.layer])]
     follow = _Following(graph, graph.consumers())
     given = [item.tensor for item in graph.inputs if follow.is_for_kernels(item.tensor)]
@@ -88,7 +90,7 @@ def plan(graph: Graph, floating: Collection[str] = ()) -> Plan:
     points = tuple(tensor for tensor in found if graph.tensors[tensor].dtype == "float32")
     producers = graph.producers()
     logits = tuple(_logits(graph, tensor, producers.get(tensor)) for tensor in graph.outputs)
-    return Plan(graph, points, logits, _nodes(graph, points, floating), frozenset(floating))
+    return Plan(graph, points, logits, _nodes(graph, points, left), left)
 
 
 def _nodes(graph: Graph, points: Sequence[int], floating: Collection[str]) -> tuple[int, ...]:
@@ -123,7 +125,7 @@ def _with_activations_apart(graph: Graph) -> Graph:
 
 def _activation(activation: str, name: str, taken: Collection[str]) -> Layer:
     kind = tf_keras.layers.Activation
-    word = distinct(f"{name}_{activation}", taken)
+    word = distinct(f"{name}/{activation}", taken)
     return Layer(word, kind, kind(activation, name=word).get_config(), {})
 
 
