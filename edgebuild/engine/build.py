@@ -14,7 +14,7 @@ from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
 from edgebuild.engine import figures, handover, judging, losses, publish, steps, vetting
-from edgebuild.engine.compress import Compressed, compress
+from edgebuild.engine.compress import Compressed, compress, with_layers_of_nested
 from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
@@ -146,7 +146,7 @@ class _Builder:
 
     def _plain(self, plan: Plan) -> Footprint:
         """What quantization alone would have made, to hold the compressed artifact against."""
-        dense = replace(plan.quantize, sparse=False)
+        dense = replace(with_layers_of_nested(plan, self._shared.network).quantize, sparse=False)
         step = steps.quantize(replace(plan, passes=(dense,)), self._shared.network, self._shared.data)
         made = self._session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
         return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)

@@ -56,7 +56,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         EdgebuildError: a pass failed. A pass that cannot be done at all is left out and noted.
     """
     learns = data is not None and data.learns
-    asked, plan = plan, _named_as_now(plan, network.frozen.network.within)
+    asked, plan = plan, with_layers_of_nested(plan, network)
     chosen = [step for step in plan.changes if learns or _works_untrained(step)]
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.changes if step not in chosen]
     if not chosen:
@@ -81,6 +81,11 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     if not walk.is_changed:
         return Compressed(network, network, plan, is_smaller=False, notes=said)
     return Compressed(walk.frozen(), walk.unquantized(network), walk.plan, is_smaller=walk.is_smaller, notes=said)
+
+
+def with_layers_of_nested(plan: Plan, network: Network) -> Plan:
+    """The plan for a network as it was given, its layers named where the plan names networks nested in it."""
+    return _named_as_now(plan, network.frozen.network.within)
 
 
 class _Walk:
