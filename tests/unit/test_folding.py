@@ -76,7 +76,7 @@ def kinds(graph: Graph) -> list[str]:
 
 def note(result: Rewritten) -> str:
     """The only note, of the batch norm "norm"."""
-    ((layer, text),) = result.notes
+    ((layer, text, _),) = result.notes
     assert layer == "norm"
     return text
 
