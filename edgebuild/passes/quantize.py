@@ -109,8 +109,12 @@ def _configure(converter: Any, quantize: Quantize) -> None:
 
 
 def _is_sparse(quantize: Quantize) -> bool:
-    """With int16x8 the converter makes biases of int8 of it, which no kernel takes; XNNPACK takes none of dynamic's."""
-    return quantize.sparse and quantize.scheme not in (Scheme.INT16X8, Scheme.DYNAMIC)
+    """Whether the converter is to store zeros sparsely, where it can.
+
+    With int16x8 it makes biases of int8 of it, which no kernel takes, and XNNPACK takes none of dynamic's; where layers
+    are left to float it writes files that are damaged.
+    """
+    return quantize.sparse and not quantize.float_layers and quantize.scheme not in (Scheme.INT16X8, Scheme.DYNAMIC)
 
 
 def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator[dict[str, Any]]:

@@ -25,15 +25,24 @@ SAMPLES = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
 
 def _two_ends() -> Any:
     given = layers.Input((6,), name="features")
-    hidden = layers.Dense(8, activation="relu", name="hidden")(given)
-    return tf_keras.Model(given, [layers.Dense(3, name="classes")(hidden), layers.Dense(1, name="value")(hidden)])
+    hidden = layers.Dense(64, activation="relu", name="hidden")(given)
+    ends = [layers.Dense(3, name="classes")(hidden), layers.Dense(1, name="value")(hidden)]
+    model = tf_keras.Model(given, ends)
+    for layer in model.layers[1:]:
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * (np.random.default_rng(1).random(kernel.shape) < 0.15), bias])
+    return model
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("named", [("hidden",), ("value",), ("classes", "value")])
-def test_layers_stay_in_float_whether_they_write_an_output_or_not(named: tuple[str, ...], tmp_path: Path) -> None:
+def test_layers_stay_in_float_whether_they_write_an_output_or_not(
+    named: tuple[str, ...], sparse: bool, tmp_path: Path
+) -> None:
     ends = {"input": DType.FLOAT32, "output": DType.FLOAT32}
-    wanted = msgspec.structs.replace(INT8, **ends, float_fallback=True, float_layers=named)
+    wanted = msgspec.structs.replace(INT8, **ends, float_fallback=True, sparse=sparse, float_layers=named)
     artifact = converted(from_keras_model(_two_ends()), [SAMPLES], wanted, tmp_path / "net")
+    assert [end.shape for end in reader.read(artifact).outputs] == [(1, 3), (1, 1)]
     kernels = [item for item in reader.read(artifact).operators if item.name == "FULLY_CONNECTED"]
     floating = [item.tensor for item in kernels if item.dtypes[0] == "float32"]
     assert len(kernels) == 3
