@@ -1,0 +1,128 @@
+"""Faults of answers: classes that are missing, imbalanced, misnumbered, or hardly those of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from lint_cases import CLASSES, Case, answers, images
+
+from edgebuild.core.finding import Code
+
+
+@pytest.fixture
+def case(tmp_path: Any) -> Case:
+    return Case(tmp_path)
+
+
+def test_missing_classes_are_named(case: Case) -> None:
+    case.more["labels"] = ("cat", "dog", "cow", "hen")
+    case.calibration = ([images(100, 2)], answers(100) % 3)
+    finding = case.only()
+    assert finding.code == Code.MISSING_CLASSES
+    assert finding.what == "calibration has no sample of 1 class of 4"
+    assert "hen (3)" in finding.why
+
+
+def test_a_class_that_is_missing_from_evaluation_is_known_by_the_outputs(case: Case) -> None:
+    case.calibration, case.train = None, None
+    case.evaluation = ([images(200, 3)], answers(200) % 3)
+    assert case.only().what.startswith("evaluation has no sample")
+
+
+def test_a_sorted_file_of_which_every_split_has_the_same_class_is_found(case: Case) -> None:
+    case.calibration = ([images(100, 2)], np.zeros(100, np.int64))
+    case.evaluation = ([images(200, 3)], np.zeros(200, np.int64))
+    case.train = ([images(400, 4)], np.zeros(400, np.int64))
+    found = [(finding.code, finding.what) for finding in case.findings()]
+    assert found == [
+        (Code.MISSING_CLASSES, "calibration has no sample of 3 classes of 4"),
+        (Code.MISSING_CLASSES, "evaluation has no sample of 3 classes of 4"),
+        (Code.IMBALANCE, "100% of the evaluation samples are of class 0"),
+    ]
+    case.more["classes"] = 2
+    assert {finding.code for finding in case.findings()} == {Code.MISSING_CLASSES, Code.IMBALANCE}
+
+
+def test_a_short_piece_of_a_sorted_file_is_found_too(case: Case) -> None:
+    case.more["classes"] = 10
+    case.calibration, case.evaluation = None, ([images(30, 3)], np.arange(30) % 2)
+    case.train = ([images(400, 4)], np.arange(400) % 2)
+    finding = case.only()
+    assert (finding.code, finding.what) == (Code.MISSING_CLASSES, "evaluation has no sample of 8 classes of 10")
+
+
+def test_spare_outputs_without_samples_are_no_missing_classes(case: Case) -> None:
+    case.more["classes"] = CLASSES + 2
+    assert case.codes() == []
+
+
+def test_classes_may_be_missing_where_samples_are_fewer_than_classes(case: Case) -> None:
+    case.more["classes"] = 1000
+    rng = np.random.default_rng(0)
+    case.calibration = ([images(100, 2)], rng.integers(0, 1000, 100))
+    case.evaluation, case.train = None, ([images(4000, 4)], np.arange(4000) % 1000)
+    assert case.codes() == []
+
+
+def test_a_class_that_stands_for_nearly_all_is_warned_of(case: Case) -> None:
+    y = answers(200)
+    y[20:] = 2
+    case.evaluation = ([images(200, 3)], y)
+    finding = case.only()
+    assert finding.code == Code.IMBALANCE
+    assert "always answers 2 would be right in 92%" in finding.why
+    case.more["counts_hits"] = False
+    assert case.codes() == []
+
+
+def test_calibration_as_imbalanced_as_train_is_as_it_should_be(case: Case) -> None:
+    y = answers(400)
+    y[40:] = 2
+    case.calibration, case.train, case.evaluation = ([images(100, 2)], y[::3][:100]), ([images(400, 4)], y), None
+    assert case.codes() == []
+    case.train = ([images(400, 4)], answers(400))
+    assert case.codes() == [Code.IMBALANCE]
+
+
+@pytest.mark.parametrize(("classes", "hits", "total"), [(4, 30, 200), (2, 75, 200), (10, 3, 200)])
+def test_a_network_that_is_right_less_often_than_guessing_is_told(
+    case: Case, classes: int, hits: int, total: int
+) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([images(total, 3)], np.arange(total) % classes)
+    case.more.update(classes=classes, hits=hits)
+    finding = case.only()
+    assert finding.code == Code.BELOW_CHANCE
+    assert f"{hits} of {total}" in finding.what
+    assert f"Guessing among {classes} classes is right in {100 / classes:.3g}%" in finding.why
+
+
+@pytest.mark.parametrize(("classes", "hits"), [(4, 40), (4, 50), (4, 200), (2, 85), (10, 9)])
+def test_a_network_that_guesses_may_hit_somewhat_less(case: Case, classes: int, hits: int) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([images(200, 3)], np.arange(200) % classes)
+    case.more.update(classes=classes, hits=hits)
+    assert case.codes() == []
+
+
+def test_classes_counted_from_one_are_found(case: Case) -> None:
+    case.train = ([images(400, 4)], answers(400) + 1)
+    finding = case.only()
+    assert finding.code == Code.OUT_OF_RANGE
+    assert finding.what.startswith("100 of 400 train answers")
+    assert finding.remedy.startswith("Subtract 1")
+
+
+def test_answers_that_are_no_whole_numbers_are_found(case: Case) -> None:
+    case.train = ([images(400, 4)], answers(400) * 0.3)
+    assert case.only().code == Code.NOT_INTEGERS
+
+
+def test_one_hot_answers_and_other_metrics_are_no_faults(case: Case) -> None:
+    case.train = ([images(400, 4)], np.eye(CLASSES)[answers(400)])
+    assert case.codes() == []
+    case.more["classes"] = 0
+    case.train = ([images(400, 4)], answers(400) * 0.3)
+    assert case.codes() == []
