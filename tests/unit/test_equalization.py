@@ -383,7 +383,7 @@ def test_separable_convolutions_are_taken_apart_so_that_channels_between_them_ge
 
 def test_nothing_is_done_to_a_network_that_leaves_nothing_free() -> None:
     graph = graph_of(lambda x: kl.Dense(3, activation="softmax")(kl.Flatten()(x)))
-    assert equalize(graph, batches()) == Equalized(graph, ())
+    assert equalize(graph, batches()) == Equalized(graph, (), {})
 
 
 @pytest.mark.slow
