@@ -71,7 +71,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
-    walk = _Walk(_named_as_now(asked, _carried(network.frozen.network, answer)), original, data, session)
+    walk = _Walk(_named_as_now(asked, taken_apart(network.frozen.network, answer)), original, data, session)
     for step in chosen:
         if isinstance(step, Refinement):
             walk.refine(step)
@@ -157,7 +157,7 @@ class _Walk:
         self.plan = _named_as_now(self.plan, result.instead)
 
 
-def _carried(network: ModelSpec, carried: jobs.Carried) -> dict[str, tuple[str, ...]]:
+def taken_apart(network: ModelSpec, carried: jobs.Carried) -> dict[str, tuple[str, ...]]:
     """For each layer, and each network nested in the network, the layers that do what it did once it is taken apart."""
     parts = {name: tuple(layer for layer in carried.layers if is_part(layer, of=name)) for name in network.layers}
     nested = {name: tuple(part for layer in inner for part in parts[layer]) for name, inner in network.within.items()}

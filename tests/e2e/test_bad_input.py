@@ -74,7 +74,7 @@ def test_data_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str,
         ("nan.npz", ["train: sample 7 holds NaN or infinite values"]),
         ("no_calibration.npz", ["the calibration split is empty"]),
         ("mine:endless", ["the dataset has no end", "take"]),
-        ("mine:model", ["mine:model returned Functional"]),
+        pytest.param("mine:model", ["mine:model returned Functional"], marks=pytest.mark.slow),
     ],
 )
 def test_samples_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str, says: list[str]) -> None:

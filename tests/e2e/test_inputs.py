@@ -11,8 +11,8 @@ from conftest import Edgebuild
 @pytest.mark.parametrize(
     "network",
     [
-        *("keras3.keras", "exported", "keras2.h5"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("keras3.h5", "keras2_saved_model")),
+        *("keras3.keras", "keras2.h5"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("exported", "keras3.h5", "keras2_saved_model")),
     ],
 )
 def test_every_kind_of_file_gives_the_same_network(edgebuild: Edgebuild, networks: Path, network: str) -> None:
@@ -102,7 +102,10 @@ def test_several_inputs_and_outputs_keep_their_order(edgebuild: Edgebuild, netwo
 
 @pytest.mark.parametrize(
     ("metric", "unit"),
-    [("top-k", "share"), ("auc", "share"), ("mine:share_of_zeros", "number")],
+    [
+        pytest.param("top-k", "share", marks=pytest.mark.slow),
+        *(("auc", "share"), ("mine:share_of_zeros", "number")),
+    ],
 )
 def test_other_metrics_score_the_artifact(edgebuild: Edgebuild, networks: Path, metric: str, unit: str) -> None:
     (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())

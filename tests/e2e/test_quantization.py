@@ -27,9 +27,9 @@ def weights_of(path: Path) -> dict[str, tuple[str, int]]:
     ("scheme", "target", "weights", "activations"),
     [
         ("int8", "arm64", ("int8", 4), {"int8"}),
-        ("int16x8", "arm64", ("int8", 4), {"int16"}),
+        pytest.param("int16x8", "arm64", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
         ("float16", "arm64", ("float16", 0), {"float32"}),
-        ("float32", "arm64", ("float32", 0), {"float32"}),
+        pytest.param("float32", "arm64", ("float32", 0), {"float32"}, marks=pytest.mark.slow),
         ("int8", "mcu", ("int8", 4), {"int8"}),
         ("int16x8", "mcu", ("int8", 4), {"int16"}),
     ],

@@ -34,7 +34,7 @@ def _two_ends() -> Any:
     return model
 
 
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("sparse", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("named", [("hidden",), ("value",), ("classes", "value")])
 def test_layers_stay_in_float_whether_they_write_an_output_or_not(
     named: tuple[str, ...], sparse: bool, tmp_path: Path

@@ -16,7 +16,7 @@ import tf_keras
 from converting import converted
 
 from edgebuild.core.passes import DType, Quantize, Scheme
-from edgebuild.engine.compress import _carried
+from edgebuild.engine.compress import taken_apart
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import carry
 from edgebuild.passes.freeze import freeze
@@ -106,7 +106,7 @@ def test_a_nested_network_stands_for_the_layers_that_it_was_carried_over_as(tmp_
     fields: dict[str, Any] = {"input_shape": (), "signature": "", "allow_code": False}
     carried = carry.run(CarryJob(kind="file", path=str(path), out=str(tmp_path), **fields), lambda _: None)
     network = freeze(from_keras_model(model), tmp_path / "frozen", name="net").network
-    instead = _carried(network, carried)
+    instead = taken_apart(network, carried)
     assert instead["backbone"] == ("inner/conv", "separable_conv2d_1", "backbone/conv")
     assert instead["backbone/conv"] == ("backbone/conv",)
     assert "image" not in instead

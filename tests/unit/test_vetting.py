@@ -167,7 +167,9 @@ def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
     return Built(made, path, reader.read(path), None, (), network())
 
 
-@pytest.mark.parametrize(("refined", "plain", "taken_back"), [(1.3, 1.0, True), (1.0, 1.3, False)])
+@pytest.mark.parametrize(
+    ("refined", "plain", "taken_back"), [(1.3, 1.0, True), pytest.param(1.0, 1.3, False, marks=pytest.mark.slow)]
+)
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
 def test_probabilities_in_steps_are_vetted_by_what_the_softmax_reads(
     refined: float, plain: float, taken_back: bool, session: Session, tmp_path: Path
