@@ -29,6 +29,7 @@ from edgebuild.stats import sign_test
 
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _LAYERS_ON = 256  # samples, where layers are compared
+_MOST_MACS = 2 * 10**10  # over all samples: two minutes on reference kernels
 _COUNTING = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})  # right answers
 _CHANCE = 0.05  # that one of two has so many more right answers without being the better one
 
@@ -93,7 +94,8 @@ def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | Non
 
 
 def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | None:
-    between = _between(usual, ours, data.learning(_MOST), session)
+    part = data.learning(_affordable(usual.built.spec))
+    between = _between(usual, ours, part, session)
     lost, gained = _only_one_is_right(between, ours.built.plan.metric)
     chance = sign_test(lost, gained)
     if chance < _CHANCE:
@@ -101,7 +103,7 @@ def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | Non
         return f"of {between.samples:,} train samples {alone} (p = {chance:.2g})"
     if sign_test(gained, lost) < _CHANCE:
         return None
-    found = _distance(usual, ours, data, session)
+    found = _distance(usual, ours, part, session)
     if found is None or found.plain_db <= found.refined_db:
         return None
     nearer = f"the {found.of} are nearer to the float network's without them"
@@ -121,14 +123,19 @@ def _only_one_is_right(between: OutputLoss, metric: Metric) -> tuple[int, int]:
     return answers.lost, answers.gained
 
 
-def _distance(usual: _Named, ours: _Named, data: Data, session: Session) -> _Distance | None:
+def _affordable(artifact: ArtifactSpec) -> int:
+    """How many samples are answered at most: fewer of large networks."""
+    return max(_FEWEST, min(_MOST, _MOST_MACS // max(1, artifact.macs)))
+
+
+def _distance(usual: _Named, ours: _Named, part: Part, session: Session) -> _Distance | None:
     """What can be compared with the float network; None where that is nothing."""
     exact = _float_network(usual.built)
     if exact is None:
         return None
     if _rounds_its_answers(usual.built.spec):
-        return _logits_inside(usual, ours, data.learning(_LAYERS_ON), session)
-    part = data.learning(_MOST)
+        fewer = min(_LAYERS_ON, part.samples)
+        return _logits_inside(usual, ours, part._replace(samples=fewer, most=fewer), session)
     plain, refined = (_between(exact, each, part, session) for each in (usual, ours))
     if plain.logits is not None and refined.logits is not None:
         return _Distance(plain.logits.sqnr_db, refined.logits.sqnr_db, "logits", plain.samples)

@@ -187,6 +187,13 @@ def test_probabilities_in_steps_are_vetted_by_what_the_softmax_reads(
     assert (why is None) != taken_back
 
 
+def test_large_networks_answer_fewer_samples(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vetting, "_MOST_MACS", 9 * 300)
+    why = _vetted(tmp_path, _leaning(0.5), RIGHT, session)
+    assert why is not None
+    assert "of 300 train samples" in why
+
+
 def test_answers_that_fit_nothing_are_told(session: Session, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="answers"):
         _vetted(tmp_path, _leaning(0.05), RIGHT, session, y=np.full(COUNT, 7))
