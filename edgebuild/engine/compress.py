@@ -18,7 +18,6 @@ from edgebuild.errors import StepError
 from edgebuild.layer_costs import LatencyTable, tabulate
 from edgebuild.passes import jobs
 from edgebuild.process import ChildDiedError
-from edgebuild.readback import is_part
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import LayerTimes
 
@@ -159,7 +158,9 @@ class _Walk:
 
 def taken_apart(network: ModelSpec, carried: jobs.Carried) -> dict[str, tuple[str, ...]]:
     """For each layer, and each network nested in the network, the layers that do what it did once it is taken apart."""
-    parts = {name: tuple(layer for layer in carried.layers if is_part(layer, of=name)) for name in network.layers}
+    parts = {
+        name: tuple(layer for layer in carried.layers if readback.is_part(layer, of=name)) for name in network.layers
+    }
     nested = {name: tuple(part for layer in inner for part in parts[layer]) for name, inner in network.within.items()}
     return {name: found for name, found in {**parts, **nested}.items() if found}
 

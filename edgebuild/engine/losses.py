@@ -125,8 +125,8 @@ def layer_loss(built: Built, reference: Reference, part: Part, of: str = "its la
 def _looked_at(data: Data) -> Part | None:
     """The samples for layers: what is repaired by them must not have seen what it is scored on."""
     if data.calibrates:
-        return data.calibration(_LAYERS_ON)
-    return data.evaluation._replace(most=_LAYERS_ON) if data.splits.evaluation_samples else None
+        return data.calibration.limited(_LAYERS_ON)
+    return data.evaluation.limited(_LAYERS_ON) if data.splits.evaluation_samples else None
 
 
 def _done(wanted: Sequence[Step], session: Session) -> Losses | None:

@@ -41,6 +41,11 @@ class Part(NamedTuple):
     samples: int
     most: int = 0
 
+    def limited(self, most: int) -> Part:
+        """No more of them than so many."""
+        limit = min(most, self.most) if self.most else most
+        return self._replace(samples=min(self.samples, limit), most=limit)
+
 
 class Data(NamedTuple):
     """Divided data: what they are, and where the splits lie."""
@@ -63,15 +68,15 @@ class Data(NamedTuple):
         """The samples that artifacts are scored on."""
         return Part(self.path / jobs.EVALUATION, self.splits.evaluation_sha256, self.splits.evaluation_samples)
 
-    def learning(self, most: int) -> Part:
-        """As many of the samples to learn from."""
-        samples = min(most, self.splits.learning_samples)
-        return Part(self.path / jobs.LEARNING, self.splits.learning_sha256, samples, most)
+    @property
+    def learning(self) -> Part:
+        """The samples to learn from."""
+        return Part(self.path / jobs.LEARNING, self.splits.learning_sha256, self.splits.learning_samples)
 
-    def calibration(self, most: int) -> Part:
-        """As many of the samples that ranges are chosen on."""
-        samples = min(most, self.splits.calibration_samples)
-        return Part(self.path / jobs.CALIBRATION, self.splits.calibration_sha256, samples, most)
+    @property
+    def calibration(self) -> Part:
+        """The samples that ranges are chosen on."""
+        return Part(self.path / jobs.CALIBRATION, self.splits.calibration_sha256, self.splits.calibration_samples)
 
 
 class Reference(NamedTuple):

@@ -94,7 +94,7 @@ def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | Non
 
 
 def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | None:
-    part = data.learning(_affordable(usual.built.spec))
+    part = data.learning.limited(_affordable(usual.built.spec))
     between = _between(usual, ours, part, session)
     lost, gained = _only_one_is_right(between, ours.built.plan.metric)
     chance = sign_test(lost, gained)
@@ -134,8 +134,7 @@ def _distance(usual: _Named, ours: _Named, part: Part, session: Session) -> _Dis
     if exact is None:
         return None
     if _rounds_its_answers(usual.built.spec):
-        fewer = min(_LAYERS_ON, part.samples)
-        return _logits_inside(usual, ours, part._replace(samples=fewer, most=fewer), session)
+        return _logits_inside(usual, ours, part.limited(_LAYERS_ON), session)
     plain, refined = (_between(exact, each, part, session) for each in (usual, ours))
     if plain.logits is not None and refined.logits is not None:
         return _Distance(plain.logits.sqnr_db, refined.logits.sqnr_db, "logits", plain.samples)
