@@ -182,12 +182,12 @@ def from_keras_model(model: Any) -> Network:
         StepError: its inputs are not known (a subclassed model that was never called), or it computes in float16.
     """
     is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
-    _refuse_mixed_precision(model)
+    parts = naming.parts(model)
+    _refuse_mixed_precision(parts)
     inputs = _keras_inputs(model)
     names = _distinct([_identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
     structure = getattr(model, "input", None)
-    parts = naming.parts(model)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
         with naming.scopes(parts):
@@ -205,9 +205,9 @@ def from_keras_model(model: Any) -> Network:
     return Network(call, inputs, _distinct(outputs), layers, within, None, variables, framework, model)
 
 
-def _refuse_mixed_precision(model: Any) -> None:
+def _refuse_mixed_precision(parts: Sequence[naming.Part]) -> None:
     """The converter has no float16 arithmetic and would call every layer unknown."""
-    mixed = [layer.name for layer in _all_layers(model) if getattr(layer, "compute_dtype", None) in _HALVES]
+    mixed = [part.name for part in parts if getattr(part.layer, "compute_dtype", None) in _HALVES]
     if mixed:
         raise StepError(
             f"the network computes in half precision (from {mixed[0]} on)",
@@ -239,13 +239,6 @@ def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
             "Call it on data once before saving, or export it with model.export(FOLDER).",
         )
     return [tf.TensorSpec(shape, getattr(model, "compute_dtype", "float32"), "input")]
-
-
-def _all_layers(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        yield layer
-        if hasattr(layer, "layers"):
-            yield from _all_layers(layer)
 
 
 def _keras_version(model: Any) -> str:
