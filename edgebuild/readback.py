@@ -75,6 +75,22 @@ def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
     )
 
 
+def names_in_file(file: Sequence[TensorSpec], named: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """What the tensors at one end of a file are called, in the file's order, which may hold no names.
+
+    Args:
+        file: as they stand in the file.
+        named: the same tensors with their names, in any order; one tensor may be several outputs.
+    """
+    waiting = list(named)
+    found = []
+    for tensor in file:
+        match = next(each for each in waiting if each.index == tensor.index)
+        waiting.remove(match)
+        found.append(match.name)
+    return tuple(found)
+
+
 def layers_of(tensor: str, layers: Sequence[str]) -> tuple[str, ...]:
     """The layers named in a tensor's name, in the order they are named.
 

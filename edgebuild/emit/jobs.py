@@ -25,14 +25,20 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirmwareJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Write the sources that bring an artifact into firmware into the folder `out`; as in firmware.Firmware."""
+    """Write the sources that bring an artifact into firmware into the folder `out`; as in firmware.Firmware.
+
+    `inputs` and `outputs` are the names of the network's, in the file's order: the file may hold none.
+    """
 
     name: str
     artifact: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     arena_bytes: int | None
     arena_margin: float
     preprocess: Preprocess
     labels: tuple[str, ...]
+    labelled: str
     vector: Vector | None
     layout: Layout
     out: str

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from edgebuild.child import Job, Say
+from edgebuild.core.model import ArtifactSpec
 from edgebuild.emit.jobs import Described, FirmwareJob, MetadataJob, Sources
 from edgebuild.emit.metadata.writing import with_metadata
 from edgebuild.emit.microcontroller.firmware import Firmware
@@ -34,11 +37,12 @@ def firmware(job: FirmwareJob, _: Say) -> Sources:
     made = Firmware(
         name=job.name,
         data=data,
-        spec=reader.parse(data, job.name),
+        spec=_named(reader.parse(data, job.name), job),
         arena_bytes=job.arena_bytes,
         arena_margin=job.arena_margin,
         preprocess=job.preprocess,
         labels=job.labels,
+        labelled=job.labelled,
         vector=job.vector,
     )
     files = package(made, job.layout)
@@ -47,6 +51,15 @@ def firmware(job: FirmwareJob, _: Say) -> Sources:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.content)
     return Sources(paths=tuple(file.path for file in files), flash_bytes=flash(made).total_bytes)
+
+
+def _named(spec: ArtifactSpec, job: FirmwareJob) -> ArtifactSpec:
+    """The file's inputs and outputs under the network's names."""
+    return replace(
+        spec,
+        inputs=tuple(replace(end, name=name) for end, name in zip(spec.inputs, job.inputs, strict=True)),
+        outputs=tuple(replace(end, name=name) for end, name in zip(spec.outputs, job.outputs, strict=True)),
+    )
 
 
 JOBS = {"metadata": Job(MetadataJob, describe), "firmware": Job(FirmwareJob, firmware)}

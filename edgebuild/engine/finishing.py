@@ -134,5 +134,6 @@ def _in_order(
     found: tuple[TensorSpec, ...], original: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...]
 ) -> tuple[TensorSpec, ...]:
     """The ends of a file in the network's order: they stand as those of the original do, under whatever numbers."""
-    positions = {tensor.index: position for position, tensor in enumerate(original)}
-    return tuple(replace(found[positions[tensor.index]], name=tensor.name) for tensor in wanted)
+    # By number and name: one tensor may be several outputs.
+    positions = {(tensor.index, tensor.name): position for position, tensor in enumerate(original)}
+    return tuple(replace(found[positions[tensor.index, tensor.name]], name=tensor.name) for tensor in wanted)

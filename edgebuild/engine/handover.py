@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import hashing
+from edgebuild import hashing, readback
 from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.target import Interpreter
@@ -18,6 +18,7 @@ from edgebuild.engine.finishing import EMIT
 from edgebuild.engine.material import Built
 from edgebuild.engine.session import Session, Step
 from edgebuild.engine.sharing import Shared
+from edgebuild.flatbuffer import reader
 from edgebuild.report import card
 
 CARD = "model_card.md"
@@ -58,8 +59,13 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
     plan, arena, vector = built.plan, answered.report.arena, answered.vector
     artifact = answered.compiled or built.path
     labels = shared.data.splits.labels if shared.data is not None else ()
+    labelled = built.spec.outputs[plan.metric.output].name if labels else ""
     arena_bytes = arena.required_bytes if arena is not None else None
-    given = [plan.name, plan.delivery, plan.preprocess, labels, arena_bytes]
+    # A compiler's file has the ends of the artifact that it compiled, in the same order.
+    file = reader.read(built.path)
+    inputs = readback.names_in_file(file.inputs, built.spec.inputs)
+    outputs = readback.names_in_file(file.outputs, built.spec.outputs)
+    given = [plan.name, plan.delivery, plan.preprocess, labels, labelled, arena_bytes, inputs, outputs]
     return Step(
         "firmware",
         f"{plan.target}: write sources for firmware",
@@ -67,10 +73,13 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
         lambda out: FirmwareJob(
             name=plan.name,
             artifact=str(artifact),
+            inputs=inputs,
+            outputs=outputs,
             arena_bytes=arena_bytes,
             arena_margin=plan.delivery.arena_margin,
             preprocess=plan.preprocess,
             labels=labels,
+            labelled=labelled,
             vector=Vector(inputs=vector.inputs, outputs=vector.outputs) if vector is not None else None,
             layout=plan.delivery.firmware,
             out=str(out),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgebuild.core.inspection import Graph, Inspection, Operation, Tensor
+from edgebuild.core.inspection import Graph, Inspection, Operation, Signature, Tensor
 from edgebuild.core.model import ArtifactSpec, Operator, TensorSpec
 from edgebuild.flatbuffer.inspecting import inspect, runtime_versions
 
@@ -35,11 +35,12 @@ def parse(data: bytes, name: str) -> ArtifactSpec:
 def reduced(inspection: Inspection) -> ArtifactSpec:
     """What a build needs to know of a file; activations are those of the graph that is called from outside."""
     main = inspection.graphs[0]
-    names = _names_given(inspection)
+    signature = next((signature for signature in inspection.ends if signature.graph == 0), None)
+    names = _names_given(signature)
     carried = _through_conversions(main, names)
     return ArtifactSpec(
-        inputs=tuple(_end(main.tensors[index], names) for index in main.inputs if index >= 0),
-        outputs=tuple(_end(main.tensors[index], names) for index in main.outputs if index >= 0),
+        inputs=_ends(main, main.inputs, signature.inputs if signature else {}),
+        outputs=_ends(main, main.outputs, signature.outputs if signature else {}),
         operators=tuple(
             _operator(operation, graph, carried if graph is main else {})
             for graph in inspection.graphs
@@ -50,9 +51,8 @@ def reduced(inspection: Inspection) -> ArtifactSpec:
     )
 
 
-def _names_given(inspection: Inspection) -> dict[int, str]:
+def _names_given(signature: Signature | None) -> dict[int, str]:
     """The names by which a signature calls tensors; the converter's own are made of the layers' paths."""
-    signature = next((signature for signature in inspection.ends if signature.graph == 0), None)
     if signature is None:
         return {}
     return {index: name for ends in (signature.inputs, signature.outputs) for name, index in ends.items()}
@@ -70,11 +70,24 @@ def _through_conversions(graph: Graph, names: Mapping[int, str]) -> dict[int, st
     return carried
 
 
-def _end(tensor: Tensor, names: Mapping[int, str]) -> TensorSpec:
+def _ends(graph: Graph, indices: Sequence[int], named: Mapping[str, int]) -> tuple[TensorSpec, ...]:
+    """The tensors at one end; one that a signature has under several names gets each of them once."""
+    names: dict[int, list[str]] = {}
+    for name, index in named.items():
+        names.setdefault(index, []).append(name)
+    found = []
+    for index in indices:
+        if index >= 0:
+            waiting = names.get(index, [])
+            found.append(_end(graph.tensors[index], waiting.pop(0) if waiting else ""))
+    return tuple(found)
+
+
+def _end(tensor: Tensor, name: str) -> TensorSpec:
     quantization = tensor.quantization
     one = quantization is not None and len(quantization.scales) == 1 and quantization.zero_points
     return TensorSpec(
-        name=names.get(tensor.index) or tensor.name,
+        name=name or tensor.name,
         dtype=tensor.dtype,
         shape=tensor.shape,
         scale=quantization.scales[0] if quantization and one else 0.0,

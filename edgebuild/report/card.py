@@ -65,14 +65,20 @@ def _details(manifest: Manifest) -> Iterator[str]:
 
 def _use(manifest: Manifest) -> Iterator[str]:
     network = manifest.network
-    rows = [("input", spec) for spec in network.inputs] + [("output", spec) for spec in network.outputs]
+    rows = [*_numbered("input", network.inputs), *_numbered("output", network.outputs)]
     yield from _table(("", "name", "type", "shape", "real value"), [(kind, *_end(spec)) for kind, spec in rows])
     yield ""
     yield _prepared(manifest.plan.preprocess)
     labels = manifest.inputs.data.labels if manifest.inputs.data is not None else ()
-    if labels:
+    if labels and manifest.plan.metric.output < len(network.outputs):
+        scored = network.outputs[manifest.plan.metric.output].name
         named = ", ".join(f"{number} {_escaped(label)}" for number, label in enumerate(labels))
-        yield f"\nThe classes of output {manifest.plan.metric.output} are: {named}."
+        yield f"\nThe classes of output `{_code(scored)}` are: {named}."
+
+
+def _numbered(kind: str, tensors: Sequence[TensorSpec]) -> Iterator[tuple[str, TensorSpec]]:
+    """Inputs or outputs with what the card calls them: by their positions in the file where there are several."""
+    yield from ((f"{kind} {place}" if len(tensors) > 1 else kind, spec) for place, spec in enumerate(tensors))
 
 
 def _end(spec: TensorSpec) -> tuple[str, str, str, str]:

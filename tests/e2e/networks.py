@@ -79,6 +79,25 @@ def two_ended() -> keras.Model:
     return keras.Model([left, right], [first, second])
 
 
+def many_ended() -> keras.Model:
+    """The inputs of `two_ended`, and outputs of one shape whose names do not sort as they stand; one of them twice."""
+    left, right = keras.Input((4,), name="zebra"), keras.Input((2,), name="ape")
+    x = keras.layers.Dense(8, activation="relu", name="hidden")(keras.layers.Concatenate(name="join")([left, right]))
+    yaw = keras.layers.Dense(CLASSES, name="yaw")(x)
+    kind = keras.layers.Dense(CLASSES, activation="softmax", name="kind")(x)
+    pitch = keras.layers.Dense(CLASSES, activation="tanh", name="pitch")(x)
+    return keras.Model([left, right], [yaw, kind, pitch, yaw])
+
+
+def save_ended(folder: Path, features: np.ndarray) -> None:
+    """Both networks, and the outputs of the second for features, of which the second input takes the first two."""
+    two_ended().save(folder / "two_ended.keras")
+    model = many_ended()
+    model.save(folder / "many_ended.keras")
+    expected = model([features, features[:, :2]])
+    np.savez(folder / "many_ended.npz", **{f"output{place}": array for place, array in enumerate(expected)})
+
+
 def recurrent(kit: object, x: np.ndarray, y: np.ndarray) -> object:
     """A classifier that reads an image row by row, trained."""
     layers = kit.layers  # type: ignore[attr-defined]
@@ -199,10 +218,10 @@ def main(folder: Path) -> None:
     dense(keras.layers.Lambda(lambda t: t * 2, name="twice")).save(folder / "code.keras")
     dense(Wave(name="wave")).export(folder / "wave", verbose=False)
     dense(Inverse(name="inverse")).export(folder / "inverse", verbose=False)
-    two_ended().save(folder / "two_ended.keras")
     features = rng.random((200, 4)).astype(np.float32)
     answers = rng.integers(0, CLASSES, 200)
     np.savez(folder / "features.npz", x_train=features, y_train=answers, x_eval=features[:60], y_eval=answers[:60])
+    save_ended(folder, features[:60])
     ends = {"x_train/zebra": features, "x_train/ape": features[:, :2], "x_eval/zebra": features[:60]}
     np.savez(folder / "ends.npz", **ends, **{"x_eval/ape": features[:60, :2], "y_eval": answers[:60]})
 

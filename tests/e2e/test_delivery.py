@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from conftest import Edgebuild
 
 # Hides packages from the metadata that tell what is installed, as in an environment without the extras.
@@ -51,6 +53,54 @@ def test_a_microcontroller_gets_a_packed_file_its_arena_and_sources(edgebuild: E
     tight = edgebuild(*arguments, "--budget", "arena=100B")
     assert tight.code == 1
     assert _statuses(edgebuild.manifest("mcu"))["arena"] == "fail"
+
+
+def test_ends_are_listed_as_they_stand_in_the_file(edgebuild: Edgebuild, networks: Path) -> None:
+    """Fed and read by position as manifest, card and firmware list them, each output is the network's."""
+    data, budget = networks / "ends.npz", ("-b", "accuracy_drop=off")
+    ran = edgebuild(networks / "many_ended.keras", "-d", data, "-t", "mcu", "-t", "arm64", *budget)
+    assert ran.code == 0, ran.err
+    x, expected = np.load(data), np.load(networks / "many_ended.npz")
+    names = [["zebra", "ape"], ["yaw", "kind", "pitch", "yaw_1"]]
+    for target in ("mcu", "arm64"):
+        folder, network = edgebuild.folder / "dist" / target, edgebuild.manifest(target)["network"]
+        assert [[end["name"] for end in network[ends]] for ends in ("inputs", "outputs")] == names
+        interpreter = Interpreter(model_path=str(folder / "many_ended.tflite"))
+        interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        for listed, details in zip([*network["inputs"], *network["outputs"]], [*inputs, *outputs], strict=True):
+            assert (listed["index"], listed["shape"]) == (details["index"], details["shape"].tolist())
+            scale, zero_point = details["quantization"]
+            assert (listed["scale"], listed["zero_point"]) == (pytest.approx(scale), zero_point)
+        found = [
+            _by_position(interpreter, [x[f"x_eval/{name}"][row : row + 1] for name in names[0]]) for row in range(60)
+        ]
+        for place, name in enumerate(names[1]):
+            signal = expected[f"output{place}"]
+            noise = signal - np.concatenate([row[place] for row in found])
+            assert 10 * np.log10(np.mean(signal**2) / np.mean(noise**2)) > 25, (target, name)
+        rows = re.findall(r"\| (?:in|out)put \d \| `(\w+)`", (folder / "model_card.md").read_text())
+        assert rows == [*names[0], *names[1]]
+    firmware = edgebuild.folder / "dist" / "mcu" / "firmware"
+    constants = (firmware / "many_ended_constants.h").read_text()
+    assert re.findall(r'k(?:In|Out)put\dName = "(\w+)"', constants) == [*names[0], *names[1]]
+    table = re.findall(r"\| (?:In|Out)put\d \| ([\w\\]+) \|", (firmware / "README.md").read_text())
+    assert [name.replace("\\", "") for name in table] == [*names[0], *names[1]]
+
+
+def _by_position(interpreter: Any, inputs: list[Any]) -> list[Any]:
+    """The real outputs of one inference, in the file's order."""
+    for details, array in zip(interpreter.get_input_details(), inputs, strict=True):
+        scale, zero_point = details["quantization"]
+        stored = np.clip(np.round(array / scale) + zero_point, -128, 127) if scale else array
+        interpreter.set_tensor(details["index"], stored.astype(details["dtype"]))
+    interpreter.invoke()
+    found = []
+    for details in interpreter.get_output_details():
+        scale, zero_point = details["quantization"]
+        values = interpreter.get_tensor(details["index"]).astype(np.float32)
+        found.append((values - zero_point) * scale if scale else values)
+    return found
 
 
 def test_sources_are_laid_out_as_asked_and_those_of_the_build_before_go(edgebuild: Edgebuild, networks: Path) -> None:

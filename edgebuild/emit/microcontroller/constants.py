@@ -67,5 +67,6 @@ def _labels(firmware: Firmware) -> str:
     if not firmware.labels:
         return ""
     names = "\n".join(f"    {cpp.string(label)}," for label in firmware.labels)
-    comment = "// The classes, in the order of the output, in UTF-8."
+    output = f"output {cpp.string(firmware.labelled)}" if firmware.labelled else "the output"
+    comment = f"// The classes, in the order of {output}, in UTF-8."
     return f"\n{comment}\nconstexpr const char* kLabels[] = {{\n{names}\n}};\n"

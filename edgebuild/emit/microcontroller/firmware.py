@@ -41,7 +41,7 @@ class Firmware(msgspec.Struct, frozen=True, kw_only=True):
         arena_bytes: the smallest tensor arena, found on a 64-bit host; None where TFLM could not be asked.
         arena_margin: the share of it that is added for kernels that want more scratch memory.
         preprocess: what the firmware must do to samples before it quantizes them.
-        labels: names of the classes in the order of the output; empty where they are not known.
+        labels: names of the classes, in the order of the output called `labelled`; empty where they are not known.
         vector: for the firmware to check itself; None for none.
     """
 
@@ -52,6 +52,7 @@ class Firmware(msgspec.Struct, frozen=True, kw_only=True):
     arena_margin: float = 0.1
     preprocess: Preprocess
     labels: tuple[str, ...] = ()
+    labelled: str = ""
     vector: Vector | None = None
 
     @property

@@ -92,7 +92,8 @@ def _labels(firmware: Firmware) -> str:
     if not firmware.labels:
         return ""
     names = ", ".join(f"{position} {_plain(label)}" for position, label in enumerate(firmware.labels))
-    return f"Classes (`kLabels`): {names}."
+    of = f" of {_plain(firmware.labelled)}" if firmware.labelled else ""
+    return f"Classes{of} (`kLabels`): {names}."
 
 
 def _vector(firmware: Firmware) -> str:

@@ -56,6 +56,7 @@ def declared(port: Port) -> str:
     lines = [
         "",
         f"// {label} {cpp.string(port.tensor.name)}.",
+        f"constexpr const char* k{label}Name = {cpp.string(port.tensor.name)};",
         f"using {label}Type = {port.type};",
         f"constexpr int k{label}Shape[] = {{{shape}}};",
         f"constexpr std::size_t k{label}Length = {port.length};",
