@@ -75,7 +75,7 @@ class Edgebuild:
 
     def __call__(self, *arguments: object, **environment: str) -> Ran:
         with self.start(*arguments, **environment) as process:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=1200)
         ran = Ran(process.returncode, out, err)
         assert "Traceback" not in ran.out + ran.err
         return ran
@@ -144,7 +144,9 @@ def networks(shared: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             folder.mkdir(exist_ok=True)
-            subprocess.run([sys.executable, HERE / "networks.py", folder], check=True, capture_output=True, timeout=300)
+            subprocess.run(
+                [sys.executable, HERE / "networks.py", folder], check=True, capture_output=True, timeout=1200
+            )
             (folder / "done").touch()
     return folder
 

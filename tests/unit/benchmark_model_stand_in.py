@@ -15,6 +15,8 @@ from typing import Any
 
 # A file beside it says how it behaves. PLAIN and RIGID know no --use_xnnpack: one has none, the other nothing else.
 CRASH, HANG, OLD, PLAIN, RIGID = "crash", "hang", "old", "plain", "rigid"
+# A file beside it that takes the microseconds of the inferences of its last run, where a test has made it.
+TIMES = "times"
 
 
 def written(folder: Path) -> Path:
@@ -95,6 +97,8 @@ def main(program: str, arguments: list[str]) -> int:
     say(_line(warm, OLD in behaves))
     times = _timed_us(interpreter, asked.num_runs, asked.min_secs)
     say(_line(times, OLD in behaves))
+    if (kept := Path(program).with_name(TIMES)).exists():
+        kept.write_text(" ".join(map(str, times)))
     say(
         f"INFO: Inference timings in us: Init: {init_us}, First inference: {warm[0]}, Warmup (avg): "
         f"{statistics.fmean(warm):g}, Inference (avg): {statistics.fmean(times):g}"

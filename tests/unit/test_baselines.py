@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from making import figure, manifest, plan
 
@@ -372,13 +372,20 @@ def _impostor(folder: Path, script: str) -> None:
 
 
 def test_a_git_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = tmp_path / "left"
-    _impostor(tmp_path, f"(sleep 1; touch {left}) & sleep 30")
+    _impostor(tmp_path, f"sleep 600 & echo $! > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 600")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(GitError, match=r"git was not done after 0\.2 s"):
-        repository._run(tmp_path, "status", time_s=0.2)
-    time.sleep(1.2)
-    assert not left.exists()
+    with pytest.raises(GitError, match=r"git was not done after 2 s"):
+        repository._run(tmp_path, "status", time_s=2)
+    psutil.wait_procs(processes := _still_there(tmp_path / "pid"), timeout=60)
+    assert not any(process.is_running() for process in processes)
+
+
+def _still_there(pid: Path) -> list[psutil.Process]:
+    """The process of a number in a file, unless it is gone."""
+    try:
+        return [psutil.Process(int(pid.read_text()))]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_a_git_that_never_stops_printing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ for path in sys.argv[1:]:
 
 def _try(data: bytes, name: str) -> str:
     """What became of a copy: "refused", "doubtful" or "accepted"; anything raised but a StepError fails the test."""
-    started = time.perf_counter()
+    started = time.process_time()  # not what others on the machine take
     try:
         found = inspect(data, name)
         report.of_file(found, name)
@@ -53,7 +53,7 @@ def _try(data: bytes, name: str) -> str:
         assert sum(found.sections.values()) == len(data), name
     except StepError:
         outcome = "refused"
-    assert time.perf_counter() - started < MOST_S, name
+    assert time.process_time() - started < MOST_S, name
     return outcome
 
 
@@ -141,10 +141,10 @@ def test_a_file_that_names_one_long_vector_from_everywhere_ends_soon() -> None:
     model: Any = schema.ModelT.InitFromPackedBuf(_two_tensors(), 0)
     model.subgraphs[0].operators[0].inputs = [0] * 100_000
     data = bytearray(_packed_with_repeats(model, 100_000))
-    started = time.perf_counter()
+    started = time.process_time()  # not what others on the machine take
     with pytest.raises(StepError, match="is damaged"):
         inspect(bytes(data), "repeats")
-    assert time.perf_counter() - started < MOST_S
+    assert time.process_time() - started < MOST_S
 
 
 def _packed_with_repeats(model: Any, times: int) -> bytes:

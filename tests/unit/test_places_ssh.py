@@ -83,7 +83,8 @@ def test_an_artifact_is_run_behind_ssh_as_it_is_here(there: SshPlace, network: P
     here = runner.open_runner(str(network), "xnnpack")
     assert worker.outputs(samples) == here.outputs(samples)
     assert 1 <= len(block.samples) <= 20
-    assert all(0 < sample < 0.1 for sample in block.samples)
+    assert all(sample > 0 for sample in block.samples)
+    assert sum(block.samples) <= block.wall_s
     assert worker.loaded.machine == runner.machine()
     assert worker.loaded.versions.keys() == {"ai-edge-litert", "python"}
     assert worker.loaded.load
@@ -310,7 +311,7 @@ def test_a_second_call_waits_for_the_first(board: Server, there: SshPlace, netwo
     done: list[float] = []
 
     def measure() -> None:
-        other = ssh.open_place(place.parse(there.label), Limits(time_s=1, memory_bytes=10**9), Path(), said.append)
+        other = ssh.open_place(place.parse(there.label), Limits(time_s=5, memory_bytes=10**9), Path(), said.append)
         other.start(network, HOW).block(time_s=0.01, most=1)
         done.append(time.monotonic())
         other.close()
@@ -318,7 +319,7 @@ def test_a_second_call_waits_for_the_first(board: Server, there: SshPlace, netwo
     second = threading.Thread(target=measure)
     second.start()
     # Longer than the time limit of what waits: waiting does not count.
-    time.sleep(2)
+    time.sleep(6)
     assert not done
     freed = time.monotonic()
     there.close()
