@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--strict", is_flag=True, help="A file with doubts is an error.")
+@click.option("--strict", is_flag=True, help="A file with doubts or warnings is an error.")
 @options.json_option
 def command(file: Path, strict: bool, as_json: bool) -> int:
     """Show what a .tflite FILE holds: operators, shapes, types, versions, MACs, bytes and the memory they take.
 
     Nothing is run, and TensorFlow is not needed. A damaged file is an error; one that can be read, but in which
-    something does not fit together, is shown with its doubts: a runtime may refuse it.
+    something does not fit together, is shown with its doubts: a runtime may refuse it. Warnings name what kernels of
+    one family refuse.
     """
-    from edgebuild.report import inspection as report  # --help should not wait for what it does not need
+    from edgebuild.flatbuffer.requantization import REMEDY  # --help should not wait for what it does not need
+    from edgebuild.report import inspection as report
 
     inspection = _inspected(file.read_bytes(), file.name)
-    output.result(output.as_json(inspection) if as_json else report.of_file(inspection, file.name, output.paint))
+    text = report.of_file(inspection, file.name, output.paint, REMEDY)
+    output.result(output.as_json(inspection) if as_json else text)
     if strict and inspection.doubts:
         raise StepError(f"{file.name} is doubtful", "\n".join(inspection.doubts), "Build or download it again.")
+    if strict and inspection.warnings:
+        raise StepError(f"not every runtime runs {file.name}", "\n".join(inspection.warnings), REMEDY)
     return ExitCode.OK
 
 

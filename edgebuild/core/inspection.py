@@ -128,6 +128,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         ends: the same signatures with the tensors they name.
         metadata: names of its metadata entries.
         doubts: what does not fit together, so that a runtime may refuse it or compute nonsense; none in a sound file.
+        warnings: what kernels of one family refuse in a file that others run.
         described: what it tells mobile SDKs; None where it tells nothing, or where nobody has read that.
     """
 
@@ -139,6 +140,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     sections: dict[str, int] = {}
     ends: tuple[Signature, ...] = ()
     doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     described: Metadata | None = None
 
     @property

@@ -16,6 +16,7 @@ from edgebuild.comparing import Before
 from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.target import Kernels
 from edgebuild.engine import check, figures
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
@@ -98,7 +99,7 @@ def find(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
 
 def _on_disk(named: str, path: Path, wanted: Wanted) -> Baseline:
     if path.suffix == _ARTIFACT and path.is_file():
-        return _bare(named, path)
+        return _bare(named, path, wanted)
     try:
         manifests = check.find(path)
     except UsageError:
@@ -115,7 +116,7 @@ def _in_git(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
         place = PurePosixPath(inside) if inside else PurePosixPath(out.resolve().relative_to(top.resolve()).as_posix())
         if place.suffix == _ARTIFACT:
             tree.fetch(place.parent, FILE_NAME)
-            return _bare(named, tree.fetch(place.parent, place.name))
+            return _bare(named, tree.fetch(place.parent, place.name), wanted)
         found = list(tree.manifests(place))
         if not found:
             raise _UnusableError(f"{ref} ({tree.sha[:10]}) holds no {FILE_NAME} at {place}")
@@ -152,14 +153,14 @@ class _Tree(NamedTuple):
         return into / path.name
 
 
-def _bare(named: str, artifact: Path) -> Baseline:
+def _bare(named: str, artifact: Path, wanted: Wanted) -> Baseline:
     """An artifact that is named itself; what is recorded beside it counts if it is of this very file."""
     if not artifact.is_file():
         raise _UnusableError(f"there is no {artifact.name} in it")
     data = artifact.read_bytes()
     if data.startswith(_LFS_POINTER):
         raise _UnusableError(f"{artifact.name} is a git-lfs pointer, not the file (git lfs pull brings that)")
-    found = _measured(data, artifact.name)
+    found = _measured(data, artifact.name, wanted)
     sha256 = hashing.of_bytes(data)
     try:
         manifest = check.read(artifact.with_name(FILE_NAME))
@@ -170,7 +171,7 @@ def _bare(named: str, artifact: Path) -> Baseline:
     return Baseline(Before(named, sha256, _together(found, manifest)), artifact, manifest)
 
 
-def _measured(data: bytes, name: str) -> tuple[Measurement, ...]:
+def _measured(data: bytes, name: str, wanted: Wanted) -> tuple[Measurement, ...]:
     """The figures that a sound file tells by itself."""
     try:
         inspection = inspect(data, name)
@@ -178,6 +179,8 @@ def _measured(data: bytes, name: str) -> tuple[Measurement, ...]:
         raise _UnusableError(error.what) from None
     if inspection.doubts:
         raise _UnusableError(f"{name} is damaged: {inspection.doubts[0]}")
+    if inspection.warnings and wanted.kernels in ("", Kernels.XNNPACK):
+        raise _UnusableError(f"{name} does not run: {inspection.warnings[0]}")
     sizes = figures.of_file(figures.describe(name, data))
     peak_bytes = inspection.graphs[0].memory.peak_bytes
     return (*sizes, figures.in_file(Subject.ACTIVATIONS, peak_bytes, Mode.ESTIMATED))
@@ -220,7 +223,7 @@ def _fitting(named: str, candidate: _Candidate, manifest: Manifest, wanted: Want
     if wanted.kernels not in ("", kernels):
         why = f"it was built for {kernels} kernels, this for {wanted.kernels}"
         return Baseline(known._replace(lacking=why), manifest=manifest)
-    return Baseline(known._replace(measurements=_together(_measured(data, name), manifest)), artifact, manifest)
+    return Baseline(known._replace(measurements=_together(_measured(data, name, wanted), manifest)), artifact, manifest)
 
 
 def _together(found: Sequence[Measurement], manifest: Manifest) -> tuple[Measurement, ...]:

@@ -20,6 +20,7 @@ from edgebuild.engine.baselines import Wanted
 from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.session import Session
 from edgebuild.errors import StepError
+from edgebuild.flatbuffer import requantization
 from edgebuild.flatbuffer.inspecting import inspect
 
 _ARTIFACT = ".tflite"
@@ -61,7 +62,7 @@ def find(path: Path, kernels: Kernels | None) -> list[Known]:
     if is_file and not any(known.item.path.resolve() == path.resolve() for known in found):
         found = [Known(Runnable(path, kernels or Kernels.XNNPACK), None)]
     for known in found:
-        _require_sound(known.item.path)
+        _require_sound(known.item)
     return found
 
 
@@ -169,11 +170,16 @@ def _beside(artifact: Path) -> list[Path]:
     return [path] if named == artifact.name else []
 
 
-def _require_sound(artifact: Path) -> None:
-    inspection = inspect(artifact.read_bytes(), artifact.name)
+def _require_sound(item: Runnable) -> None:
+    name = item.path.name
+    inspection = inspect(item.path.read_bytes(), name)
     if inspection.doubts:
         raise StepError(
-            f"{artifact.name} is doubtful and is not run",
-            "\n".join(inspection.doubts),
-            "Build or download it again.",
+            f"{name} is doubtful and is not run", "\n".join(inspection.doubts), "Build or download it again."
+        )
+    if inspection.warnings and item.kernels == Kernels.XNNPACK:
+        raise StepError(
+            f"{name} is not run on {item.kernels} kernels, which refuse it",
+            "\n".join(inspection.warnings),
+            requantization.REMEDY,
         )

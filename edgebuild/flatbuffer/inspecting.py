@@ -13,7 +13,7 @@ from typing import Any
 from edgebuild.core.inspection import Graph, Inspection, Operation, Option, Quantization, Signature, Tensor
 from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import doubts, layout, liveness, macs, sections
+from edgebuild.flatbuffer import doubts, layout, liveness, macs, requantization, sections
 from edgebuild.flatbuffer.walking import Blob, DamagedError, Node, Walked, walk
 
 _HERE = Path(__file__).parent
@@ -102,6 +102,7 @@ class _File:
             metadata=tuple(_text(entry["name"]) for entry in entries),
             sections=self._sections(entries),
             ends=ends,
+            warnings=tuple(requantization.warnings(graphs)),
         )
         return doubts.doubted(described, self._data)
 

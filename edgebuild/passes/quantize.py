@@ -19,7 +19,7 @@ from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import answers, ends, sparsity, tight
+from edgebuild.flatbuffer.rewriting import answers, ends, multipliers, sparsity, tight
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
@@ -56,9 +56,9 @@ def run(job: QuantizeJob, say: Say) -> Converted:
     except Exception as error:  # the converter raises whatever its parts raise
         raise _refusal(str(error), job) from None
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
-    artifact = tight.share(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
+    artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
-    artifact = ends.ordered(artifact, inputs, outputs)
+    artifact = ends.ordered(tight.share(artifact), inputs, outputs)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))

@@ -21,11 +21,14 @@ _SILENT = (0, False, "NONE", "DEFAULT", "FLOAT32", ())
 _ONE = frozenset({"dilation_w_factor", "dilation_h_factor", "dilation_d_factor", "depth_multiplier"})
 
 
-def of_file(inspection: Inspection, name: str, paint: Paint = plain) -> str:
-    """All that is known of a .tflite file: a summary, and every operator of every graph."""
+def of_file(inspection: Inspection, name: str, paint: Paint = plain, advice: str = "") -> str:
+    """All that is known of a .tflite file: a summary, and every operator of every graph; `advice` on its warnings."""
     lines = [_headline(inspection, name, paint)]
     lines += [f"  {label:<{_LABEL}} {text}" for label, text in _facts(inspection)]
     lines += [f"  {'doubt':<{_LABEL}} {paint(clean(doubt, 200), 'warn')}" for doubt in inspection.doubts]
+    lines += [f"  {'warning':<{_LABEL}} {paint(clean(text, 300), 'warn')}" for text in inspection.warnings]
+    if inspection.warnings:
+        lines.append(f"  {'':<{_LABEL}} {advice}")
     for number, graph in enumerate(inspection.graphs):
         title = f"graph {number}" + (f" ({clean(graph.name)})" if graph.name else "")
         lines += ["", f"{paint(title, 'title')}: {len(graph.operations):,} operators", *_operators(graph)]
