@@ -52,7 +52,8 @@ def product(use: Use, book: Book, *, dividing: bool = False) -> list[Axes]:
     del book
     whole = [place for place, shape in enumerate(use.given) if shape == use.results[0] and any(_has(use.inputs[place]))]
     if dividing:
-        whole = [place for place in whole if place == 0 and isinstance(use.args[0], Ref)]
+        dividend = functions.arguments_of(use).get("x")
+        whole = [place for place in whole if isinstance(dividend, Ref) and use.tensors[place] == dividend]
     for place, axes in enumerate(use.inputs):
         if place not in whole[:1]:
             for vector in axes:
@@ -80,17 +81,17 @@ def _capped(use: Use, book: Book, name: str) -> list[Axes]:
 
 def _bounds(use: Use) -> tuple[float, float]:
     """The two bounds of a clipping, where they are single numbers."""
-    bounds = [*use.args[1:], *(use.kwargs[key] for key in ("clip_value_min", "clip_value_max") if key in use.kwargs)]
-    if len(bounds) < 2 or any(isinstance(item, Ref) or np.size(item) != 1 for item in bounds[:2]):
+    arguments = functions.arguments_of(use)
+    bounds = arguments.get("clip_value_min"), arguments.get("clip_value_max")
+    if any(isinstance(item, Ref) or np.size(item) != 1 for item in bounds):
         return math.nan, math.nan
     return float(bounds[0]), float(bounds[1])
 
 
 def _constants(use: Use) -> list[Any]:
     """All numbers among the operands."""
-    kwargs = [value for key, value in use.kwargs.items() if key != "name"]
-    flat = tf.nest.flatten((list(use.args), kwargs))
-    return [number for item in flat if not isinstance(item, Ref | str | None) for number in np.ravel(item)]
+    flat = tf.nest.flatten(functions.arguments_of(use).operands)
+    return [number for item in flat if not isinstance(item, Ref) for number in np.ravel(item)]
 
 
 def _pads_with_more_than_zeros(use: Use, name: str) -> bool:

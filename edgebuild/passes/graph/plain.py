@@ -14,6 +14,7 @@ import tf_keras
 from tf_keras.src.applications.convnext import LayerScale  # it is nowhere else
 
 from edgebuild.passes.graph.affine import scaling
+from edgebuild.passes.graph.arguments import Arguments
 from edgebuild.passes.graph.editing import Draft, Step
 from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref, Tensor
 
@@ -33,7 +34,7 @@ def simplify(graph: Graph) -> Graph:
         if symbol == "cast" and draft.tensors[call.inputs[0]].dtype == draft.tensors[call.outputs[0]].dtype:
             draft.drop(call)
         elif symbol in _RULES and _is_float(call, draft.tensors):
-            args, layer = _RULES[symbol](_Arguments(call, draft.tensors))
+            args, layer = _RULES[symbol](_Given(call, symbol, draft.tensors))
             if layer is not None:
                 made = Layer(call.layer, type(layer), {**layer.get_config(), "name": call.layer}, {})
                 draft.replace(call, Step(made, draft.tensors[call.outputs[0]].shape), args=args)
@@ -78,16 +79,17 @@ def _plain(item: Any) -> Any:
     return item.tolist() if hasattr(item, "tolist") else item
 
 
-class _Arguments:
-    """The arguments of a function by their names, however they were passed."""
+class _Given:
+    """A call of a function: its arguments, and the tensors that go in and come out."""
 
-    def __init__(self, call: Call, tensors: Tensors) -> None:
+    def __init__(self, call: Call, function: str, tensors: Tensors) -> None:
         self._call = call
+        self._arguments = Arguments(function, call.args, call.kwargs)
         self._tensors = tensors
 
-    def get(self, name: str, place: int, default: Any = None) -> Any:
-        """An argument by its name, or by its place among the positional ones."""
-        return self._call.args[place] if place < len(self._call.args) else self._call.kwargs.get(name, default)
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument by its name."""
+        return self._arguments.get(name, default)
 
     def of(self, item: Any) -> Tensor | None:
         """The tensor that an argument is, if it is one."""
@@ -109,7 +111,7 @@ class _Arguments:
         return (Ref(self._call.inputs[0]),)
 
 
-Rule = Callable[[_Arguments], tuple[Any, Any]]  # gives what the layer is called with, and the layer, or None
+Rule = Callable[[_Given], tuple[Any, Any]]  # gives what the layer is called with, and the layer, or None
 _NONE = ((), None)
 
 
@@ -118,8 +120,8 @@ def _always(make: Callable[[], Any]) -> Rule:
 
 
 def _merge(make: Callable[[], Any]) -> Rule:
-    def rule(given: _Arguments) -> tuple[Any, Any]:
-        pair = [given.get("x", 0), given.get("y", 1)]
+    def rule(given: _Given) -> tuple[Any, Any]:
+        pair = [given.get("x"), given.get("y")]
         one, other = (given.of(item) for item in pair)
         # Of different ranks the layers line up the first axes, the functions the last ones.
         if one is None or other is None or len(one.shape) != len(other.shape) or len(one.shape) < 2:
@@ -129,27 +131,27 @@ def _merge(make: Callable[[], Any]) -> Rule:
     return rule
 
 
-def _concatenate(given: _Arguments) -> tuple[Any, Any]:
-    values, axis = given.get("values", 0), given.get("axis", 1)
+def _concatenate(given: _Given) -> tuple[Any, Any]:
+    values, axis = given.get("values"), given.get("axis")
     if len(values) < 2 or not all(isinstance(item, Ref) for item in values) or axis in {0, -len(given.made.shape)}:
         return _NONE
     return (list(values),), tf_keras.layers.Concatenate(axis=axis)
 
 
-def _leaky_relu(given: _Arguments) -> tuple[Any, Any]:
-    return given.first, tf_keras.layers.LeakyReLU(float(given.get("alpha", 1, 0.2)))
+def _leaky_relu(given: _Given) -> tuple[Any, Any]:
+    return given.first, tf_keras.layers.LeakyReLU(float(given.get("alpha", 0.2)))
 
 
-def _softmax(given: _Arguments) -> tuple[Any, Any]:
-    axis = given.get("axis", 1, -1)
+def _softmax(given: _Given) -> tuple[Any, Any]:
+    axis = given.get("axis", -1)
     return given.first, tf_keras.layers.Softmax(axis=-1 if axis is None else axis)
 
 
-def _gelu(given: _Arguments) -> tuple[Any, Any]:
-    return _NONE if given.get("approximate", 1, False) else (given.first, tf_keras.layers.Activation("gelu"))
+def _gelu(given: _Given) -> tuple[Any, Any]:
+    return _NONE if given.get("approximate", False) else (given.first, tf_keras.layers.Activation("gelu"))
 
 
-def _reshape(given: _Arguments) -> tuple[Any, Any]:
+def _reshape(given: _Given) -> tuple[Any, Any]:
     """Also of the functions that add and remove axes of one."""
     before, after = given.given.shape, given.made.shape
     keeps_batch = bool(after) and after[0] == before[0]
@@ -158,16 +160,16 @@ def _reshape(given: _Arguments) -> tuple[Any, Any]:
     return given.first, tf_keras.layers.Reshape(after[1:])
 
 
-def _transpose(given: _Arguments) -> tuple[Any, Any]:
-    order = given.get("perm", 1)
+def _transpose(given: _Given) -> tuple[Any, Any]:
+    order = given.get("perm")
     if not order or order[0] != 0:
         return _NONE
     return given.first, tf_keras.layers.Permute(order[1:])
 
 
-def _pad(given: _Arguments) -> tuple[Any, Any]:
-    amounts, mode = given.get("paddings", 1), given.get("mode", 2, "CONSTANT")
-    value = given.get("constant_values", 4, 0)
+def _pad(given: _Given) -> tuple[Any, Any]:
+    amounts, mode = given.get("paddings"), given.get("mode", "CONSTANT")
+    value = given.get("constant_values", 0)
     kind = {3: tf_keras.layers.ZeroPadding1D, 4: tf_keras.layers.ZeroPadding2D, 5: tf_keras.layers.ZeroPadding3D}
     rank = len(given.made.shape)
     if rank not in kind or mode.upper() != "CONSTANT" or value or any(amounts[0]) or any(amounts[-1]):
@@ -177,12 +179,12 @@ def _pad(given: _Arguments) -> tuple[Any, Any]:
 
 
 def _pool(kinds: tuple[Any, ...]) -> Rule:
-    def rule(given: _Arguments) -> tuple[Any, Any]:
-        rank, axes = len(given.given.shape), given.get("axis", 1)
+    def rule(given: _Given) -> tuple[Any, Any]:
+        rank, axes = len(given.given.shape), given.get("axis")
         spatial = [axes] if isinstance(axes, int) else list(axes or [])
         if not 3 <= rank <= 5 or sorted(axis % rank for axis in spatial) != list(range(1, rank - 1)):
             return _NONE
-        return given.first, kinds[rank - 3](keepdims=bool(given.get("keepdims", 2, False)))
+        return given.first, kinds[rank - 3](keepdims=bool(given.get("keepdims", False)))
 
     return rule
 

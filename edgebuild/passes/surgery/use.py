@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
-from edgebuild.passes.graph.ir import Layer, Shape
+from edgebuild.passes.graph.ir import Layer, Ref, Shape
 from edgebuild.passes.surgery.atoms import Atoms
 from edgebuild.passes.surgery.channels import FIXED, Axes, Role, Vector
 
@@ -69,6 +70,12 @@ class Use:
         self.inputs, self.given, self.results = inputs, given, results
         self._ledger = ledger
         self._path = path
+
+    @property
+    def tensors(self) -> list[Ref]:
+        """The tensors that go in, in the order of `inputs`."""
+        flat = tf.nest.flatten((tuple(self.args), list(self.kwargs.values())))
+        return [item for item in flat if isinstance(item, Ref)]
 
     @property
     def reason(self) -> str:

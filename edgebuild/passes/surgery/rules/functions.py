@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from edgebuild.passes.graph.arguments import Arguments
 from edgebuild.passes.graph.ir import Ref
 from edgebuild.passes.surgery.channels import FIXED, Axes, Vector
 from edgebuild.passes.surgery.rules import merging, recurrent, shapes
@@ -48,32 +47,20 @@ def function(use: Use) -> list[Axes]:
     return _OTHERS.get(name, recurrent.unknown)(use)
 
 
-def arguments_of(use: Use) -> Mapping[str, Any]:
+def arguments_of(use: Use) -> Arguments:
     """The arguments by the names that the function has for them."""
-    return _signature(use.config["function"]).bind(*use.args, **use.kwargs).arguments
-
-
-@functools.cache
-def _signature(name: str) -> inspect.Signature:
-    return inspect.signature(functools.reduce(getattr, name.split("."), tf))
-
-
-def _path(use: Use, name: str) -> tuple[str | int, ...]:
-    """Where an argument stands in the call."""
-    if name in use.kwargs:
-        return ("kwargs", name)
-    return ("args", list(_signature(use.config["function"]).parameters).index(name))
+    return Arguments(str(use.config["function"]), use.args, use.kwargs)
 
 
 def _elementwise(use: Use) -> list[Axes]:
     ranks = {len(shape) for shape in use.given}
-    if len(ranks) > 1 or any(_is_array(item) for item in (*use.args, *use.kwargs.values())):
+    if len(ranks) > 1 or any(_is_array(item) for item in arguments_of(use).operands):
         return recurrent.unknown(use)  # other ranks align in another way than in Keras; constants are not cut
     return merging.elementwise(use)
 
 
 def _is_array(item: Any) -> bool:
-    """Whether an argument is a constant with more than one value."""
+    """Whether an operand is a constant with more than one value."""
     if isinstance(item, list | tuple):
         return not all(isinstance(part, Ref) for part in item)
     return (isinstance(item, np.ndarray) or tf.is_tensor(item)) and np.size(item) > 1
@@ -92,8 +79,9 @@ def _reduced(use: Use) -> list[Axes]:
 
 
 def _concatenated(use: Use) -> list[Axes]:
-    (axis,) = _whole_numbers(arguments_of(use)["axis"]) or (None,)
-    constant = len(arguments_of(use)["values"]) != len(use.inputs)
+    arguments = arguments_of(use)
+    (axis,) = _whole_numbers(arguments.get("axis")) or (None,)
+    constant = len(arguments.get("values")) != len(use.inputs)
     return recurrent.unknown(use) if axis is None or constant else [merging.joined(use, axis)]
 
 
@@ -107,7 +95,7 @@ def _split(use: Use) -> list[Axes]:
     if vector is None:
         return [axes] * len(use.results)
     parts = np.split(vector, np.cumsum([int(shape[axis] or 0) for shape in use.results])[:-1])
-    use.count_argument(_path(use, "num_or_size_splits"), tuple(parts))
+    use.count_argument(arguments.path("num_or_size_splits"), tuple(parts))
     return [(*axes[:axis], part, *axes[axis + 1 :]) for part in parts]
 
 
@@ -118,13 +106,14 @@ def _transposed(use: Use) -> list[Axes]:
 
 def _reshaped(use: Use) -> list[Axes]:
     axes = shapes.reshaped(use, use.inputs[0], use.given[0])
-    asked = arguments_of(use)["shape"]
+    arguments = arguments_of(use)
+    asked = arguments.get("shape")
     if len(use.inputs) > 1 or not isinstance(asked, list | tuple):
         return [use.pin_others(axes)]  # what it asks for is not written in the network
     for position, size in enumerate(asked):
         vector = axes[position]
         if size != -1 and vector is not None:
-            use.count_argument((*_path(use, "shape"), position), vector)
+            use.count_argument((*arguments.path("shape"), position), vector)
     return [axes]
 
 
@@ -146,7 +135,7 @@ def _squeezed(use: Use) -> list[Axes]:
 
 def _padded(use: Use) -> list[Axes]:
     (axes, *_), arguments = use.inputs, arguments_of(use)
-    amounts = np.asarray(arguments["paddings"]) if not use.inputs[1:] else None
+    amounts = np.asarray(arguments.get("paddings")) if not use.inputs[1:] else None
     if amounts is None or str(arguments.get("mode", "CONSTANT")).upper() != "CONSTANT":
         return recurrent.unknown(use)
     return [
@@ -161,9 +150,9 @@ def _sliced(use: Use) -> list[Axes]:
     """`x[spec]`: integers, slices (kept as dicts), an ellipsis and new axes."""
     if len(use.inputs) > 1:
         return recurrent.unknown(use)
-    spec = use.args[1]
+    arguments = arguments_of(use)
+    spec, path = arguments.get("slice_spec"), arguments.path("slice_spec")
     items = list(spec) if isinstance(spec, list | tuple) else [spec]
-    path: tuple[str | int, ...] = ("args", 1)
     (axes, *_), (shape, *_) = use.inputs, use.given
     named = sum(item is not None and item is not Ellipsis for item in items)
     if Ellipsis not in items:
