@@ -146,7 +146,8 @@ def _inputs(shared: Shared) -> Inputs:
 
 def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     plan = built.plan
-    notes = list(shared.data.splits.notes) if shared.data else ["no data were given: nothing was scored"]
+    notes = list(shared.network.frozen.notes)
+    notes += shared.data.splits.notes if shared.data else ["no data were given: nothing was scored"]
     if shared.source is not None and shared.baseline is None:
         notes.append("the data hold no answers (y_eval): nothing was scored")
     asked = readback.ANSWERS if plan.quantize.float_answers else frozenset()

@@ -49,7 +49,7 @@ def prepare(plans: Sequence[Plan], session: Session, listener: Listener) -> Shar
         EdgebuildError: a step failed.
     """
     shared = _prepared(plans[0], session)
-    for note in shared.data.splits.notes if shared.data else ():
+    for note in (*shared.network.frozen.notes, *(shared.data.splits.notes if shared.data else ())):
         listener.noted(note)
     return _linted(plans, shared, session, listener)
 

@@ -15,6 +15,7 @@ from edgebuild import hashing
 from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.errors import StepError
+from edgebuild.passes import precision
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
 from edgebuild.passes.loading import Network, load, with_input_shape
 
@@ -41,7 +42,7 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
 
     Raises:
-        StepError: the network cannot be called with static shapes.
+        StepError: the network cannot be called with static shapes, or computes in half precision.
     """
     inputs = [_static(spec, input_shape, len(network.inputs)) for spec in network.inputs]
     module = tf.Module()
@@ -49,6 +50,7 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
     try:
         function = _function(network)
         one = function.get_concrete_function(*inputs)
+        precision.require_float32(one.graph, name)
         module.network = function
         results = one.structured_outputs
         names = _output_names(network, len(results))
@@ -73,6 +75,7 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
         ),
         batched=batched,
         identity_sha256=_identity(one, network),
+        notes=network.notes,
     )
 
 

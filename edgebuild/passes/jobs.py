@@ -65,11 +65,13 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         batched: whether it also takes many samples at a time.
         identity_sha256: of all that decides what it computes: the traced graph, the weights, captured constants.
+        notes: what was changed to load it.
     """
 
     network: ModelSpec
     batched: bool
     identity_sha256: str
+    notes: tuple[str, ...] = ()
 
 
 class SplitJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, naming
+from edgebuild.passes import calling, naming, precision
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
 _KERAS_CAUSE = "Exception encountered: "
-_HALVES = frozenset({"float16", "bfloat16"})
 _ALLOW = "If you trust its author, allow the code with --allow-code."
 
 
@@ -37,6 +36,7 @@ class Network(NamedTuple):
         variables: all of them, as TensorFlow variables.
         framework: what it was saved by, for people.
         keras_model: the model of Keras 3 or tf_keras, whose layers can be had; None where there is a traced graph only.
+        notes: what was changed to load it.
     """
 
     call: Callable[..., list[tf.Tensor]]
@@ -48,6 +48,7 @@ class Network(NamedTuple):
     variables: list[tf.Variable]
     framework: str
     keras_model: Any
+    notes: tuple[str, ...] = ()
 
 
 def load(kind: str, path: str, *, signature: str, allow_code: bool) -> Network:
@@ -179,11 +180,12 @@ def from_keras_model(model: Any) -> Network:
     """Wrap a model of Keras 3 or tf_keras.
 
     Raises:
-        StepError: its inputs are not known (a subclassed model that was never called), or it computes in float16.
+        StepError: its inputs are not known (a subclassed model that was never called), or it computes in another
+            precision than float32 and cannot be built again.
     """
+    model, note = precision.in_float32(model)
     is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
     parts = naming.parts(model)
-    _refuse_mixed_precision(parts)
     inputs = _keras_inputs(model)
     names = _distinct([_identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
@@ -202,18 +204,9 @@ def from_keras_model(model: Any) -> Network:
     outputs = [_identifier(made_by.get(name, name)) for name in (getattr(model, "output_names", None) or [])]
     variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
     framework = f"Keras {_keras_version(model)}"
-    return Network(call, inputs, _distinct(outputs), layers, within, None, variables, framework, model)
-
-
-def _refuse_mixed_precision(parts: Sequence[naming.Part]) -> None:
-    """The converter has no float16 arithmetic and would call every layer unknown."""
-    mixed = [part.name for part in parts if getattr(part.layer, "compute_dtype", None) in _HALVES]
-    if mixed:
-        raise StepError(
-            f"the network computes in half precision (from {mixed[0]} on)",
-            "TensorFlow Lite has no such operators.",
-            'Load it under keras.config.set_dtype_policy("float32") and save it again.',
-        )
+    return Network(
+        call, inputs, _distinct(outputs), layers, within, None, variables, framework, model, (note,) if note else ()
+    )
 
 
 def with_input_shape(inner: Sequence[int | None], asked: tuple[int, ...]) -> list[int]:

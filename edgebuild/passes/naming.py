@@ -48,7 +48,7 @@ def parts(model: Any) -> list[Part]:
         start = next((at for at in range(len(path) - 1, 0, -1) if ends[path[at:]] == 1), 0)
         names[path] = distinct("/".join(path[start:]), names.values())
         above = tuple(names[path[:length]] for length in range(1, len(path)) if path[:length] in names)
-        made.append(Part(layer, names[path], above, _inner(layer) != [] and _is_graph(layer)))
+        made.append(Part(layer, names[path], above, _inner(layer) != [] and is_graph(layer)))
     return made
 
 
@@ -106,7 +106,7 @@ def _inner(layer: Any) -> list[Any]:
     return list(getattr(layer, "layers", []))
 
 
-def _is_graph(layer: Any) -> bool:
+def is_graph(layer: Any) -> bool:
     """Whether Keras knows all that a model computes; the code of others may compute more than their layers do."""
     inner = getattr(layer, "_functional", None) or layer  # where a Sequential of Keras 3 keeps it
     return bool(getattr(layer, "_is_graph_network", False)) or hasattr(inner, "_nodes_by_depth")
