@@ -21,19 +21,18 @@ from typing import NoReturn
 
 import msgspec
 
+from edgebuild import last_words
 from edgebuild.errors import BY_EXIT_CODE, StepError
 from edgebuild.units import format_bytes, format_seconds
 
 # How often memory and time are looked at while a job runs.
 _POLL_S = 0.05
-_LOG_LINES = 6
-# What TensorFlow writes at every start, and informs of on the way.
-_NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|WARNING:absl")
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); from importlib import import_module;"
     "from edgebuild.child import serve; serve(import_module(sys.argv[2]).JOBS, *map(int, sys.argv[3:5]), sys.argv[5:])"
 )
 _ROOT = str(Path(__file__).parent.parent)
+_OWN_LINE = re.compile(r'\s*File ".*?(edgebuild/[\w/]+\.py)", line (\d+)')
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
@@ -61,6 +60,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ChildBugError(Exception):
     """A child raised what no step expects; the text is its traceback."""
 
+    @property
+    def what(self) -> str:
+        """The exception in one line, with the innermost line of this package that it came through."""
+        lines = str(self).strip().splitlines() or [""]
+        places = [match for match in map(_OWN_LINE.match, lines) if match]
+        return f"{lines[-1]:.200}" + (f" ({places[-1][1]}, line {places[-1][2]})" if places else "")
+
 
 class ChildDiedError(StepError):
     """The child's process ended, or was ended, within a job."""
@@ -85,6 +91,7 @@ class Child:
         self._requests = -1
         self._answers = -1
         self._pending = b""
+        self._log_start = 0  # what stands before is of processes that ended
 
     def __enter__(self) -> Child:
         return self
@@ -138,6 +145,7 @@ class Child:
         self._answers, answers_out = os.pipe()
         command = [sys.executable, "-P", "-c", _BOOT, _ROOT, self._module, str(requests_in), str(answers_out)]
         with self._log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*command, *self._code],
                 stdin=subprocess.DEVNULL,
@@ -188,15 +196,16 @@ class Child:
                 remedy="Raise the limit in edgebuild.toml, [limits], if the network needs it.",
             )
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        raise ChildDiedError(f"{self._purpose} crashed ({how})", self._last_lines())
+        raise ChildDiedError(f"{self._purpose} crashed ({how})", self._last_words())
 
-    def _last_lines(self) -> str:
+    def _last_words(self) -> str:
         try:
-            text = self._log.read_text(errors="replace")
+            with self._log.open("rb") as log:
+                log.seek(self._log_start)
+                text = log.read().decode(errors="replace")
         except OSError:
             return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
-        return "\n".join(lines[-_LOG_LINES:])
+        return last_words.explaining(text)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

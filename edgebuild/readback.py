@@ -14,6 +14,7 @@ from edgebuild.errors import StepError
 
 # Opens the names of all that a layer computes: "layer/backbone/conv/Conv2D" (see passes/naming.py).
 SCOPE = "layer"
+_IN_FLOAT = "computes in float"
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 # What ends a network whose answers are asked for in float: functions that integer kernels compute on a fixed grid, and
@@ -34,8 +35,16 @@ def require_fit(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> None:
         raise StepError(
             f"the converted {plan.name} does not fit {plan.target}",
             "\n".join(problems),
-            "Replace the layers named, choose another quantization (--quantize), or a target that allows them.",
+            _remedy(problems, plan),
         )
+
+
+def _remedy(problems: Sequence[str], plan: Plan) -> str:
+    """What makes an artifact fit; targets that compute in float take what others do not."""
+    if any(_IN_FLOAT in problem for problem in problems):
+        scheme = plan.quantize.scheme
+        return f"Replace the layers named (ReLU runs in {scheme}), or choose a target with float operators, arm64 say."
+    return "Replace the layers named, or choose a target that takes them: edgebuild targets NAME lists its operators."
 
 
 def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterator[str]:
@@ -44,7 +53,7 @@ def mismatches(artifact: ArtifactSpec, network: ModelSpec, plan: Plan) -> Iterat
     yield from _tensors("output", artifact.outputs, network.outputs, plan.quantize.output)
     operators = artifact.operators
     floating = [] if plan.operators.float else [op for op in operators if _FLOATS & set(op.dtypes)]
-    yield from _named("computes in float", _culprits(floating), network)
+    yield from _named(_IN_FLOAT, _culprits(floating), network)
     foreign = [op for op in operators if ":" in op.name]
     yield from _named("is not a builtin operator", foreign, network)
     if plan.operators.allowed is not None:

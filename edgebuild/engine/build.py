@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from msgspec.structs import replace
+from typing import NamedTuple, TypeVar
 
 from edgebuild import readback, targets
 from edgebuild.core.manifest import Footprint, Manifest
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import figures, handover, judging, losses, publish, steps, vetting
-from edgebuild.engine.compress import Compressed, compress, with_layers_of_nested
+from edgebuild.engine import fallback, figures, handover, judging, losses, operator_check, publish, steps, vetting
+from edgebuild.engine.compress import Compressed, compress
+from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Reference
+from edgebuild.engine.operator_check import Base, without_passes
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared, prepare
-from edgebuild.errors import EdgebuildError, StepError
+from edgebuild.engine.usable import require_usable
+from edgebuild.errors import EdgebuildError
 from edgebuild.ladder import Means
 from edgebuild.passes import jobs
-from edgebuild.process import ChildDiedError
+from edgebuild.process import ChildBugError
+
+T = TypeVar("T")
 
 
 class Outcome(NamedTuple):
@@ -55,16 +58,22 @@ def build(
     """
     builder = _Builder(prepare(plans, session, listener), out, session, again=again)
     tools = Tools(builder.make, listener.noted)
-    built: list[Built | Outcome] = []
-    for plan in plans:
-        try:
-            built.append(builder.vetted(plan) if vet else builder.convert(plan))
-        except EdgebuildError as error:
-            built.append(Outcome(plan.target, None, error))
+    looked = [_unless_it_fails(plan, builder.look) for plan in plans]  # all of them before any training
+    built = [
+        failed if failed is not None else _unless_it_fails(plan, builder.vetted if vet else builder.convert)
+        for plan, failed in zip(plans, looked, strict=True)
+    ]
     session.leave_tensorflow()
     return [
         item if isinstance(item, Outcome) else _finish(item, builder, tools if repair else None, out) for item in built
     ]
+
+
+def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
+    try:
+        return make(plan)
+    except EdgebuildError as error:
+        return Outcome(plan.target, None, error)
 
 
 def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
@@ -90,11 +99,16 @@ class _Builder:
 
     def __init__(self, shared: Shared, out: Path, session: Session, *, again: bool) -> None:
         self._shared, self._out, self._session, self._again = shared, out, session, again
+        self._bases: dict[str, Base] = {}  # by target
 
     def means(self) -> Means:
         """What a repair ladder may use."""
         learns = self._shared.data is not None and self._shared.data.learns
         return Means(learns, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
+
+    def look(self, plan: Plan) -> None:
+        """See whether the target takes the network, before anything is trained; raises StepError where it does not."""
+        self._bases[plan.target] = operator_check.base(plan, self._shared, self._session)
 
     def make(self, plan: Plan) -> Tried:
         """Convert and judge."""
@@ -104,32 +118,34 @@ class _Builder:
 
     def vetted(self, plan: Plan) -> Built:
         """Convert; plainly where that turns out better."""
-        data, refined = self._shared.data, self.convert(plan)
-        other = vetting.alternative(plan, data)
+        refined = self.convert(plan)
+        data, other = self._shared.data, vetting.alternative(refined.plan, self._shared.data)
         if data is None or other is None:
             return refined
         try:
             plain = self.convert(other, title=f"{plan.target}: convert without refinements, to compare")
             why = vetting.vet(refined, plain, data, self._session)
-        except ChildDiedError:
-            raise
-        except EdgebuildError as error:
-            return _with_note(refined, f"not held against the plain conversion: {error.what}")
+        except (EdgebuildError, ChildBugError) as error:
+            return _with_note(refined, f"not compared with the plain conversion: {error.what}")
         return refined if why is None else _with_note(plain, why)
 
     def convert(self, plan: Plan, title: str = "") -> Built:
-        """Do the passes and convert, a step of this title; hold what came out against what the target can run."""
-        shared, session = self._shared, self._session
-        compressed = compress(plan, shared.model, shared.path, shared.network, shared.data, session)
+        """Do the passes and convert, a step of this title; passes with which the target gets nothing are left out."""
+        return fallback.first_that_works(plan, lambda tried: self._converted(tried, title))
+
+    def _converted(self, plan: Plan, title: str) -> Built:
+        shared, session, base = self._shared, self._session, self._bases.get(plan.target, Base(self._shared.network))
+        compressed = compress(plan, shared.model, shared.path, base.network, shared.data, session)
         step = steps.quantize(compressed.plan, compressed.network, shared.data)
         made = session.transform(step._replace(title=title or step.title))
         network = compressed.network.frozen.network
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)
-        readback.require_fit(spec, network, plan)
-        plain = self._plain(plan) if compressed.is_smaller else None
+        built = Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network)
+        require_usable(built, session)
+        plain = self._plain(plan, base) if compressed.is_smaller else None
         reference, lacking = self._reference(plan, compressed)
-        notes = (*compressed.notes, *lacking)
-        return Built(plan, made.path / jobs.ARTIFACT, spec, plain, notes, network, reference)
+        said = dict.fromkeys((*base.notes, *compressed.notes, *lacking))  # both may carry the network over
+        return built._replace(plain=plain, notes=tuple(said), reference=reference)
 
     def judge(self, built: Built) -> Tried:
         """Measure an artifact and hold it against its budgets."""
@@ -141,12 +157,15 @@ class _Builder:
             return None, ()
         try:
             return losses.reference(plan, compressed.unquantized, self._session), ()
-        except StepError as error:
-            return None, (f"layers were not compared with the float network's: {error.what}",)
+        except FAILURES as error:
+            return None, (f"layers were not compared with the float network's: {fallback.reason(error)}",)
 
-    def _plain(self, plan: Plan) -> Footprint:
-        """What quantization alone would have made, to hold the compressed artifact against."""
-        dense = replace(with_layers_of_nested(plan, self._shared.network).quantize, sparse=False)
-        step = steps.quantize(replace(plan, passes=(dense,)), self._shared.network, self._shared.data)
-        made = self._session.transform(step._replace(title=f"{plan.target}: convert the network as it was, to compare"))
+    def _plain(self, plan: Plan, base: Base) -> Footprint | None:
+        """What quantization alone would have made, to compare the compressed artifact with; None for nothing."""
+        dense, title = without_passes(plan, base.network), f"{plan.target}: convert the network as it was, to compare"
+        step = steps.quantize(dense, base.network, self._shared.data)
+        try:
+            made = self._session.transform(step._replace(title=title))
+        except FAILURES:
+            return None  # a student took its place, perhaps for that
         return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)

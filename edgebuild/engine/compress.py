@@ -11,13 +11,14 @@ from edgebuild import readback
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
 from edgebuild.core.plan import Plan, Source
-from edgebuild.engine import steps
+from edgebuild.engine import fallback, steps
+from edgebuild.engine.fallback import FAILURES, PassDiedError, RequiredError
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Session
 from edgebuild.errors import StepError
 from edgebuild.layer_costs import LatencyTable, tabulate
 from edgebuild.passes import jobs
-from edgebuild.process import ChildDiedError
+from edgebuild.process import ChildBugError, ChildDiedError
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import LayerTimes
 
@@ -52,7 +53,7 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         session: where steps are done or found.
 
     Raises:
-        EdgebuildError: a pass failed. A pass that cannot be done at all is left out and noted.
+        EdgebuildError: a compression failed. What cannot be done at all, and a refinement that fails, is noted.
     """
     learns = data is not None and data.learns
     asked, plan = plan, with_layers_of_nested(plan, network)
@@ -62,11 +63,9 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
         return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
     try:
         carried = session.transform(steps.carry(plan, model, path))
-    except ChildDiedError:
-        raise
-    except StepError as error:
+    except FAILURES as error:
         names = ", ".join(wording.kind(step) for step in chosen)
-        reason = f"{names} left out: {error.what}. {error.why}".strip()
+        reason = f"{names} left out: {fallback.reason(error)}"
         return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
     answer = carried.read(jobs.Carried)
     original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
@@ -123,7 +122,12 @@ class _Walk:
         if isinstance(step, QuantizeAware) and step.only_ranges and not self._has_clusters:
             return  # there are no clusters to keep: ranges are chosen as ever
         before = self._current
-        self._do(step)
+        try:
+            self._do(step)
+        except (ChildDiedError, ChildBugError) as error:
+            raise PassDiedError(step, error) from None
+        except StepError as error:
+            raise RequiredError(error.what, error.why, error.remedy) from None
         has_changed = self._current.identity != before.identity
         self.is_smaller |= has_changed
         self._has_clusters |= isinstance(step, Cluster) and has_changed
@@ -134,10 +138,8 @@ class _Walk:
             return
         try:
             self._do(step)
-        except ChildDiedError:
-            raise
-        except StepError as error:
-            self.notes.append(f"{wording.kind(step)} was left out: {error.what}. {error.why}".strip())
+        except FAILURES as error:
+            self.notes.append(f"{wording.kind(step)} was left out: {fallback.reason(error)}")
 
     def _do(self, step: Change) -> None:
         latencies = _latencies(self.plan, step, self._current, self._session)

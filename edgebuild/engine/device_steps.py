@@ -11,7 +11,15 @@ from edgebuild.core.target import Accelerator, Kernels
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Step, Worker
 from edgebuild.passes import jobs
-from edgebuild.runtimes.jobs import DelegationJob, EdgeTpuJob, EdgeTpuRulesJob, EthosUJob, OutputsJob, ParityJob
+from edgebuild.runtimes.jobs import (
+    DelegationJob,
+    EdgeTpuJob,
+    EdgeTpuRulesJob,
+    EthosUJob,
+    OutputsJob,
+    ParityJob,
+    RunsJob,
+)
 from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, SampleJob
 
 TFLM = Worker("edgebuild.runtimes.tflm.worker", "TensorFlow Lite Micro")
@@ -32,6 +40,18 @@ def kernels(target: str, spec: ArtifactSpec, version: str) -> Step:
         f"{target}: ask TensorFlow Lite Micro for its kernels",
         [operators, version],
         lambda _: KernelsJob(operators=operators),
+    )
+
+
+def runs(built: Built, tflm: str = "") -> Step:
+    """Load an artifact on its target's kernels and run it once; `tflm` as in `steps.score`."""
+    kernels = built.plan.runtime.kernels
+    name = "TensorFlow Lite Micro" if tflm else f"{kernels} kernels"
+    return Step(
+        "tflm-runs" if tflm else "runs",
+        f"{built.plan.target}: see whether {name} run{'s' if tflm else ''} it",
+        [hashing.of_file(built.path), kernels, tflm, host.identity()],
+        lambda _: RunsJob(artifact=str(built.path), kernels=kernels),
     )
 
 

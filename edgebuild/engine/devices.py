@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,12 @@ from edgebuild.engine import device_steps as steps
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Session
 from edgebuild.errors import StepError
-from edgebuild.process import ChildDiedError
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.runtimes.tflm.jobs import MissingKernels, Sample
+
+# "Didn't find op for builtin opcode 'ELU' version '1'."
+_NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 
 
 class Answered(NamedTuple):
@@ -105,18 +108,29 @@ def _of_xnnpack(built: Built, named: Built, data: Data | None, session: Session)
     delegation = made.read(Mapping)
     if data is None:
         return Answered(DeviceReport(delegation=delegation))
+    first, *others = steps.FAMILIES
+    ran = session.run([steps.outputs(built, data, first)], steps.PARITY)[0].path
     try:
-        parity = _parity(built, data, session)
-    except ChildDiedError as error:
-        note = f"XNNPACK's kernels were not held against the reference kernels, which end the process: {error.what}"
+        parity = _parity(built, data, ran, session)
+    except StepError as error:
+        note = f"outputs on {first} and {' and '.join(others)} kernels were not compared: {_lack(error, built)}"
         return Answered(DeviceReport(delegation=delegation), notes=(note,))
     return Answered(DeviceReport(delegation=delegation, parity=parity))
 
 
-def _parity(built: Built, data: Data, session: Session) -> Parity:
+def _lack(error: StepError, built: Built) -> str:
+    """What kernels lack that run no part of what ships, with the layer where they name the operator."""
+    match = _NO_KERNEL.search(error.why)
+    if match is None:
+        return error.what
+    lacking = [operator for operator in built.spec.operators if operator.name == match[1]]
+    return f"LiteRT's reference kernels have no {readback.names_of(lacking, built.network) or match[1]}"
+
+
+def _parity(built: Built, data: Data, first: Path, session: Session) -> Parity:
     """Each family in a child of its own: some files end the process in one of them."""
     runs = [steps.outputs(built, data, family) for family in steps.FAMILIES]
-    first, second = (session.run([run], steps.PARITY)[0].path for run in runs)
+    second = session.run([runs[1]], steps.PARITY)[0].path
     step = steps.parity(built, (str(first), str(second)), [run.depends_on for run in runs])
     (made,) = session.run([step], steps.PARITY)
     return made.read(Parity)

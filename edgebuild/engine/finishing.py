@@ -16,10 +16,11 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.emit.jobs import MetadataJob
 from edgebuild.emit.metadata.describing import describe
+from edgebuild.engine import fallback
+from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
 from edgebuild.engine.session import Session, Step, Worker
 from edgebuild.engine.sharing import Shared
-from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import Leaned, LeanJob
@@ -56,7 +57,11 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
     labels = shared.data.splits.labels if shared.data is not None else ()
     is_of_images = built.plan.data is not None and built.plan.data.kind == "folder"
     described = describe(built.path.read_bytes(), built.plan, built.spec, labels, images=is_of_images)
-    (made,) = session.run([_metadata(built, described)], EMIT)
+    try:
+        (made,) = session.run([_metadata(built, described)], EMIT)
+    except FAILURES as error:
+        note = f"the metadata that SDKs read were left out: {fallback.reason(error)}"
+        return packed._replace(notes=(*packed.notes, note))
     tensors = [operator.tensor for operator in built.spec.operators]
     return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors))
 
@@ -74,8 +79,8 @@ def _packed(named: Built, session: Session) -> Finished:
     """Without what the target does not read, and with a small arena, as far as that changes no output."""
     try:
         (made,) = session.run([_lean(named)], _LEANING)
-    except StepError as error:
-        return Finished(named, notes=(f"the file was not packed: {error.what}",))
+    except FAILURES as error:
+        return Finished(named, notes=(f"the file was not packed: {fallback.reason(error)}",))
     leaned = made.read(Leaned)
     built = _with(named, named, made.path / jobs.ARTIFACT, leaned.tensors)
     notes = []

@@ -12,10 +12,10 @@ from edgebuild import hashing, host, readback
 from edgebuild.core.losses import OUTPUTS, LayerLosses, Losses, OutputLoss
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.plan import Plan
-from edgebuild.engine import steps
+from edgebuild.engine import fallback, steps
+from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Data, Network, Part, Reference
 from edgebuild.engine.session import Session, Step
-from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob
 
@@ -74,9 +74,9 @@ def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lo
         return Lost(_done(wanted, session), ())
     try:
         return Lost(_done([*wanted, layer_loss(built, built.reference, part)], session), ())
-    except StepError as error:
+    except FAILURES as error:
         # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
-        note = f"layers were not compared with the float network's: {error.what}"
+        note = f"layers were not compared with the float network's: {fallback.reason(error)}"
         return Lost(_done(wanted, session), (note,))
 
 

@@ -14,10 +14,10 @@ from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
 from edgebuild.core.repair import Rung
 from edgebuild.core.verdict import Status
+from edgebuild.engine import fallback
+from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
-from edgebuild.errors import StepError
 from edgebuild.ladder import Attempt, Means
-from edgebuild.process import ChildDiedError
 
 _AS_PLANNED = "as planned"
 
@@ -96,10 +96,8 @@ class _Climb:
         self._tools.say(f"{target}: the accuracy budget is missed; trying {attempt.name}")
         try:
             tried = self._tools.make(attempt.plan)
-        except ChildDiedError:
-            raise
-        except StepError as error:
-            self._notes.append(f"{target}: {attempt.name} could not be tried: {error.what}")
+        except FAILURES as error:
+            self._notes.append(f"{target}: {attempt.name} could not be tried: {fallback.reason(error)}")
             return False
         if any(tried.manifest.artifact.sha256 == other.manifest.artifact.sha256 for other in self._tried):
             self._notes.append(f"{target}: {attempt.name} made nothing new{_what_was_left_out(tried.built)}")

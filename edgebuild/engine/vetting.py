@@ -19,11 +19,10 @@ from edgebuild.core.plan import Plan
 from edgebuild.core.settings import Metric, MetricKind
 from edgebuild.core.target import Kernels
 from edgebuild.engine import losses, steps
+from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.losses import Kept
 from edgebuild.engine.material import Built, Data, Part
 from edgebuild.engine.session import Session
-from edgebuild.errors import StepError
-from edgebuild.process import ChildDiedError
 from edgebuild.report import wording
 from edgebuild.stats import sign_test
 
@@ -181,9 +180,7 @@ def _before_the_answers(one: _Named, part: Part, session: Session) -> _Inside | 
         return None
     try:
         (made,) = session.run([losses.layer_loss(built, built.reference, part, f"the layers of {one.name}")])
-    except ChildDiedError:
-        raise
-    except StepError:
+    except FAILURES:
         return None  # a file may run as it is and yet not with all its tensors kept
     compared = made.read(LayerLosses)
     last = max(compared.layers, key=lambda layer: layer.position, default=None)

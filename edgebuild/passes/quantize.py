@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,16 @@ from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
-from edgebuild.errors import EdgebuildError, StepError, UsageError
+from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import answers, ends, multipliers, sparsity, tight
+from edgebuild.passes import refusals
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
 _DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-# "error: 'tf.Erf' op is neither a custom op nor a flex op", after a location that names the layer.
-_REFUSED = re.compile(r"'(tf\.\w+)' op is neither")
-_LOCATION = re.compile(r'"([^"]+)"')
-_DETAIL_LINES = 4
 
 
 def run(job: QuantizeJob, say: Say) -> Converted:
@@ -54,7 +50,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
     except EdgebuildError:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
-        raise _refusal(str(error), job) from None
+        raise refusals.refusal(str(error), job.network.layers) from None
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
@@ -126,20 +122,3 @@ def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator
     for done, arrays in enumerate(samples.batches(1, dtypes)):
         tell(f"calibrating: {done:,} of {len(samples):,} samples")
         yield dict(zip(names, arrays, strict=True))
-
-
-def _refusal(text: str, job: QuantizeJob) -> StepError:
-    """The converter's error in one sentence: the operators it refused and the layers they came from."""
-    refused: dict[str, dict[str, None]] = {}
-    for line in text.splitlines():
-        if match := _REFUSED.search(line):
-            places = [layer for place in _LOCATION.findall(line) for layer in layers_of(place, job.network.layers)]
-            refused.setdefault(match[1], {}).update(dict.fromkeys(places))
-    if refused:
-        names = [f"{op} (from {', '.join(layers)})" if layers else op for op, layers in refused.items()]
-        return StepError(
-            f"the network has operations that TensorFlow Lite does not know: {'; '.join(names)}",
-            remedy="Replace the layers named by ones made of builtin operators.",
-        )
-    detail = [line.strip() for line in text.splitlines() if line.strip()][:_DETAIL_LINES]
-    return StepError("the converter refused the network", "\n".join(detail))

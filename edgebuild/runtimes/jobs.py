@@ -91,6 +91,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     lacking: str = ""
 
 
+class RunsJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Load an artifact and run it once on random inputs; TensorFlow Lite Micro has no choice of kernels."""
+
+    artifact: str
+    kernels: Kernels = Kernels.REFERENCE
+
+
+class Ran(msgspec.Struct, frozen=True, kw_only=True):
+    """It did."""
+
+
 class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
     """Score an artifact on a split, and keep its outputs in `out` (see data.outputs).
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edgebuild.child import Job, Say
 from edgebuild.data.given import Array
-from edgebuild.runtimes.interpreters import load, refusals
-from edgebuild.runtimes.jobs import LayerLossJob, LayerTimesJob, OutputLossJob, Score, ScoreJob
+from edgebuild.runtimes.interpreters import fill_randomly, load, refusals
+from edgebuild.runtimes.jobs import LayerLossJob, LayerTimesJob, OutputLossJob, Ran, RunsJob, Score, ScoreJob
 from edgebuild.runtimes.layer_loss import layer_loss
 from edgebuild.runtimes.layer_times import layer_times
 from edgebuild.runtimes.output_loss import output_loss
@@ -38,7 +38,22 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     return score_samples(job, invoke, say)
 
 
+def run_once(job: RunsJob, _: Say) -> Ran:
+    """See whether the interpreter loads and runs the artifact.
+
+    Raises:
+        StepError: it refused the artifact.
+    """
+    name = Path(job.artifact).name
+    interpreter = load(job.artifact, name, job.kernels, threads=1)
+    fill_randomly(interpreter)
+    with refusals(name, job.kernels):
+        interpreter.invoke()
+    return Ran()
+
+
 JOBS = {
+    "runs": Job(RunsJob, run_once),
     "score": Job(ScoreJob, evaluate),
     "output-loss": Job(OutputLossJob, output_loss),
     "layer-loss": Job(LayerLossJob, layer_loss),

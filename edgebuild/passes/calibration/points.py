@@ -54,6 +54,10 @@ _PASSING = IDENTITIES | {
 # They want all inputs and the output on one grid: a node in front of one gives QUANTIZE operators, one behind a
 # concatenation reaches its inputs too.
 _JOINING = frozenset({"Concatenate", "Maximum", "Minimum"})
+# What the converter surely makes operators of int8 of: behind a concatenation of anything else (ELU, a sine, one-hot
+# codes, casts) a node asks for int8 what stays in float, and the converter refuses the network.
+_INT8 = (_OWN - {"ELU"}) | {"Embedding", "InputLayer", "LSTM", "LayerNormalization", "Softmax"}
+_INT8_FUNCTIONS = _FIXED | _FUSED | {"gelu", "swish", "silu"}
 
 
 class Plan(NamedTuple):
@@ -83,8 +87,8 @@ def plan(graph: Graph, floating: Collection[str] = ()) -> Plan:
     """
     graph = _with_activations_apart(graph)
     left = frozenset(layer for layer in graph.layers if any(is_part(layer, of=name) for name in floating))
-    made = [call.outputs[0] for call in graph.calls if _has_own_range(graph.layers[call.layer])]
     follow = _Following(graph, graph.consumers())
+    made = [call.outputs[0] for call in graph.calls if follow.has_own_range(call)]
     given = [item.tensor for item in graph.inputs if follow.is_for_kernels(item.tensor)]
     found = [*given, *(tensor for tensor in made if not follow.is_between(tensor))]
     points = tuple(tensor for tensor in found if graph.tensors[tensor].dtype == "float32")
@@ -167,6 +171,23 @@ class _Following:
         """
         takers = [self._graph.layers[call.layer].kind.__name__ for call in self._consumers[tensor]]
         return bool(takers) and tensor not in self._graph.outputs and all(word in _TAKING_INPUTS for word in takers)
+
+    def has_own_range(self, call: Call) -> bool:
+        """Whether a node behind a call reaches nothing that cannot have the range."""
+        layer = self._graph.layers[call.layer]
+        joins = layer.kind.__name__ == "Concatenate"
+        return _has_own_range(layer) and not (joins and not all(map(self._is_of_int8, call.inputs)))
+
+    def _is_of_int8(self, tensor: int) -> bool:
+        """Whether the converter surely gives a tensor a range, and what makes it that type."""
+        producer = self._producers.get(tensor)
+        if producer is None:
+            return self._graph.tensors[tensor].dtype == "float32"
+        layer = self._graph.layers[producer.layer]
+        word = layer.kind.__name__
+        if word in _PASSING | _JOINING | {"SlicingOpLambda"}:
+            return all(map(self._is_of_int8, producer.inputs))
+        return word in _INT8 and layer.config.get("activation", "linear") in _INT8_FUNCTIONS
 
     def is_between(self, tensor: int) -> bool:
         """Whether a node would come between operators that the converter fuses, or grids that must be one."""

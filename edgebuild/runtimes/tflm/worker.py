@@ -11,7 +11,7 @@ from edgebuild.child import Job, Say
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.runtimes.interpreters import stored
-from edgebuild.runtimes.jobs import Score, ScoreJob
+from edgebuild.runtimes.jobs import Ran, RunsJob, Score, ScoreJob
 from edgebuild.runtimes.scoring import score_samples
 from edgebuild.runtimes.tflm import kernels
 from edgebuild.runtimes.tflm.arena import measure
@@ -67,7 +67,19 @@ def missing_kernels(job: KernelsJob, _say: Say) -> MissingKernels:
     return MissingKernels(operators=kernels.missing(job.operators))
 
 
+def run_once(job: RunsJob, _say: Say) -> Ran:
+    """See whether TFLM loads and runs the artifact.
+
+    Raises:
+        StepError: TFLM refused the artifact.
+        UnavailableError: TFLM is not installed.
+    """
+    Micro(Path(job.artifact)).run_zeros()
+    return Ran()
+
+
 JOBS = {
+    "tflm-runs": Job(RunsJob, run_once),
     "tflm-score": Job(ScoreJob, evaluate),
     "tflm-arena": Job(ArenaJob, measure),
     "tflm-sample": Job(SampleJob, sample),

@@ -1,0 +1,97 @@
+"""What a target never takes, found before anything is trained or calibrated: the network is converted as it is.
+
+The conversion is one that a build needs in any case, to compare with. Where the network does not fit as it was given
+but does once it is carried over to tf_keras, which is proved to compute the same, that is what is built: whether a
+network can be built does not depend on the passes that carry it over.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from edgebuild import readback
+from edgebuild.core.passes import Student
+from edgebuild.core.plan import Plan
+from edgebuild.engine import fallback, steps
+from edgebuild.engine.compress import with_layers_of_nested
+from edgebuild.engine.fallback import FAILURES
+from edgebuild.engine.material import Built, Changeable, Data, Network
+from edgebuild.engine.session import Session
+from edgebuild.engine.sharing import Shared
+from edgebuild.engine.usable import require_usable
+from edgebuild.passes import jobs
+
+
+class Base(NamedTuple):
+    """The network that a target's build begins with, and what there is to say of it."""
+
+    network: Network
+    notes: tuple[str, ...] = ()
+
+
+def base(plan: Plan, shared: Shared, session: Session) -> Base:
+    """The form of the network that the target takes without any pass.
+
+    Args:
+        plan: of the target. One that puts a student in the network's place says nothing of its operators.
+        shared: the network and the data.
+        session: where steps are done or found.
+
+    Raises:
+        StepError: the target takes the network in no form; names operators and layers as the given one has them.
+    """
+    if any(isinstance(step, Student) for step in plan.changes):
+        return Base(shared.network)
+    try:
+        _look(plan, shared.network, shared.data, session)
+    except FAILURES as error:
+        carried = _carried(plan, shared, session)
+        if carried is None:
+            raise
+        try:
+            _look(plan, carried.network, shared.data, session)
+        except FAILURES:
+            raise error from None
+        return carried
+    return Base(shared.network)
+
+
+def without_passes(plan: Plan, network: Network) -> Plan:
+    """The plan that only quantizes, its layers named as the network has them."""
+    dense = replace(with_layers_of_nested(plan, network).quantize, sparse=False)
+    return replace(plan, passes=(dense,))
+
+
+def converted(plan: Plan, network: Network, data: Data | None, session: Session, title: str = "") -> Built:
+    """Convert a network without any pass before.
+
+    Raises:
+        StepError: the converter refused it, it does not fit its target, or does not run there.
+    """
+    step = steps.quantize(plan, network, data)
+    made = session.transform(step._replace(title=title or step.title))
+    spec = readback.in_order(made.read(jobs.Converted).artifact, network.frozen.network)
+    built = Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network.frozen.network)
+    require_usable(built, session)
+    return built
+
+
+def _look(plan: Plan, network: Network, data: Data | None, session: Session) -> None:
+    title = f"{plan.target}: convert the network as it is, to see whether it fits"
+    plain = without_passes(plan, network)
+    fallback.first_that_works(plain, lambda tried: converted(tried, network, data, session, title))
+
+
+def _carried(plan: Plan, shared: Shared, session: Session) -> Base | None:
+    """The network as tf_keras has it; None where it cannot be carried over."""
+    try:
+        carried = session.transform(steps.carry(plan, shared.model, shared.path))
+        answer = carried.read(jobs.Carried)
+        changeable = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
+        made = session.transform(steps.freeze_changed(plan, changeable))
+    except FAILURES:
+        return None
+    frozen = made.read(jobs.Frozen)
+    return Base(Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256), answer.notes)
