@@ -9,10 +9,15 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# How long tests wait, at most, for what is sure to come: only a machine on which it never comes waits so long.
+PATIENCE_S = 300.0
 
 # What is measured here is no part of anyone's history, nor estimated by anyone's calibrations.
 os.environ["EDGEBUILD_HISTORY"] = "off"
 os.environ["EDGEBUILD_CALIBRATIONS"] = os.devnull
+# Nor is what a machine sets for its own terminals and repositories any part of what is tested.
+for _own in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+    os.environ.pop(_own, None)
 
 settings.register_profile("edgebuild", deadline=None, derandomize=True, database=None)
 settings.load_profile("edgebuild")

@@ -18,6 +18,10 @@ ROOT = HERE.parents[1]
 ASSETS = Path(os.environ.get("EDGEBUILD_ASSETS") or ROOT.parent / "shared" / "assets")
 
 
+# No build of a small network takes so long on any machine: it hangs.
+ENDLESS_S = 3600.0
+
+
 class Ran(NamedTuple):
     """How a command ended."""
 
@@ -75,7 +79,7 @@ class Edgebuild:
 
     def __call__(self, *arguments: object, **environment: str) -> Ran:
         with self.start(*arguments, **environment) as process:
-            out, err = process.communicate(timeout=1200)
+            out, err = process.communicate(timeout=ENDLESS_S)
         ran = Ran(process.returncode, out, err)
         assert "Traceback" not in ran.out + ran.err
         return ran
@@ -145,7 +149,7 @@ def networks(shared: Path) -> Path:
         if not (folder / "done").exists():
             folder.mkdir(exist_ok=True)
             subprocess.run(
-                [sys.executable, HERE / "networks.py", folder], check=True, capture_output=True, timeout=1200
+                [sys.executable, HERE / "networks.py", folder], check=True, capture_output=True, timeout=ENDLESS_S
             )
             (folder / "done").touch()
     return folder

@@ -33,7 +33,7 @@ LIMITS = ("-b", "size=+10%", "-b", "latency=+50%", "-b", "accuracy_drop=off")
 def test_a_build_is_gated_by_what_it_lost_against_the_one_before(edgebuild: Edgebuild, networks: Path) -> None:
     assert _build(edgebuild, networks, "keras3.keras", "-o", "old", "-b", "accuracy_drop=off").code == 0
     edgebuild.measures = True
-    dearer = _build(edgebuild, networks, "residual.h5", "-o", "new", "--against", "old", *LIMITS)
+    dearer = _build(edgebuild, networks, "dear.keras", "-o", "new", "--against", "old", *LIMITS)
     assert dearer.code == 1, dearer.err
     manifest = edgebuild.manifest("arm64", "new")
     assert _statuses(manifest) == {("size", True): "fail", ("latency", True): "fail"}
@@ -72,7 +72,7 @@ def test_without_a_usable_baseline_there_is_no_comparison_and_no_failure(
 
 @pytest.mark.slow
 def test_a_built_artifact_is_measured_again_in_turn_with_another(edgebuild: Edgebuild, networks: Path) -> None:
-    for network, out in (("keras3.keras", "old"), ("residual.h5", "new")):
+    for network, out in (("keras3.keras", "old"), ("dear.keras", "new")):
         assert _build(edgebuild, networks, network, "-o", out, "-b", "accuracy_drop=off").code == 0
     dearer = edgebuild("bench", "new", "--against", "old", "--time", "4s", "--json", "--quiet")
     assert dearer.code == 1, dearer.err

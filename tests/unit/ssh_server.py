@@ -14,6 +14,8 @@ from pathlib import Path
 import asyncssh
 import psutil
 
+from tests.conftest import PATIENCE_S
+
 USER = "tester"
 HOST = "board"
 DESTINATION = f"{USER}@{HOST}"
@@ -53,7 +55,7 @@ class Server:
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE_S)
         self.port = self._acceptor.get_port()
         self._client_key.write_private_key(folder / "key")
         (folder / "key").chmod(0o600)
@@ -88,9 +90,9 @@ class Server:
 
     def close(self) -> None:
         self.cut()
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     async def _close(self) -> None:
@@ -192,7 +194,7 @@ def running(name: str) -> list[psutil.Process]:
     return found
 
 
-def nothing_is_left(made: Server, within_s: float = 10.0) -> bool:
+def nothing_is_left(made: Server, within_s: float = PATIENCE_S) -> bool:
     """Whether the other end is clean, at the latest after a while: no file and no process."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

@@ -21,6 +21,7 @@ from edgebuild.runtimes.arm64 import apt, cores, counting, emulator, installing,
 from edgebuild.runtimes.arm64.apt import Apt, Package
 from edgebuild.runtimes.arm64.emulator import Emulator, Installed
 from edgebuild.runtimes.arm64.talking import BrokenLimitError, Talk
+from tests.conftest import PATIENCE_S
 
 PRINTED = """\
 'http://mirror/pool/q/qemu-user_7.2_amd64.deb' qemu-user_1%3a7.2+dfsg-7_amd64.deb 12251508 MD5Sum:5b6268
@@ -402,7 +403,7 @@ def start() -> Iterator[Started]:
         process.wait()
 
 
-ENOUGH = Limits(time_s=30, memory_bytes=10**10)
+ENOUGH = Limits(time_s=PATIENCE_S, memory_bytes=10**10)
 
 
 def test_long_lines_go_both_ways(start: Started) -> None:
@@ -418,12 +419,12 @@ def test_a_process_that_ends_is_silent(start: Started) -> None:
 
 
 def test_a_process_that_does_not_answer_breaks_its_limit_of_time(start: Started) -> None:
-    talk, _ = start("import time; time.sleep(60)")
+    talk, _ = start("import time; time.sleep(600)")
     with pytest.raises(BrokenLimitError, match=r"it was not done after 200 ms"):
         talk.ask({"block": {}}, Limits(time_s=0.2, memory_bytes=10**10))
 
 
 def test_a_process_that_eats_memory_breaks_its_limit_of_memory(start: Started) -> None:
-    talk, _ = start("import time; eaten = b'x' * 200_000_000; time.sleep(60)")
+    talk, _ = start("import time; eaten = b'x' * 200_000_000; time.sleep(600)")
     with pytest.raises(BrokenLimitError, match=r"more than its 100 MB"):
-        talk.ask({"block": {}}, Limits(time_s=30, memory_bytes=100_000_000))
+        talk.ask({"block": {}}, Limits(time_s=PATIENCE_S, memory_bytes=100_000_000))

@@ -31,10 +31,11 @@ from edgebuild.runtimes.places.arm64 import Arm64Place, open_place
 from edgebuild.runtimes.places.host import open_place as open_host
 from edgebuild.runtimes.places.protocol import How
 from edgebuild.runtimes.places.queueing import unheard
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-LIMITS = Limits(time_s=60, memory_bytes=4_000_000_000)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=4_000_000_000)
 HOW = How(Kernels.XNNPACK)
 SAMPLES = 16
 WIDTH, IN_CHANNELS, OUT_CHANNELS = 4, 24, 40
@@ -126,11 +127,11 @@ def test_a_second_installation_waits_for_the_first_and_finds_it_done(emulated: E
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = threading.Thread(target=installing.install, args=(told.append,))
         second.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while not told and time.monotonic() < deadline:
             time.sleep(0.01)
         assert told == ["wait for another installation"]
-    second.join(timeout=20)
+    second.join(timeout=PATIENCE_S)
     assert told[1:] == [f"the emulation of arm64 is there: {emulated.folder / 'installed'}"]
 
 
@@ -279,7 +280,7 @@ def test_nothing_of_a_place_is_left_once_it_is_closed(
     where.close()
     assert system is not None
     assert not system.is_running()
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=PATIENCE_S)
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     assert list(tmp_path.iterdir()) == []
     with pytest.raises((StepError, UnavailableError)):

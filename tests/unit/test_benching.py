@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from damages import copies
 from making import SETTINGS, budget, manifest
@@ -52,8 +51,9 @@ def test_a_file_is_timed_and_its_memory_weighed(assets: Path, session: Session) 
     assert [known.item.kernels for known in found] == [Kernels.XNNPACK]
     (result,) = benching.bench(found, SHORT, lambda _: (), session, operators=False)
     figures = {measurement.subject: measurement for measurement in result.measurements}
-    assert 0 < len(figures[Subject.LATENCY].samples) <= 10
-    assert figures[Subject.LATENCY].value == pytest.approx(np.median(figures[Subject.LATENCY].samples), rel=0.2)
+    samples = figures[Subject.LATENCY].samples
+    assert 0 < len(samples) <= 10
+    assert 0 < min(samples) <= figures[Subject.LATENCY].value <= max(samples)
     assert figures[Subject.PEAK_MEMORY].value > 0
 
 
@@ -99,8 +99,7 @@ def test_damaged_files_of_which_nothing_is_known_end_as_errors_or_figures(
     assets: Path, tmp_path: Path, session: Session
 ) -> None:
     small = [path for path in sorted(assets.rglob("*.tflite")) if path.stat().st_size < 60_000]
-    timed = failed = 0
-    ends: list[str] = []
+    timed = failed = hung = 0
     for name, damaged in copies(small, 200, seed=6):
         path = tmp_path / "copy.tflite"
         path.write_bytes(damaged)
@@ -110,8 +109,8 @@ def test_damaged_files_of_which_nothing_is_known_end_as_errors_or_figures(
             timed += 1
             assert all(measurement.value >= 0 for measurement in result.measurements), name
         except StepError as error:
-            ends.append(error.what)
+            hung += "it was not done after" in error.what
             failed += 1
-    assert not [end for end in ends if "it was not done after" in end]
     assert timed > 0
     assert failed > 0
+    assert hung == 0

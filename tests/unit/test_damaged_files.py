@@ -24,7 +24,8 @@ from edgebuild.report import inspection as report
 
 FEW, MANY = 300, 2000
 # For each, at its slowest: the largest real file takes a tenth of a second.
-MOST_S = 10.0
+# Of the processor's time, whatever else it does: a thousand times what a copy takes. What had no end would go on.
+ENDLESS_S = 120.0
 # Files that LiteRT loads; the others hold operators of accelerators, or quantization that it refuses.
 REFUSED = ("_edgetpu.tflite", "_vela.tflite", "person_detect.tflite")
 # Writes the name of each file that LiteRT prepares to run; a file may end the process.
@@ -43,7 +44,7 @@ for path in sys.argv[1:]:
 
 def _try(data: bytes, name: str) -> str:
     """What became of a copy: "refused", "doubtful" or "accepted"; anything raised but a StepError fails the test."""
-    started = time.process_time()  # not what others on the machine take
+    started = time.process_time()
     try:
         found = inspect(data, name)
         report.of_file(found, name)
@@ -53,7 +54,7 @@ def _try(data: bytes, name: str) -> str:
         assert sum(found.sections.values()) == len(data), name
     except StepError:
         outcome = "refused"
-    assert time.process_time() - started < MOST_S, name
+    assert time.process_time() - started < ENDLESS_S, name
     return outcome
 
 
@@ -141,10 +142,10 @@ def test_a_file_that_names_one_long_vector_from_everywhere_ends_soon() -> None:
     model: Any = schema.ModelT.InitFromPackedBuf(_two_tensors(), 0)
     model.subgraphs[0].operators[0].inputs = [0] * 100_000
     data = bytearray(_packed_with_repeats(model, 100_000))
-    started = time.process_time()  # not what others on the machine take
+    started = time.process_time()
     with pytest.raises(StepError, match="is damaged"):
         inspect(bytes(data), "repeats")
-    assert time.process_time() - started < MOST_S
+    assert time.process_time() - started < ENDLESS_S
 
 
 def _packed_with_repeats(model: Any, times: int) -> bytes:

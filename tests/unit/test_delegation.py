@@ -23,8 +23,9 @@ from edgebuild.process import Child, Limits
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.interpreters import load
 from edgebuild.runtimes.jobs import DelegationJob, Outputs, OutputsJob, ParityJob
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=120, memory_bytes=2 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
 BOTH = (Kernels.XNNPACK, Kernels.REFERENCE)
 
 

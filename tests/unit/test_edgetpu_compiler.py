@@ -18,6 +18,7 @@ from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Child, ChildDiedError, Limits
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.jobs import EdgeTpuJob
+from tests.conftest import PATIENCE_S
 
 KIB = 1024
 NETWORK = single_operator.artifact(LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=4, out_channels=2))
@@ -90,7 +91,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _compile(tmp_path: Path, time_s: float = 60, memory_bytes: int = 0) -> EdgeTpu:
+def _compile(tmp_path: Path, time_s: float = PATIENCE_S, memory_bytes: int = 0) -> EdgeTpu:
     artifact, out = tmp_path / "net.tflite", tmp_path / "out"
     artifact.write_bytes(NETWORK)
     out.mkdir()
@@ -103,7 +104,7 @@ def _compile(tmp_path: Path, time_s: float = 60, memory_bytes: int = 0) -> EdgeT
 def _is_gone(pid: int) -> bool:
     """Whether a process has ended; what is left of it may wait for its new parent."""
     try:
-        psutil.Process(pid).wait(timeout=5)
+        psutil.Process(pid).wait(timeout=PATIENCE_S)
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:

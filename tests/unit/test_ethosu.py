@@ -19,10 +19,11 @@ from edgebuild.process import Child, Limits
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.ethosu import summary, vela
 from edgebuild.runtimes.jobs import EthosUJob
+from tests.conftest import PATIENCE_S
 
 pytest.importorskip("ethosu", reason="Vela is not installed: pip install 'edgebuild[ethosu]'")
 
-LIMITS = Limits(time_s=120, memory_bytes=2 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
 KIB = 1024
 NETWORKS = [
     ("kws/reference_int8.tflite", "ethos-u55-128"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from edgebuild.core.budget import Unit
 from edgebuild.core.measurement import Mode
 from edgebuild.core.record import Commit
 from edgebuild.errors import StepError, UsageError
+from tests.conftest import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A history of this test's own."""
     path = tmp_path / "kept" / "history.sqlite"
     monkeypatch.setenv(history.VARIABLE, str(path))
+    monkeypatch.setattr(repository, "_STATUS_TIME_S", PATIENCE_S)
     return path
 
 
@@ -236,7 +240,7 @@ def test_many_builds_at_once_are_all_kept(file: Path) -> None:
 
     def run(number: int) -> int:
         command_line = [sys.executable, "-c", program, str(number), here]
-        return subprocess.run(command_line, check=False, timeout=60).returncode
+        return subprocess.run(command_line, check=False, timeout=PATIENCE_S).returncode
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(run, range(1, 5))) == [0, 0, 0, 0]
@@ -301,7 +305,12 @@ def test_outside_of_a_repository_without_a_commit_and_without_git_there_is_none(
     assert repository.commit(repo) == Commit()
 
 
-def test_a_state_that_takes_too_long_is_not_known(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository, "_STATUS_TIME_S", 0.0)
+def test_a_state_that_takes_too_long_is_not_known(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "programs" / "git"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\ncase "$*" in *status*) exec sleep 600 ;; esac\nexec "{shutil.which("git")}" "$@"\n')
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(git.parent), prepend=os.pathsep)
+    monkeypatch.setattr(repository, "_STATUS_TIME_S", 0.2)
     found = repository.commit(repo)
     assert (len(found.sha), found.dirty) == (40, None)

@@ -25,8 +25,9 @@ from edgebuild.process import Child, Limits
 from edgebuild.runtimes.fidelity import matching, wiring
 from edgebuild.runtimes.fidelity.wiring import Node, Wiring
 from edgebuild.runtimes.jobs import LayerLossJob
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=120, memory_bytes=2 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
 _ENDS = msgspec.structs.replace(INT8, input=DType.FLOAT32, output=DType.FLOAT32)
 SCHEMES = {
     "float": msgspec.structs.replace(_ENDS, scheme=Scheme.FLOAT32),

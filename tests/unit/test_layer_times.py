@@ -17,8 +17,9 @@ from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.interpreters import load
 from edgebuild.runtimes.jobs import LayerTimes, LayerTimesJob
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=120, memory_bytes=2 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
 _ITEMS = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: np.int32, schema.TensorType.FLOAT32: np.float32}
 
 

@@ -26,8 +26,9 @@ from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN, SDK_METADATA, lean
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.same_outputs import SameOutputs, SameOutputsJob
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=120, memory_bytes=4 << 30)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=4 << 30)
 ALL = Keep(
     signatures=True,
     metadata=("min_runtime_version", SDK_METADATA, "CONVERSION_METADATA"),
@@ -319,7 +320,7 @@ def test_vela_compiles_a_lean_file_to_the_same(assets: Path, tmp_path: Path, nam
         folder.mkdir()
         (folder / "network.tflite").write_bytes(data)
         vela = [Path(sys.executable).parent / "vela", "network.tflite", "--accelerator-config", "ethos-u55-128"]
-        subprocess.run([*vela, "--output-dir", "."], cwd=folder, check=True, capture_output=True, timeout=120)
+        subprocess.run([*vela, "--output-dir", "."], cwd=folder, check=True, capture_output=True, timeout=PATIENCE_S)
         (summary,) = folder.glob("*summary*.csv")
         compiled.append((summary.read_text(), constants(folder / "network_vela.tflite")))
     assert compiled[0] == compiled[1]

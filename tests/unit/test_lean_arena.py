@@ -24,8 +24,9 @@ from edgebuild.process import Child, Limits
 from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.same_outputs import SameOutputs, SameOutputsJob
 from edgebuild.runtimes.tflm.jobs import ArenaJob
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=120, memory_bytes=4 << 30)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=4 << 30)
 RUNTIMES = ({"kernels": Kernels.REFERENCE}, {"kernels": Kernels.XNNPACK}, {"runtime": Interpreter.TFLM})
 LOADED = ("hello_world_int8", "micro_speech_quantized", "person_detect", "trained_lstm_int8")
 layers = tf_keras.layers

@@ -31,11 +31,11 @@ from edgebuild.runtimes.increments import increments, isotonic
 from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 from edgebuild.runtimes.prefix_times import derived, divided, timed
 from edgebuild.runtimes.profiling.aligning import aligned
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.unit import making
 from tests.unit.tflite_networks import Network
 
-LIMITS = Limits(time_s=120, memory_bytes=3 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=3 * 10**9)
 TRUE_US = [3.0, 40.0, 0.5, 7.0, 120.0, 0.0, 15.0]
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)

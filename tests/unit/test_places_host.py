@@ -21,10 +21,22 @@ from edgebuild.runtimes.places.host import HostPlace
 from edgebuild.runtimes.places.protocol import How, Place
 from edgebuild.runtimes.places.queueing import unheard
 from edgebuild.runtimes.places.table import open_place
+from tests.conftest import PATIENCE_S
 
-LIMITS = Limits(time_s=60, memory_bytes=10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=10**9)
 XNNPACK = How(Kernels.XNNPACK)
-MAY_PIN = hasattr(os, "sched_setaffinity")
+
+
+def _may_pin() -> bool:
+    """Whether processes can be held on cores here: some systems cannot, and some containers may not."""
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+MAY_PIN = _may_pin()
 
 
 @pytest.fixture
@@ -67,7 +79,8 @@ def test_a_worker_tells_what_it_is_and_what_inferences_cost(opened: Callable[...
 def test_a_block_ends_with_its_time_but_not_before_one_inference(opened: Callable[..., Place], tmp_path: Path) -> None:
     worker = opened("host").start(hostile_networks.relu(tmp_path / "net.tflite"), XNNPACK)
     assert len(worker.block(time_s=0.0, most=1000).samples) == 1
-    assert len(worker.block(time_s=0.02, most=10**9).samples) > 1
+    assert len(worker.block(time_s=0.02, most=10**9).samples) < 10**9
+    assert len(worker.block(time_s=PATIENCE_S, most=3).samples) == 3
 
 
 def test_memory_is_that_of_the_network(opened: Callable[..., Place], tmp_path: Path) -> None:
@@ -153,7 +166,7 @@ def test_a_network_that_never_ends_is_ended(opened: Callable[..., Place], tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its memory is counted otherwise elsewhere")
 def test_a_network_that_eats_memory_is_ended(opened: Callable[..., Place], tmp_path: Path) -> None:
-    host = opened("host", Limits(time_s=60, memory_bytes=250_000_000))
+    host = opened("host", Limits(time_s=PATIENCE_S, memory_bytes=250_000_000))
     with pytest.raises(StepError, match=r"the interpreter of net\.tflite was ended: it took .*, more than its 250 MB"):
         host.start(hostile_networks.hungry(tmp_path / "net.tflite"), XNNPACK)
 

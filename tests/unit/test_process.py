@@ -16,10 +16,10 @@ from children import Number, Text
 
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.process import Child, ChildBugError, ChildDiedError, Limits
+from tests.conftest import PATIENCE_S
 
 HERE = str(Path(__file__).parent)
-ENOUGH = Limits(time_s=60, memory_bytes=10**9)
-_PATIENCE_S = 30
+ENOUGH = Limits(time_s=PATIENCE_S, memory_bytes=10**9)
 # A parent that starts a child which sleeps, and tells the child's process number.
 _PARENT = """
 import sys
@@ -50,7 +50,7 @@ def _call(child: Child, name: str, job: msgspec.Struct | None = None, limits: Li
 
 def _is_gone(pid: int) -> bool:
     """Whether a process ends within the time that a busy machine may need."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -150,7 +150,7 @@ def test_a_child_that_takes_too_long_is_ended(child: Child) -> None:
 def test_a_child_that_takes_too_much_memory_is_ended(child: Child) -> None:
     pid = _call(child, "pid", Number())["number"]
     with pytest.raises(ChildDiedError, match=r"the worker was ended: it took .*, more than its 200 MB"):
-        _call(child, "eat", Number(300_000_000), Limits(time_s=60, memory_bytes=200_000_000))
+        _call(child, "eat", Number(300_000_000), Limits(time_s=PATIENCE_S, memory_bytes=200_000_000))
     assert _is_gone(pid)
 
 

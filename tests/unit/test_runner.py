@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from edgebuild.runtimes.places import runner
+from tests.conftest import PATIENCE_S
 
 PROGRAM = Path(runner.__file__)
 
@@ -68,7 +69,7 @@ def test_it_opens_runs_and_closes(talk: Talk, tmp_path: Path) -> None:
     ((made,),) = talk.ask("outputs", samples=[[given]])["ok"]["samples"]
     assert np.frombuffer(base64.b64decode(made), np.float32).tolist() == [0, 2, 0, 4]
     assert set(talk.ask("close")["ok"]) == {"peak_memory_bytes"}
-    assert talk.process.wait(10) == 0
+    assert talk.process.wait(PATIENCE_S) == 0
 
 
 def test_what_it_cannot_do_is_told_by_kind(talk: Talk, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_it_ends_with_its_input(talk: Talk, tmp_path: Path) -> None:
     talk.open(hostile_networks.relu(tmp_path / "net.tflite"))
     assert talk.process.stdin is not None
     talk.process.stdin.close()
-    assert talk.process.wait(10) == 0
+    assert talk.process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such alarm")
@@ -102,7 +103,7 @@ def test_an_inference_that_hangs_ends_the_process_by_itself(talk: Talk, tmp_path
     asked = {"open": {"artifact": artifact, "kernels": "xnnpack", "limit_s": 2.0}}
     talk.process.stdin.write(json.dumps(asked) + "\n")
     talk.process.stdin.flush()
-    assert talk.process.wait(30) == -signal.SIGALRM
+    assert talk.process.wait(PATIENCE_S) == -signal.SIGALRM
 
 
 def test_it_leans_on_nothing_but_numpy_and_the_standard_library() -> None:
@@ -169,6 +170,7 @@ def test_the_core_that_idled_longest_comes_first_and_of_equals_the_last() -> Non
 
 def test_a_core_that_is_not_allowed_is_not_taken() -> None:
     """In a process of its own: it is held on the core afterwards."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     ask = f"import runpy; print(runpy.run_path({str(PROGRAM)!r})['hold_on_cores'](1, 100_000))"
     ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() in {"None", *(str(core) for core in range(os.cpu_count() or 1))}
+    assert ran.stdout.strip() in {"None", *map(str, allowed)}

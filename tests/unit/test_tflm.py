@@ -25,9 +25,10 @@ from edgebuild.runtimes.interpreters import load
 from edgebuild.runtimes.jobs import Score, ScoreJob
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, MissingKernels, Sample, SampleJob
+from tests.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-LIMITS = Limits(time_s=300, memory_bytes=2 * 10**9)
+LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
 AS_THEY_ARE = Preprocess(scale=1.0, mean=0.0)
 ACCURACY = Metric(name=MetricKind.ACCURACY, k=1, output=0, lower_is_better=False)
 FLASHABLE = ("hello_world_int8", "micro_speech_quantized", "person_detect", "trained_lstm_int8")

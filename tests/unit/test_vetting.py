@@ -29,7 +29,7 @@ from edgebuild.flatbuffer import reader
 from edgebuild.passes.jobs import LEARNING, Splits
 from edgebuild.passes.loading import from_keras_model
 
-LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=10**9)
+LIMITS = LimitSettings(step_time=300, step_memory=10**9, run_time=300, run_memory=10**9)
 RIGHT = np.eye(3, dtype=np.float32)
 COUNT = 3_000
 
