@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,10 @@ os.environ["EDGEBUILD_CALIBRATIONS"] = os.devnull
 # Nor is what a machine sets for its own terminals and repositories any part of what is tested.
 for _own in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
     os.environ.pop(_own, None)
+# A shell lets what it starts in the background ignore interrupts, and children inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    with contextlib.suppress(ValueError):  # elsewhere than in the main thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("edgebuild", deadline=None, derandomize=True, database=None)
 settings.load_profile("edgebuild")
