@@ -54,9 +54,9 @@ _PASSING = IDENTITIES | {
 # They want all inputs and the output on one grid: a node in front of one gives QUANTIZE operators, one behind a
 # concatenation reaches its inputs too.
 _JOINING = frozenset({"Concatenate", "Maximum", "Minimum"})
-# What the converter surely makes operators of int8 of: behind a concatenation of anything else (ELU, a sine, one-hot
-# codes, casts) a node asks for int8 what stays in float, and the converter refuses the network.
-_INT8 = (_OWN - {"ELU"}) | {"Embedding", "InputLayer", "LSTM", "LayerNormalization", "Softmax"}
+# What the converter surely makes operators of int8 of: behind a concatenation of anything else (ELU, a sine, a cast) a
+# node asks for int8 what stays in float, and the converter refuses the network.
+_INT8 = (_OWN - {"ELU"}) | {"CategoryEncoding", "Embedding", "InputLayer", "LSTM", "LayerNormalization", "Softmax"}
 _INT8_FUNCTIONS = _FIXED | _FUSED | {"gelu", "swish", "silu"}
 
 

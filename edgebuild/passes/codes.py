@@ -1,0 +1,83 @@
+"""Whole numbers that stand for something (words, categories), looked up as whole numbers.
+
+Keras 3 hands them to CategoryEncoding as floats, which int8 then rounds: another category comes out. Both Keras compute
+it with operators that TensorFlow Lite (DENSE_BINCOUNT) or TensorFlow Lite Micro (ONE_HOT) do not have. Keras 3 lets
+Embedding count negative numbers from the end, by a SELECT that few targets run. While a network is traced both are one
+GATHER, with the same results for every number that the layers are documented to take.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+from edgebuild.passes.naming import Part
+
+_ABSENT = object()
+_MULTI_HOT, _COUNT = "multi_hot", "count"
+
+
+@contextmanager
+def looked_up(found: Sequence[Part]) -> Iterator[None]:
+    """While this lasts, layers that look numbers up do it by a GATHER from what they know of each number."""
+    patched = {id(part.layer): (part.layer, _call_of(part.layer)) for part in found}
+    before = [(layer, vars(layer).get("call", _ABSENT)) for layer, call in patched.values() if call is not None]
+    for layer, call in patched.values():
+        if call is not None:
+            vars(layer)["call"] = call
+    try:
+        yield
+    finally:
+        for layer, own in before:
+            if own is _ABSENT:
+                del vars(layer)["call"]
+            else:
+                vars(layer)["call"] = own
+
+
+def _call_of(layer: Any) -> Callable[..., Any] | None:
+    """What stands in for a layer's own call; None where it stays."""
+    kind = type(layer)
+    if not kind.__module__.startswith(("keras.", "tf_keras.")):
+        return None
+    if kind.__name__ == "Embedding" and kind.__module__.startswith("keras."):
+        return _replacing(layer.call, functools.partial(_embedded, layer))
+    if kind.__name__ == "CategoryEncoding" and not getattr(layer, "sparse", False):
+        return _replacing(layer.call, functools.partial(_encoded, layer, layer.call))
+    return None
+
+
+def _replacing(own: Callable[..., Any], other: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = isinstance(inputs, tf.Tensor) and not args and all(value is None for value in kwargs.values())
+        return other(inputs) if plain else own(inputs, *args, **kwargs)
+
+    return call
+
+
+def _embedded(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.gather(tf.convert_to_tensor(layer.embeddings), _numbers(inputs)), layer.compute_dtype)
+
+
+def _encoded(layer: Any, own: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+    shape = own(inputs).shape  # what it computes goes unused, and is dropped
+    together = layer.output_mode in (_MULTI_HOT, _COUNT) and inputs.shape.rank > 0
+    # A mean of rows that are as large as there are numbers: LiteRT 2.3 sums int8 wrongly in its reference kernels.
+    largest = inputs.shape[-1] if together and layer.output_mode == _COUNT else 1
+    rows = tf.gather(largest * tf.eye(layer.num_tokens, dtype=layer.compute_dtype), _numbers(inputs))
+    if together:
+        rows = (tf.reduce_mean if layer.output_mode == _COUNT else tf.reduce_max)(rows, axis=-2)
+    return tf.reshape(rows, [-1 if size is None else size for size in shape])
+
+
+def _numbers(inputs: tf.Tensor) -> tf.Tensor:
+    """As whole numbers: what was cast to float just before is taken as it was."""
+    if not inputs.dtype.is_integer and hasattr(inputs, "op") and inputs.op.type == "Cast":
+        source = inputs.op.inputs[0]
+        inputs = source if source.dtype.is_integer else inputs
+    return inputs if inputs.dtype in (tf.int32, tf.int64) else tf.cast(inputs, tf.int32)
