@@ -1,0 +1,188 @@
+"""Inputs of whole numbers that go into int8 kernels without a detour through float.
+
+A network that takes uint8 pixels and rescales them begins, as the converter writes it, with CAST to float32 and
+QUANTIZE to int8. int8 at a step of 1 holds all 256 values exactly, so that one QUANTIZE from integers to integers does
+the same, and what only moves values (slices, reshapes) moves them as int8.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgebuild.flatbuffer.rewriting import tight, unused
+
+_CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_BYTES = frozenset({_TYPES.UINT8, _TYPES.INT8})
+_OTHERS = frozenset({_TYPES.BOOL, _TYPES.INT16, _TYPES.UINT16, _TYPES.INT32, _TYPES.UINT32, _TYPES.INT64})
+_NUMBERS = frozenset({_TYPES.FLOAT32, *_BYTES, *_OTHERS}) - {_TYPES.BOOL}
+_QUANTIZED = frozenset({_TYPES.INT8, _TYPES.INT16})
+# Their results are some of the values that go in, wherever those lie; padding is with zeros.
+_MOVING = frozenset(
+    getattr(_CODES, name)
+    for name in (
+        *("CONCATENATION", "EXPAND_DIMS", "PACK", "PAD", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPLIT"),
+        *("SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK"),
+    )
+)
+_ROUNDING = 1e-6  # of a step that was worked out in float32
+_REQUANTIZING = 2  # the version of QUANTIZE that takes integers
+
+
+class _Grid(NamedTuple):
+    """How integers map to values: value = scale * (integer - zero)."""
+
+    type: int
+    scale: float
+    zero: int
+
+
+class _Region(NamedTuple):
+    """What an input's values reach unchanged: the tensors, the casts between them, and where they are quantized."""
+
+    tensors: frozenset[int]
+    casts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+def quantized(data: bytes, *, narrow: bool) -> bytes:
+    """A file in which whole numbers that go in are quantized as integers; it computes the same.
+
+    Inputs of uint8 and int8 stay what they are. Others (int32 pixels, say) become int8 or int16 at the step that their
+    values were calibrated for, where that is asked for.
+
+    Args:
+        data: a .tflite file; one in which such inputs are used in another way, as indices, comes back as it is.
+        narrow: whether wider inputs may become int8 or int16.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    done = [_rewritten(model, graph, int(index), narrow=narrow) for index in unused.present(graph.inputs)]
+    if not any(done):
+        return data
+    unused.drop_tensors(model)
+    unused.drop_operator_codes(model)
+    return tight.pack(model)
+
+
+def _rewritten(model: Any, graph: Any, index: int, *, narrow: bool) -> bool:
+    given = graph.tensors[index]
+    if given.type not in _BYTES and not (narrow and given.type in _OTHERS):
+        return False
+    region = _region(model, graph, index)
+    if region is None:
+        return False
+    if given.type in _BYTES:
+        grid = _Grid(_TYPES.INT8, 1.0, -128 if given.type == _TYPES.UINT8 else 0)
+    else:
+        grid, *more = {_grid(graph.tensors[graph.operators[place].outputs[0]]) for place in region.ends}
+        if more:
+            return False
+    inside = index
+    if given.type == _TYPES.UINT8:
+        inside = len(graph.tensors)
+        graph.tensors.append(_copied(given, b"_int8"))
+        _set(given, _Grid(_TYPES.UINT8, 1.0, 0))
+    for number in {*region.tensors - {index}, inside}:
+        _set(graph.tensors[number], grid)
+    _connect(model, graph, region, index, inside)
+    return True
+
+
+def _region(model: Any, graph: Any, index: int) -> _Region | None:
+    """None where the values meet something else, or are not quantized."""
+    constants = _constants(model, graph)
+    tensors, casts, ends = {index}, [], []
+    for place, operator in enumerate(graph.operators):
+        inputs, outputs = unused.present(operator.inputs), unused.present(operator.outputs)
+        if not tensors.intersection(inputs):
+            continue
+        code = _code(model, operator)
+        types = {graph.tensors[each].type for each in outputs}
+        if code == _CODES.QUANTIZE and types <= _QUANTIZED:
+            ends.append(place)
+        elif code == _CODES.CAST and types <= _NUMBERS:
+            casts.append(place)
+            tensors.update(outputs)
+        elif code in _MOVING and all(each in tensors or each in constants for each in inputs):
+            tensors.update(outputs)
+        else:
+            return None
+    if not casts or not ends or tensors.intersection(unused.present(graph.outputs)):
+        return None
+    return _Region(frozenset(tensors), tuple(casts), tuple(ends))
+
+
+def _constants(model: Any, graph: Any) -> frozenset[int]:
+    """The tensors of whole numbers that say where values go: shapes, axes, amounts."""
+    filled = {number for number, buffer in enumerate(model.buffers) if buffer.data is not None and len(buffer.data)}
+    wanted = (_TYPES.INT32, _TYPES.INT64)
+    return frozenset(
+        number for number, tensor in enumerate(graph.tensors) if tensor.buffer in filled and tensor.type in wanted
+    )
+
+
+def _connect(model: Any, graph: Any, region: _Region, given: int, inside: int) -> None:
+    """Take out the casts, and quantize only where the step changes; `inside` holds what is given, as int8."""
+    stands = {given: inside}
+    kept: list[Any] = []
+    for place, operator in enumerate(graph.operators):
+        inputs = [stands.get(int(index), int(index)) for index in operator.inputs]
+        made = int(operator.outputs[0])
+        if place in region.casts or (place in region.ends and _is_copy(graph, inputs[0], made)):
+            stands[made] = inputs[0]
+            continue
+        if place in region.ends:
+            operator.opcodeIndex = _requantizing(model)
+            if inputs[0] == inside and graph.tensors[made].type == _TYPES.INT8:
+                inputs = [given]
+        operator.inputs = np.array(inputs, np.int32)
+        kept.append(operator)
+    if inside != given and any(inside in operator.inputs for operator in kept):
+        first = schema.OperatorT()
+        first.inputs, first.outputs = np.array([given], np.int32), np.array([inside], np.int32)
+        first.opcodeIndex = _requantizing(model)
+        kept.insert(0, first)
+    graph.operators = kept
+
+
+def _is_copy(graph: Any, source: int, made: int) -> bool:
+    """Whether two tensors hold the same integers for the same values."""
+    one, other = _grid(graph.tensors[source]), _grid(graph.tensors[made])
+    same = one._replace(scale=other.scale) == other and abs(one.scale - other.scale) <= _ROUNDING * one.scale
+    return same and made not in unused.present(graph.outputs)
+
+
+def _grid(tensor: Any) -> _Grid:
+    return _Grid(tensor.type, float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
+
+
+def _set(tensor: Any, grid: _Grid) -> None:
+    tensor.type, tensor.quantization = grid.type, schema.QuantizationParametersT()
+    tensor.quantization.scale = np.array([grid.scale], np.float32)
+    tensor.quantization.zeroPoint = np.array([grid.zero], np.int64)
+
+
+def _copied(tensor: Any, ending: bytes) -> Any:
+    made = schema.TensorT()
+    made.__dict__.update(tensor.__dict__)
+    made.name = (tensor.name or b"") + ending
+    return made
+
+
+def _code(model: Any, operator: Any) -> int:
+    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
+
+
+def _requantizing(model: Any) -> int:
+    """The place of a new operator code for QUANTIZE from integers."""
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = _CODES.QUANTIZE
+    code.version = _REQUANTIZING
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
