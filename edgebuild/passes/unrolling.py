@@ -15,6 +15,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -24,6 +25,8 @@ from edgebuild.core.passes import Recurrent
 from edgebuild.passes.jobs import MOST_STEPS, Loop
 from edgebuild.readback import SCOPE, layers_of
 
+# Set while the function is traced that the converter turns into one operator: its loop is never run.
+_FUSING: ContextVar[bool] = ContextVar("fusing", default=False)
 _WHILE = frozenset({"While", "StatelessWhile"})
 
 
@@ -95,7 +98,7 @@ def _rnn(
     """`backend.rnn`, with the steps written out where their number is known and small enough."""
     first = tf.nest.flatten(inputs)[0]
     steps = first.shape[0 if kwargs.get("time_major") else 1]
-    if steps is None:
+    if steps is None or _FUSING.get():
         return original(step, inputs, *args, **kwargs)
     is_short = recurrent == Recurrent.UNROLLED or steps <= MOST_STEPS
     (found.unrolled if is_short else found.left).append(Loop(layer=_current_layer(), steps=int(steps)))
@@ -139,10 +142,14 @@ def _fused(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         named = {**dict(zip(_arguments(original), args, strict=False)), **kwargs}
         is_plain = named.get("mask") is None and named.get("initial_state") is None
-        if hasattr(layer, "_could_use_gpu_kernel"):
-            with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
-                return original(inputs, *args, **kwargs)
-        return _twin(layer)(inputs) if is_plain else original(inputs, *args, **kwargs)
+        token = _FUSING.set(is_plain)
+        try:
+            if hasattr(layer, "_could_use_gpu_kernel"):
+                with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
+                    return original(inputs, *args, **kwargs)
+            return _twin(layer)(inputs) if is_plain else original(inputs, *args, **kwargs)
+        finally:
+            _FUSING.reset(token)
 
     return call
 
