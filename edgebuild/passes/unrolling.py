@@ -128,8 +128,14 @@ def _prepared(layer: Any, *, fused: bool) -> Iterator[None]:
 
 
 def _can_be_fused(layer: Any) -> bool:
-    """Whether the converter's own LSTM computes what this layer does."""
-    if type(layer).__name__ != "LSTM" or layer.stateful or layer.return_state or layer.recurrent_dropout:
+    """Whether the converter's own LSTM computes what this layer does; it knows those of tf_keras alone."""
+    if (
+        type(layer).__name__ != "LSTM"
+        or not hasattr(layer, "_could_use_gpu_kernel")
+        or layer.stateful
+        or layer.return_state
+        or layer.recurrent_dropout
+    ):
         return False
     names = (getattr(layer.activation, "__name__", ""), getattr(layer.recurrent_activation, "__name__", ""))
     return names == ("tanh", "sigmoid") and bool(layer.use_bias) and not getattr(layer, "time_major", False)
@@ -144,10 +150,8 @@ def _fused(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         is_plain = named.get("mask") is None and named.get("initial_state") is None
         token = _FUSING.set(is_plain)
         try:
-            if hasattr(layer, "_could_use_gpu_kernel"):
-                with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
-                    return original(inputs, *args, **kwargs)
-            return _twin(layer)(inputs) if is_plain else original(inputs, *args, **kwargs)
+            with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
+                return original(inputs, *args, **kwargs)
         finally:
             _FUSING.reset(token)
 
@@ -156,16 +160,3 @@ def _fused(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _arguments(call: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(call).parameters)[1:]
-
-
-def _twin(layer: Any) -> Any:
-    """The LSTM of tf_keras on the variables of one of Keras 3, since tf_keras alone marks it for the converter."""
-    import tf_keras
-
-    twin = tf_keras.layers.LSTM(
-        layer.units, return_sequences=layer.return_sequences, go_backwards=layer.go_backwards, name="fused"
-    )
-    twin.build((1, None, layer.cell.kernel.shape[0]))
-    for name in ("kernel", "recurrent_kernel", "bias"):
-        setattr(twin.cell, name, getattr(layer.cell, name).value)
-    return twin
