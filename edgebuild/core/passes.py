@@ -33,8 +33,8 @@ class Scheme(StrEnum):
 class Recurrent(StrEnum):
     """How layers that step through a sequence (LSTM, GRU, ConvLSTM2D, ...) are converted.
 
-    AUTO unrolls sequences that are short enough, so that no state outlasts an inference. FUSED makes an LSTM of tf_keras
-    one operator, whose state does. UNROLLED writes out every step, however many there are.
+    AUTO unrolls sequences that are short enough, so that no state outlasts an inference. FUSED makes an LSTM of
+    tf_keras one operator, whose state does. UNROLLED writes out every step, however many there are.
     """
 
     AUTO = "auto"
