@@ -16,6 +16,7 @@ from edgebuild.core.benched import Benched
 from edgebuild.core.budget import Budget
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
+from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.target import Kernels, Target
@@ -147,7 +148,7 @@ def _learns_from(target: Target, configuration: config.Configuration) -> tuple[S
     named = [teacher.network for teacher in settings.distill.teachers]
     named += [student.network] if student is not None and student.network else []
     named += [settings.train.augment] if settings.train.augment else []
-    named += [settings.metric.name] if settings.metric.is_callable else []
+    named += [settings.metric.name] if Metric.asked(settings.metric).is_callable else []
     folders = _code_folders(configuration)
     return tuple(sources.learnt(path, folders) for path in dict.fromkeys(named))
 
@@ -184,7 +185,8 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
     for name in settings.targets:
         if name not in known:
             raise UsageError(f"[targets.{name}] is for no target that is known or built{closest(name, known)}")
-    return [targets.load(name, settings.metric, configuration.over_profile(_short(name))) for name in names]
+    metric = Metric.asked(settings.metric)
+    return [targets.load(name, metric, configuration.over_profile(_short(name))) for name in names]
 
 
 def check(place: str | Path | None = None, configuration: config.Configuration | None = None) -> list[checking.Checked]:
@@ -257,7 +259,7 @@ def _budgets_now(manifest: Manifest | None, known: config.Configuration) -> tupl
     """What a configuration sets, over what a manifest recorded."""
     table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
     if manifest is None:
-        return budget_tables.read(table, known.settings.metric)
+        return budget_tables.read(table, Metric.asked(known.settings.metric))
     kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
     return (*kept, *budget_tables.read(table, manifest.plan.metric))
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from edgebuild.core import place
 from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
@@ -83,6 +85,36 @@ def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
     if problems:
         raise UsageError("a budget cannot be read", "\n".join(problems))
     return tuple(sorted(budgets, key=lambda budget: list(Subject).index(budget.subject)))
+
+
+def settled(budgets: Sequence[Budget], metric: Metric) -> tuple[Budget, ...]:
+    """Budgets that were read before the metric was chosen, in its unit: points of a share, else relative in %.
+
+    Raises:
+        UsageError: a limit that does not fit the score.
+    """
+    return tuple(_settled(budget, metric) if budget.subject in SCORES else budget for budget in budgets)
+
+
+def _settled(budget: Budget, metric: Metric) -> Budget:
+    if metric.is_share:
+        if budget.unit == Unit.NUMBER:
+            raise UsageError(
+                "a budget cannot be read",
+                f"{budget.subject}: '{budget.limit:g}' has no unit, and {metric.label} is a percentage"
+                + (f" ({metric.why})." if metric.why else "."),
+                f'Write it in %: {budget.subject} = "{100 * budget.limit:g} %".',
+            )
+        return replace(budget, unit=Unit.SHARE)
+    if budget.unit != Unit.SHARE or metric.is_open:
+        return budget
+    if budget.subject == Subject.ACCURACY_DROP:
+        return replace(budget, unit=Unit.RELATIVE)
+    raise UsageError(
+        f"the budget {budget.subject} is in %, and {metric.label} is none",
+        f"The metric was chosen because {metric.why}.",
+        f"Write a number ({budget.subject} = {budget.limit:g}), or name another metric ([metric] name).",
+    )
 
 
 def is_off(written: object) -> bool:
@@ -183,15 +215,17 @@ def _unit(subject: Subject, limit: object, metric: Metric) -> Unit:
     """A score's unit depends on the metric.
 
     Where the score is no share of one, a drop in % is relative to the float network's score; a callable's score may be
-    limited in % all the same, since it may return a share.
+    limited in % all the same, since it may return a share. What labels will choose is settled later (`settled`).
     """
     if subject not in SCORES or metric.is_share:
         return subject.unit
     if not str(limit).rstrip().endswith("%"):
         return Unit.NUMBER
+    if metric.is_auto:
+        return subject.unit
     if subject == Subject.ACCURACY_DROP:
         return Unit.RELATIVE
-    return Unit.SHARE if metric.is_callable else Unit.NUMBER
+    return Unit.SHARE if metric.is_open else Unit.NUMBER
 
 
 def _level(text: object) -> Level:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from edgebuild.core.finding import Code
-from edgebuild.core.settings import MetricKind, Settings
+from edgebuild.core.settings import AUTO, INPUT, KERAS, LABELS, MetricKind, Settings
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, Tree, overlay
@@ -82,6 +84,7 @@ def load(
     layers.append(Layer(OPTIONS, options))
     layered = overlay(layers)
     settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
+    settings = _with_prefix(settings)
     _check_metric(settings)
     _check_preprocess(settings)
     _check_lint(settings)
@@ -162,9 +165,32 @@ def _check_lint(settings: Settings) -> None:
 
 
 def _check_metric(settings: Settings) -> None:
-    name = settings.metric.name
-    if name not in set(MetricKind) and not is_callable(name):
+    """The name of a Keras metric gets its prefix in `_with_prefix`; all others must be known here."""
+    asked = settings.metric
+    known = {AUTO, *MetricKind}
+    if asked.name not in known and not is_callable(asked.name):
         raise UsageError(
-            f'no metric is called "{name}"{closest(name, MetricKind)}',
-            f"There are: {', '.join(MetricKind)}, and any module:callable.",
+            f'no metric is called "{asked.name}"{closest(asked.name, known)}',
+            f"There are: {', '.join((AUTO, *MetricKind))}, Keras metrics by class (F1Score), and any module:callable.",
         )
+    if asked.target not in (LABELS, INPUT):
+        raise UsageError(
+            f'[metric] target is "{asked.target}"{closest(asked.target, (LABELS, INPUT))}',
+            remedy=f'Write "{LABELS}", or "{INPUT}" to compare outputs with the input.',
+        )
+    if isinstance(asked.threshold, str) and asked.threshold != AUTO:
+        raise UsageError(f'[metric] threshold is "{asked.threshold}"', remedy=f'Write a number, or "{AUTO}".')
+    if asked.options and not asked.name.startswith(KERAS):
+        raise UsageError(
+            "[metric] options are those of a Keras metric",
+            f"The metric is {asked.name}.",
+            'Name a Keras metric (name = "F1Score"), or leave the options out.',
+        )
+
+
+def _with_prefix(settings: Settings) -> Settings:
+    """With the prefix before a name like a class: "F1Score" is "keras:F1Score"."""
+    name = settings.metric.name
+    if not (name.isidentifier() and name[0].isupper()):
+        return settings
+    return replace(settings, metric=replace(settings.metric, name=f"{KERAS}{name}"))

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from msgspec.structs import replace
 
+from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Change, Cluster, Compression, DType, Equalize, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
@@ -46,7 +47,6 @@ def plan(
         sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
         float_layers=floating,
         float_answers=leaves_float and target.passes.quantize.float_answers,
-        recurrent=target.passes.quantize.recurrent,
     )
     return Plan(
         target=target.name,
@@ -73,7 +73,7 @@ def plan(
         accelerator=target.accelerator,
         delivery=target.delivery,
         about=settings.about,
-        metric=settings.metric,
+        metric=Metric.asked(settings.metric),
         bench=settings.bench,
         budgets=target.budgets,
     )

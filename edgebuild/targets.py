@@ -12,7 +12,7 @@ import msgspec
 from edgebuild import budgets
 from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 from edgebuild.core.target import (
     Accelerator,
     Device,

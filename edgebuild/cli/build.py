@@ -54,7 +54,13 @@ Exit codes:
 @click.option("--no-refine", is_flag=True, help="Leave int8 ranges and rounding to the converter.")
 @click.option("--no-repair", is_flag=True, help="Try nothing more where the accuracy budget is missed.")
 @click.option("--time", metavar="TIME", help="For all training of one target, e.g. 10m.  [default: 15 min]")
-@click.option("--metric", "-m", metavar="NAME", help="accuracy, top-k, auc, mse, mae, or module:callable.")
+@click.option(
+    "--metric",
+    "-m",
+    metavar="NAME",
+    help="accuracy, top-k, auc, miou, iou, mse, mae, rmse, r2, a Keras metric (F1Score), or module:callable.  "
+    "[default: chosen by the labels]",
+)
 @click.option("--calibration-samples", type=int, help="How many to draw from train.  [default: 200]")
 @click.option("--seed", type=int, help="Of every drawing and of training.  [default: 0]")
 @options.set_option

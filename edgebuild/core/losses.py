@@ -121,6 +121,9 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
         answers: None where the score knows no classes.
         confidence: None where there are no classes, or nothing that is a probability.
         inputs: samples whose answers changed, those that became wrong first and then by the difference, at most 100.
+        better: samples that are nearer to their labels than before, as the score counts it: more of their predictions
+            are right, or their mean square error is smaller. 0 where the score is a function.
+        worse: samples that are farther.
     """
 
     samples: int
@@ -129,6 +132,8 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
     answers: Answers | None = None
     confidence: Confidence | None = None
     inputs: tuple[ChangedInput, ...] = ()
+    better: int = 0
+    worse: int = 0
 
 
 class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,8 +52,20 @@ class Shrinkage(msgspec.Struct, frozen=True, kw_only=True):
     after: Footprint
 
 
+class FurtherScore(msgspec.Struct, frozen=True, kw_only=True):
+    """Another score of the same outputs, which gates nothing: of the float network (`baseline`) and of the artifact."""
+
+    metric: str
+    baseline: float
+    artifact: float
+    unit: Unit
+
+
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """The score of the float network (`baseline`) and of the artifact on the same `samples`; None where not scored."""
+    """The score of the float network (`baseline`) and of the artifact on the same `samples`; None where not scored.
+
+    `why` says why the metric was chosen, and is empty where it was named and nothing had to be chosen.
+    """
 
     metric: str
     baseline: float
@@ -61,6 +73,8 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     lower_is_better: bool
     unit: Unit
+    why: str = ""
+    further: tuple[FurtherScore, ...] = ()
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):

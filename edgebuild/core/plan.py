@@ -6,8 +6,9 @@ import msgspec
 
 from edgebuild.core.budget import Budget
 from edgebuild.core.delivery import About, Delivery
+from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Change, Compression, Pass, Quantize, QuantizeAware, Refinement
-from edgebuild.core.settings import BenchSettings, DistillSettings, Metric, Preprocess, TrainSettings
+from edgebuild.core.settings import BenchSettings, DistillSettings, Preprocess, TrainSettings
 from edgebuild.core.target import Accelerator, Operators, Runtime
 
 

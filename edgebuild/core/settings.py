@@ -18,55 +18,47 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A table of edgebuild.toml."""
 
 
+# The metric that labels choose, and what scores outputs against the network's own input.
+AUTO, LABELS, INPUT = "auto", "labels", "input"
+# Before the name of a Keras metric.
+KERAS = "keras:"
+
+
 class MetricKind(StrEnum):
-    """The scores that are built in; anything else is a module:callable."""
+    """The scores that are built in; anything else is a Keras metric or a module:callable."""
 
     ACCURACY = "accuracy"
     TOP_K = "top-k"
     AUC = "auc"
+    MIOU = "miou"
+    IOU = "iou"
     MSE = "mse"
     MAE = "mae"
+    RMSE = "rmse"
+    R2 = "r2"
 
 
-class Metric(_Table, frozen=True, kw_only=True):
-    """How an artifact is scored on the evaluation split.
+class MetricSettings(_Table, frozen=True, kw_only=True):
+    """`[metric]`: how an artifact is scored on the evaluation split.
 
     Attributes:
-        name: a MetricKind, or "module:callable" taking (outputs, y) arrays and returning a number.
-        k: how many answers count, for top-k.
-        output: which output of the network is scored, by position.
+        name: AUTO to choose by the labels, a MetricKind, "keras:CLASS", or "module:callable" taking (outputs, y) arrays
+            and returning a number.
+        k: how many predictions count, for top-k.
+        output: which output of the network is scored, by name or by position; empty for the first that labels fit.
         lower_is_better: the direction of a callable's score; the built-in ones know theirs.
+        target: LABELS, or INPUT to compare outputs with the network's own input.
+        threshold: above which an output means yes; AUTO for 0.5 of probabilities and 0 of logits.
+        options: of a Keras metric: its arguments.
     """
 
     name: str
     k: AtLeastOne
-    output: Count
+    output: Count | str
     lower_is_better: bool
-
-    @property
-    def is_callable(self) -> bool:
-        """Whether it is a function of the user's own."""
-        return ":" in self.name
-
-    @property
-    def less_is_more(self) -> bool:
-        """Whether a smaller score is the better one."""
-        return self.name in (MetricKind.MSE, MetricKind.MAE) or (self.is_callable and self.lower_is_better)
-
-    @property
-    def classifies(self) -> bool:
-        """Whether it is known to compare classes."""
-        return self.name in (MetricKind.ACCURACY, MetricKind.TOP_K, MetricKind.AUC)
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the score is a fraction of one, written with %; a callable's may be either."""
-        return self.classifies
-
-    @property
-    def label(self) -> str:
-        """The name for people: "top-5" rather than "top-k"."""
-        return f"top-{self.k}" if self.name == MetricKind.TOP_K else self.name
+    target: str
+    threshold: float | str
+    options: dict[str, object]
 
 
 class ModelSettings(_Table, frozen=True, kw_only=True):
@@ -247,7 +239,7 @@ class Settings(_Table, frozen=True, kw_only=True):
     model: ModelSettings
     data: DataSettings
     preprocess: Preprocess
-    metric: Metric
+    metric: MetricSettings
     build: BuildSettings
     train: TrainSettings
     distill: DistillSettings

@@ -75,7 +75,23 @@ def from_arrays(arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where
             remedy="Name them x_train, y_train, x_calibration, x_eval, y_eval or labels.",
         )
     names = () if labels is None else tuple(str(label) for label in np.asarray(labels).tolist())
-    return Given.of(splits, names)
+    return Given.of({split: _numbered(examples, names) for split, examples in splits.items()}, names)
+
+
+def _numbered(examples: Examples | None, names: tuple[str, ...]) -> Examples | None:
+    """With class numbers where answers are the names of classes, all of which `labels` lists."""
+    if examples is None or examples.y is None or examples.y.dtype.kind not in "US" or not names:
+        return examples
+    numbers = {name: number for number, name in enumerate(names)}
+    words = [word.decode() if isinstance(word, bytes) else word for word in examples.y.ravel().tolist()]
+    unknown = sorted(set(words) - set(numbers))
+    if unknown:
+        raise UsageError(
+            f"{len(unknown)} answers are no names of classes: {', '.join(unknown[:5])}",
+            f"`labels` lists {', '.join(names[:10])}.",
+            "List every class in `labels`, in the order of the network's outputs.",
+        )
+    return examples._replace(y=np.array([numbers[word] for word in words]).reshape(examples.y.shape))
 
 
 def fit(given: Given, inputs: tuple[TensorSpec, ...], where: str) -> tuple[Given, tuple[str, ...]]:

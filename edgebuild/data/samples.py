@@ -33,6 +33,11 @@ class Samples:
         self.y: Array | None = np.load(answers, mmap_mode="r")[::step] if answers.is_file() else None
         self._preprocess = preprocess
 
+    @property
+    def given(self) -> tuple[Array, ...]:
+        """The samples as they were given, one array for each input."""
+        return tuple(self._x)
+
     def __len__(self) -> int:
         return len(self._x[0])
 

@@ -18,7 +18,7 @@ from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.operator_check import Base, without_passes
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
-from edgebuild.engine.sharing import Shared, prepare
+from edgebuild.engine.sharing import Shared, prepare, settled
 from edgebuild.engine.usable import require_usable
 from edgebuild.errors import EdgebuildError
 from edgebuild.ladder import Means
@@ -56,7 +56,9 @@ def build(
     Raises:
         EdgebuildError: a step that all targets share failed.
     """
-    builder = _Builder(prepare(plans, session, listener), out, session, again=again)
+    shared = prepare(plans, session, listener)
+    plans = [settled(plan, shared) for plan in plans]
+    builder = _Builder(shared, out, session, again=again)
     tools = Tools(builder.make, listener.noted)
     looked = [_unless_it_fails(plan, builder.look) for plan in plans]  # all of them before any training
     built = [

@@ -15,8 +15,18 @@ from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
-from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, Inputs, Manifest, Shrinkage
+from edgebuild.core.manifest import (
+    Accuracy,
+    Artifact,
+    DataRecord,
+    Footprint,
+    FurtherScore,
+    Inputs,
+    Manifest,
+    Shrinkage,
+)
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
 from edgebuild.passes.jobs import Baseline, Splits
@@ -46,6 +56,7 @@ class Scored(NamedTuple):
     machine: str
     where: str = HOST
     mode: Mode = Mode.MEASURED
+    further: Mapping[str, float] = MappingProxyType({})
 
 
 class Origin(NamedTuple):
@@ -200,7 +211,22 @@ def _accuracy(plan: Plan, baseline: Baseline | None, score: Scored | None) -> Ac
         samples=score.samples,
         lower_is_better=plan.metric.less_is_more,
         unit=_metric_unit(plan),
+        why=plan.metric.why,
+        further=_further(baseline, score),
     )
+
+
+def _further(baseline: Baseline, score: Scored) -> tuple[FurtherScore, ...]:
+    """Other scores that both have."""
+    return tuple(
+        FurtherScore(metric=name, baseline=value, artifact=score.further[name], unit=_unit_of(name))
+        for name, value in baseline.further.items()
+        if name in score.further
+    )
+
+
+def _unit_of(name: str) -> Unit:
+    return Unit.SHARE if Metric(name=name).is_share else Unit.NUMBER
 
 
 def _metric_unit(plan: Plan) -> Unit:
@@ -223,7 +249,7 @@ def of_score(
         (Subject.ACCURACY, accuracy.artifact, accuracy.unit),
         (Subject.ACCURACY_DROP, drop, Unit.SHARE if plan.metric.is_share else Unit.NUMBER),
     ]
-    if plan.metric.is_callable:
+    if plan.metric.is_open:
         # Its score may be a share or not: a budget may be written in either way, now or at a later check.
         other = Unit.NUMBER if accuracy.unit == Unit.SHARE else Unit.SHARE
         figures.append((Subject.ACCURACY, accuracy.artifact, other))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import host, readback
+from edgebuild.core.budget import SCORES
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Shrinkage
 from edgebuild.core.plan import Plan
@@ -84,7 +85,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
             turns=placed.turns,
             leaner=finished.leaner,
             losses=scored.losses,
-            lacking=placed.lacking,
+            lacking={**placed.lacking, **_unscored(shared)},
         ),
         (
             *_notes(built, shared),
@@ -128,7 +129,26 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
         kernels = str(shipped.plan.runtime.kernels)
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
     found = scored.read(Score)
-    return _Scored(Scored(found.score, found.samples, kernels, host.describe()), *lost)
+    return _Scored(Scored(found.score, found.samples, kernels, host.describe(), further=found.further), *lost)
+
+
+def _unscored(shared: Shared) -> dict[str, str]:
+    """Why there is no score, for the budgets that ask for one."""
+    if shared.source is None or shared.baseline is not None:
+        return {}
+    return {str(subject): _without_labels(shared) for subject in SCORES}
+
+
+def _without_labels(shared: Shared) -> str:
+    """That nothing was scored, and what scores a network whose output is like its input."""
+    text = "the data hold no labels (y_eval): nothing was scored"
+    network = shared.network.frozen.network
+    inputs = {spec.shape[1:] for spec in network.inputs}
+    if shared.data is None or not shared.data.splits.evaluation_samples:
+        return text
+    if not any(spec.shape[1:] in inputs for spec in network.outputs):
+        return text
+    return f'{text}; an autoencoder is scored with y_eval = x_eval, or with [metric] target = "input"'
 
 
 def _shrinkage(built: Built) -> Shrinkage | None:
@@ -149,7 +169,7 @@ def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     notes = list(shared.network.frozen.notes)
     notes += shared.data.splits.notes if shared.data else ["no data were given: nothing was scored"]
     if shared.source is not None and shared.baseline is None:
-        notes.append("the data hold no answers (y_eval): nothing was scored")
+        notes.append(_without_labels(shared))
     asked = readback.ANSWERS if plan.quantize.float_answers else frozenset()
     floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS | asked]
     if plan.quantize.scheme.needs_calibration and floating:

@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import hashing
+from edgebuild import budgets, hashing
 from edgebuild.core.finding import Finding
+from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.engine import steps
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
 from edgebuild.passes import jobs
+
+_SETTLED_ON = 1000  # samples, where none are scored
 
 
 class Shared(NamedTuple):
@@ -28,6 +31,7 @@ class Shared(NamedTuple):
         source: where the data come from; None where none were given.
         data: divided, or made up; None for none.
         baseline: the float network's score; None where there is nothing to score on.
+        metric: as the labels settled it; None where there are none.
         outputs: the folder of its outputs, likewise.
         findings: the faults of the data.
     """
@@ -38,6 +42,7 @@ class Shared(NamedTuple):
     source: Source | None
     data: Data | None
     baseline: jobs.Baseline | None
+    metric: Metric | None = None
     outputs: Path | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -49,6 +54,7 @@ def prepare(plans: Sequence[Plan], session: Session, listener: Listener) -> Shar
         EdgebuildError: a step failed.
     """
     shared = _prepared(plans[0], session)
+    plans = [settled(plan, shared) for plan in plans]
     for note in (*shared.network.frozen.notes, *(shared.data.splits.notes if shared.data else ())):
         listener.noted(note)
     return _linted(plans, shared, session, listener)
@@ -62,16 +68,43 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
         model, source = (_kept(model, path) for path in (model_path, data_path))
     frozen = session.transform(steps.freeze(plan, model, model_path))
-    network = in_store(frozen, model)
+    network = _network(frozen, model)
     if source is None:
         made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
         return Shared(model, model_path, network, None, made_up, None)
     divided = session.transform(steps.split(plan, source, data_path, network))
     data = Data(divided.read(jobs.Splits), divided.path)
-    if not data.splits.has_answers:
-        return Shared(model, model_path, network, source, data, None)
-    scored = session.transform(steps.baseline(plan, network, data))
-    return Shared(model, model_path, network, source, data, scored.read(jobs.Baseline), scored.path)
+    shared = Shared(model, model_path, network, source, data, None)
+    if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
+        scored = session.transform(steps.baseline(plan, network, data.evaluation))
+        found = scored.read(jobs.Baseline)
+        return shared._replace(
+            data=_with_input(data, found.metric), baseline=found, metric=found.metric, outputs=scored.path
+        )
+    if not data.splits.learning_has_answers:
+        return shared
+    # Nothing is scored, but training goes by labels all the same.
+    looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON)))
+    return shared._replace(metric=looked.read(jobs.Baseline).metric)
+
+
+def _with_input(data: Data, metric: Metric) -> Data:
+    """With the input for labels, where outputs are compared with that: all samples have it."""
+    if not metric.target:
+        return data
+    learns = data.splits.learning_samples > 0
+    return data._replace(splits=msgspec.structs.replace(data.splits, has_answers=True, learning_has_answers=learns))
+
+
+def settled(plan: Plan, shared: Shared) -> Plan:
+    """A plan with the metric that labels chose, and its budgets in that metric's unit.
+
+    Raises:
+        UsageError: a budget does not fit the metric.
+    """
+    if shared.metric is None:
+        return plan
+    return msgspec.structs.replace(plan, metric=shared.metric, budgets=budgets.settled(plan.budgets, shared.metric))
 
 
 def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: Listener) -> Shared:
@@ -95,8 +128,8 @@ def _synthesized(plan: Plan, model: Source, path: str, session: Session) -> Data
     return Data(made.read(jobs.Splits), made.path)
 
 
-def in_store(made: Made, model: Source) -> Network:
-    """A frozen network with the digest of its files, if any: they may hold what the identity does not see."""
+def _network(made: Made, model: Source) -> Network:
+    """With the digest of its files, where it came from files: they may hold what the identity does not see."""
     frozen = made.read(jobs.Frozen)
     return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
 

@@ -25,7 +25,7 @@ _PACKAGE = Path(__file__).parent.parent
 _SOURCES = frozenset({".py", ".toml", ".c"})
 _ROOMS = (
     *("passes", "runtimes", "timing", "data", "flatbuffer", "accelerators", "emit", "core"),
-    *("metrics.py", "layer_costs.py"),
+    *("metrics", "layer_costs.py"),
 )
 
 

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from edgebuild import hashing, readback
 from edgebuild.core.losses import LayerLosses, OutputLoss
+from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.passes import Refinement
 from edgebuild.core.plan import Plan
-from edgebuild.core.settings import Metric, MetricKind
 from edgebuild.core.target import Kernels
 from edgebuild.engine import losses, steps
 from edgebuild.engine.fallback import FAILURES
@@ -29,7 +29,6 @@ from edgebuild.stats import sign_test
 _FEWEST, _MOST = 100, 2_000  # samples; fewer decide nothing
 _LAYERS_ON = 256  # samples, where layers are compared
 _MOST_MACS = 2 * 10**10  # over all samples: two minutes on reference kernels
-_COUNTING = frozenset({MetricKind.ACCURACY, MetricKind.TOP_K})  # right answers
 _CHANCE = 0.05  # that one of two has so many more right answers without being the better one
 
 
@@ -98,8 +97,7 @@ def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | Non
     lost, gained = _only_one_is_right(between, ours.built.plan.metric)
     chance = sign_test(lost, gained)
     if chance < _CHANCE:
-        alone = f"{lost:,} are answered right by the plain conversion alone and {gained:,} with them alone"
-        return f"of {between.samples:,} train samples {alone} (p = {chance:.2g})"
+        return f"of {between.samples:,} train samples {_both(lost, gained, between)} (p = {chance:.2g})"
     if sign_test(gained, lost) < _CHANCE:
         return None
     found = _distance(usual, ours, part, session)
@@ -110,16 +108,23 @@ def _why(usual: _Named, ours: _Named, data: Data, session: Session) -> str | Non
     return f"on {found.samples:,} train samples {nearer} ({both})"
 
 
-def _only_one_is_right(between: OutputLoss, metric: Metric) -> tuple[int, int]:
-    """How many answers the plain conversion alone has right, and how many the refined one alone.
-
-    None are counted for scores that count none. Nor for the places of one sample: their answers are not independent,
-    and the test would take them to be.
-    """
+def _both(lost: int, gained: int, between: OutputLoss) -> str:
     answers = between.answers
-    if metric.name not in _COUNTING or answers is None or answers.total != between.samples:
+    if answers is not None and answers.total == between.samples:
+        return f"{lost:,} are answered right by the plain conversion alone and {gained:,} with them alone"
+    return f"{lost:,} are nearer to their labels with the plain conversion and {gained:,} with them"
+
+
+def _only_one_is_right(between: OutputLoss, metric: Metric) -> tuple[int, int]:
+    """For how many samples the plain conversion is nearer to the labels, and for how many the refined one.
+
+    Nearer by the metric of the build: more of a sample's predictions are right (of one that is right or wrong: only one
+    conversion has it right), or its error is smaller. Samples are counted, not the places of one: these are not
+    independent, and the test would take them to be.
+    """
+    if metric.is_open:
         return 0, 0
-    return answers.lost, answers.gained
+    return between.worse, between.better
 
 
 def _affordable(artifact: ArtifactSpec) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.training.trainer import Trainer, in_words

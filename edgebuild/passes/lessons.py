@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.child import Say
-from edgebuild.core.settings import Metric, TeacherSettings
+from edgebuild.core.metric import Metric
+from edgebuild.core.settings import TeacherSettings
 from edgebuild.errors import UsageError
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
@@ -38,7 +39,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
     tf_keras.utils.set_random_seed(job.seed)
     tf.config.experimental.enable_op_determinism()
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
-    data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed)
+    data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed, job.metric)
     _require_labels(data, job.metric, original)
     lesson = Lesson(
         data=data,

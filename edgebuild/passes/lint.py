@@ -7,8 +7,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from edgebuild.child import Say
+from edgebuild.core.metric import Metric, Task
 from edgebuild.core.model import ModelSpec
-from edgebuild.core.settings import Metric, MetricKind
+from edgebuild.core.settings import MetricKind
 from edgebuild.data.lint.checks import lint
 from edgebuild.data.lint.subject import Part, Subject, View, part_of
 from edgebuild.data.samples import Samples
@@ -55,7 +56,8 @@ def _view(job: LintJob) -> View | None:
 
 def _classes(network: ModelSpec, metric: Metric) -> int:
     """How many classes the scored output tells apart: two with one value; 0 where it is not known to do so."""
-    if not metric.classifies or metric.output >= len(network.outputs):
+    yes_or_no = metric.task == Task.BINARY and (metric.low, metric.high) == (0.0, 1.0)
+    if not (metric.classifies or yes_or_no) or metric.output >= len(network.outputs):
         return 0
     shape = network.outputs[metric.output].shape
     return max(2, shape[-1]) if len(shape) == 2 and shape[-1] > 0 else 0

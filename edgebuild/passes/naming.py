@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from edgebuild.passes import time_distributed
 from edgebuild.passes.graph.editing import distinct
 from edgebuild.readback import SCOPE
 
@@ -96,7 +95,7 @@ def _scoped(call: Callable[..., Any], scope: str) -> Callable[..., Any]:
 
 
 def _walked(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    for layer in _inner(model):
+    for layer in model.layers:
         path = (*above, layer.name)
         if not above or type(layer).__name__ != "InputLayer":
             yield layer, path
@@ -104,8 +103,7 @@ def _walked(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[Any, tupl
 
 
 def _inner(layer: Any) -> list[Any]:
-    """The layers in a model, or in the model that a TimeDistributed layer is wrapped around."""
-    return list(getattr(layer.layer if time_distributed.is_one(layer) else layer, "layers", []))
+    return list(getattr(layer, "layers", []))
 
 
 def is_graph(layer: Any) -> bool:

@@ -107,12 +107,19 @@ def _accuracy(manifest: Manifest) -> Iterator[str]:
     figure = next((found for found in manifest.measurements if found.subject == Subject.ACCURACY), None)
     kernels = f", {figure.kernels} kernels, {figure.mode}" if figure is not None else ""
     yield from _items(
-        ("Metric", _escaped(accuracy.metric)),
+        ("Metric", _escaped(accuracy.metric) + (f" ({_escaped(accuracy.why)})" if accuracy.why else "")),
         (
             "This artifact",
             f"{wording.figure(accuracy.artifact, accuracy.unit)} ({accuracy.samples:,} samples{kernels})",
         ),
         ("Float network", wording.figure(accuracy.baseline, accuracy.unit)),
+        *(
+            (
+                each.metric,
+                f"{wording.figure(each.artifact, each.unit)}, float network {wording.figure(each.baseline, each.unit)}",
+            )
+            for each in accuracy.further
+        ),
     )
     output = manifest.losses.output if manifest.losses is not None else None
     if output is not None and output.answers is not None:

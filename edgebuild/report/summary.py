@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
-from edgebuild.core.manifest import Manifest
+from edgebuild.core.manifest import Accuracy, Manifest
 from edgebuild.core.verdict import Check, Status, Verdict, worst
 from edgebuild.report import device, losses, places, wording
 from edgebuild.units import format_bytes
@@ -76,6 +76,10 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest)
+        if manifest.accuracy.further:
+            yield "", _further(manifest.accuracy)
+        if manifest.accuracy.why:
+            yield "metric", f"{manifest.accuracy.metric}: {manifest.accuracy.why}"
         yield from (("", text) for text in _elsewhere(manifest))
     for number, rung in enumerate(manifest.repair):
         yield (
@@ -91,6 +95,14 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
         alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value)} of activations (estimated)"
         yield "memory", ", ".join([*places.peaks(manifest.measurements), alive])
     yield from device.rows(manifest)
+
+
+def _further(accuracy: Accuracy) -> str:
+    """Other scores of the same outputs, each with the float network's."""
+    return ", ".join(
+        f"{each.metric} {wording.figure(each.artifact, each.unit)} (float {wording.figure(each.baseline, each.unit)})"
+        for each in accuracy.further
+    )
 
 
 def _elsewhere(manifest: Manifest) -> Iterator[str]:

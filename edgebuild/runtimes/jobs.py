@@ -10,9 +10,10 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.comparison import Interval
 from edgebuild.core.delivery import Keep, Leaner
 from edgebuild.core.layers import LayerShape
+from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.place import Place
-from edgebuild.core.settings import AtLeastOne, BenchSettings, Count, Metric, Preprocess
+from edgebuild.core.settings import AtLeastOne, BenchSettings, Count, Preprocess
 from edgebuild.core.target import Interpreter, Kernels
 
 
@@ -120,10 +121,11 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """The artifact's score."""
+    """The artifact's score, and others that say more, by their names."""
 
     score: float
     samples: int
+    further: dict[str, float] = {}
 
 
 class OutputLossJob(msgspec.Struct, frozen=True, kw_only=True):

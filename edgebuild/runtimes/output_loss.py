@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from edgebuild.child import Say
 from edgebuild.core.losses import OutputLoss
 from edgebuild.data import outputs
 from edgebuild.data.samples import Samples
+from edgebuild.data.targets import wanted
 from edgebuild.runtimes.fidelity import answers
 from edgebuild.runtimes.jobs import OutputLossJob
 
@@ -17,6 +16,7 @@ from edgebuild.runtimes.jobs import OutputLossJob
 def output_loss(job: OutputLossJob, _say: Say) -> OutputLoss:
     """Compare the outputs that both scorings kept."""
     samples = Samples(Path(job.samples), job.preprocess, job.most)
-    assert samples.y is not None, "the engine asks only where there are answers"
+    y = wanted(samples, job.metric)
+    assert y is not None, "the engine asks only where there are answers"
     exact, given = outputs.kept(Path(job.baseline)), outputs.kept(Path(job.artifact))
-    return answers.compare(exact, given, np.asarray(samples.y), job.metric)
+    return answers.compare(exact, given, y, job.metric)

@@ -11,7 +11,8 @@ from edgebuild.child import Say, paced
 from edgebuild.data import outputs
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
-from edgebuild.metrics import require_output, score
+from edgebuild.data.targets import wanted
+from edgebuild.metrics import further, require_output, score
 from edgebuild.runtimes.interpreters import real, stored
 from edgebuild.runtimes.jobs import Score, ScoreJob
 
@@ -29,7 +30,8 @@ def score_samples(job: ScoreJob, invoke: Invoke, say: Say) -> Score:
         StepError: the metric's function failed.
     """
     samples = Samples(Path(job.samples), job.preprocess, job.most)
-    assert samples.y is not None, "the engine asks only where there are answers"
+    y = wanted(samples, job.metric)
+    assert y is not None, "the engine asks only where there are answers"
     require_output(job.metric, len(job.spec.outputs))
     inputs = job.spec.inputs
     fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
@@ -42,4 +44,4 @@ def score_samples(job: ScoreJob, invoke: Invoke, say: Say) -> Score:
             tell(f"{len(rows):,} of {len(samples):,} samples")
     answers = real(np.stack(rows), job.spec.outputs[job.metric.output])
     outputs.keep(answers, Path(job.out))
-    return Score(score=score(answers, np.asarray(samples.y), job.metric), samples=len(rows))
+    return Score(score=score(answers, y, job.metric), samples=len(rows), further=further(answers, y, job.metric))

@@ -10,10 +10,11 @@ from edgebuild import config, targets
 from edgebuild.core.budget import Budget, Level, Subject, Unit
 from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec, ModelSpec, Operator, TensorSpec
 from edgebuild.core.passes import Cluster, Compression, DType, Prune, Quantize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan, Source, Split
-from edgebuild.core.settings import Metric, Preprocess
+from edgebuild.core.settings import Preprocess
 from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.core.verdict import Verdict
 from edgebuild.gate import judge

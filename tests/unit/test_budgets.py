@@ -7,7 +7,7 @@ from making import ACCURACY, metric
 
 from edgebuild import budgets
 from edgebuild.core.budget import Budget, Level, Subject, Unit
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, overlay
 

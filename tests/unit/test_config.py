@@ -36,7 +36,7 @@ def test_without_anything_all_settings_are_defaults() -> None:
     configuration = _load()
     assert set(configuration.layered.origins.values()) == {"default"}
     assert configuration.file is None
-    assert configuration.settings.metric.name == "accuracy"
+    assert configuration.settings.metric.name == "auto"
     assert (configuration.settings.build.out, configuration.settings.build.targets) == ("dist", ())
 
 

@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from edgebuild.core.settings import Metric, Preprocess
+from edgebuild.core.metric import Metric
+from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
 from edgebuild.data.lint import misfit
 from edgebuild.data.samples import save

@@ -6,6 +6,7 @@ import pytest
 from making import ACCURACY, DATA, MODEL, settings
 
 from edgebuild import targets
+from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Channels, DType, Equalize, Quantize, Scheme
 from edgebuild.core.plan import Source
 from edgebuild.core.target import Target
@@ -186,7 +187,7 @@ def test_the_plan_holds_all_that_decides_the_result() -> None:
     assert (made.target, made.model, made.data) == ("mcu", MODEL, DATA)
     assert (made.input_shape, made.allow_code) == ((49, 10, 1), True)
     assert (made.split.seed, made.split.calibration_samples, made.split.evaluation_share) == (7, 50, 0.1)
-    assert (made.preprocess, made.metric, made.bench) == (asked.preprocess, asked.metric, asked.bench)
+    assert (made.preprocess, made.metric, made.bench) == (asked.preprocess, Metric.asked(asked.metric), asked.bench)
     assert (made.budgets, made.runtime, made.operators) == (target.budgets, target.runtime, target.operators)
 
 

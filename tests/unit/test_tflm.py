@@ -12,8 +12,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.arena import Arena
+from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.settings import Metric, MetricKind, Preprocess
+from edgebuild.core.settings import MetricKind, Preprocess
 from edgebuild.core.target import Kernels
 from edgebuild.data import samples
 from edgebuild.data.given import Examples

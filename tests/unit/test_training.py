@@ -63,7 +63,7 @@ def network(width: int = 16, seed: int = 1, activation: str | None = "softmax") 
 
 
 def data_of(folder: Path, **fields: Any) -> TrainData:
-    return TrainData(folder, IDENTITY, [np.dtype("float32")], train_settings(**fields), seed=0)
+    return TrainData(folder, IDENTITY, [np.dtype("float32")], train_settings(**fields), seed=0, metric=ACCURACY)
 
 
 def lesson(folder: Path, *taught_by: Teacher, parts: dict[str, Any] | None = None, **fields: Any) -> Lesson:

@@ -10,7 +10,7 @@ import pytest
 import tf_keras
 from ai_edge_litert import schema_py_generated as schema
 from converting import converted
-from making import DATA, INT8, MODEL, SETTINGS, metric, network, plan, settings
+from making import ACCURACY, DATA, INT8, MODEL, metric, network, plan, settings
 from tflite_networks import Network
 
 from edgebuild import plan as planning
@@ -51,8 +51,9 @@ def _data(folder: Path, y: Any = None, **fields: Any) -> Data:
 
 
 def _refined(**fields: Any) -> Any:
-    target = targets.load("mcu", SETTINGS.metric, []).target
-    return planning.plan(target, settings(build={"compress": False}, **fields), MODEL, DATA)
+    target = targets.load("mcu", ACCURACY, []).target
+    asked = settings(**{"build": {"compress": False}, "metric": {"name": "accuracy"}, **fields})
+    return planning.plan(target, asked, MODEL, DATA)
 
 
 def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:

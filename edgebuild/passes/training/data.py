@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess, TrainSettings
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
+from edgebuild.data.targets import wanted
 from edgebuild.errors import StepError
-from edgebuild.metrics import load_callable
+from edgebuild.metrics import load_callable, taught
 
 Rows = npt.NDArray[np.intp]
 _FEWEST = 2  # samples that can be divided
@@ -28,6 +30,7 @@ class TrainData:
         dtypes: of the network's inputs, in order.
         train: sizes, and the function that changes batches.
         seed: of the drawing of the validation part, of every order and of augmentation.
+        metric: tells what is learnt: labels, or the input.
 
     Raises:
         StepError: there are too few samples to divide.
@@ -35,8 +38,15 @@ class TrainData:
     """
 
     def __init__(
-        self, folder: Path, preprocess: Preprocess, dtypes: list[np.dtype[np.generic]], train: TrainSettings, seed: int
+        self,
+        folder: Path,
+        preprocess: Preprocess,
+        dtypes: list[np.dtype[np.generic]],
+        train: TrainSettings,
+        seed: int,
+        metric: Metric,
     ) -> None:
+        self._metric = metric
         self._samples = Samples(folder, preprocess)
         self._dtypes = dtypes
         self._seed = seed
@@ -58,7 +68,7 @@ class TrainData:
     @property
     def has_answers(self) -> bool:
         """Whether there are labels to learn from."""
-        return self._samples.y is not None
+        return bool(self._metric.target) or self._samples.y is not None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,8 +95,13 @@ class TrainData:
         return self._samples.take(rows, self._dtypes)
 
     def answers(self, rows: Rows) -> Array | None:
-        """The labels at the given positions."""
-        return None if self._samples.y is None else np.asarray(self._samples.y[rows])
+        """The labels at the given positions, as they were given."""
+        return wanted(self._samples, self._metric, rows)
+
+    def taught(self, rows: Rows) -> Array | None:
+        """The same as losses take them: 0 and 1 where others stand for no and yes."""
+        found = self.answers(rows)
+        return None if found is None else taught(found, self._metric)
 
     def _changed(self, arrays: list[Array], rng: np.random.Generator) -> list[Array]:
         if self._augment is None:

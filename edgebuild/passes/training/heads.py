@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 
 # What may stand between an activation and the end of a network without changing what it means.
 _TRANSPARENT = frozenset({"Identity", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs"})
@@ -41,6 +41,8 @@ def of_output(output: Any, metric: Metric) -> tuple[Head, Any]:
         return Head.CLASSES, operation.inputs[0]
     if operation.type == "Sigmoid":
         return Head.ANSWERS, operation.inputs[0]
+    if metric.says_yes_or_no and metric.threshold == 0:
+        return Head.ANSWERS, output
     if metric.classifies and output.shape.rank and (output.shape[-1] or 0) > 1:
         return Head.CLASSES, output
     return Head.VALUES, output

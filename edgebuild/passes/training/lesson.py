@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgebuild.core.settings import DistillSettings, Metric, TrainSettings
+from edgebuild.core.metric import Metric
+from edgebuild.core.settings import DistillSettings, TrainSettings
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.teachers import Teacher
 

@@ -106,7 +106,7 @@ class Loop:
         self._optimizer.apply_gradients(pairs)
 
     def _batch(self, rows: Rows, x: list[Any]) -> tuple[Any, Any, Any]:
-        y = self._lesson.data.answers(rows)
+        y = self._lesson.data.taught(rows)
         outside = [[tf.constant(answer) for answer in teacher.answers(rows, x)] for teacher in self._outside]
         return [tf.constant(array) for array in x], None if y is None else tf.constant(y), outside
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgebuild.core.settings import DistillSettings, Metric
+from edgebuild.core.metric import Metric
+from edgebuild.core.settings import DistillSettings
 from edgebuild.errors import UsageError
 from edgebuild.passes import calling
 from edgebuild.passes.training import features, heads, losses

@@ -55,7 +55,7 @@ class Probe:
 
     def scales(self, found: Sequence[Head]) -> list[float]:
         """For each output the variance of its values, 1 where it has none; without teachers that of the labels."""
-        values = self._answers[0] if self._answers else [self._data.answers(self._data.rows)] * len(found)
+        values = self._answers[0] if self._answers else [self._data.taught(self._data.rows)] * len(found)
         return [_variance(v) if head == Head.VALUES else 1.0 for v, head in zip(values, found, strict=True)]
 
 

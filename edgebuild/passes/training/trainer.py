@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgebuild.child import Say
-from edgebuild.core.settings import Metric
+from edgebuild.core.metric import Metric
 from edgebuild.errors import UsageError
 from edgebuild.metrics import score
 from edgebuild.passes import calling
@@ -103,7 +103,7 @@ class Trainer:
 
     def _with_targets(self, rows: Rows) -> Iterator[tuple[list[Any], Any]]:
         for some, x in self._lesson.data.in_order(rows):
-            wanted = self._lesson.data.answers(some)
+            wanted = self._lesson.data.taught(some)
             if wanted is None:
                 wanted = self._lesson.teachers[0].answers(some, x)[self._lesson.metric.output]
             yield x, wanted

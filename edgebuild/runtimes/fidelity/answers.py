@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from edgebuild import metrics
 from edgebuild.core.losses import Answers, ChangedInput, ClassChange, ConfusionChange, OutputLoss
-from edgebuild.core.settings import Metric, MetricKind
+from edgebuild.core.metric import Metric, Task
+from edgebuild.core.settings import MetricKind
 from edgebuild.data.given import Array
 from edgebuild.runtimes.fidelity import confidence, logits
 from edgebuild.runtimes.fidelity.signal import Sums, chunks
@@ -43,28 +44,52 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
         sums.add(exact[rows], given[rows])
         moved = np.subtract(exact[rows], given[rows], dtype=np.float64).reshape(rows.stop - rows.start, -1)
         differences[rows] = np.sqrt(np.mean(np.square(moved), axis=1))
-    if not metric.classifies:
-        return OutputLoss(samples=samples, signal=sums.signal(), inputs=_moved(differences))
+    if not metric.classifies and not metric.says_yes_or_no:
+        better, worse = _nearer(*(_errors(outputs, y, samples, metric) for outputs in (exact, given)))
+        return OutputLoss(samples=samples, signal=sums.signal(), inputs=_moved(differences), better=better, worse=worse)
     # They were scored, and so are known to fit the outputs.
-    labels = metrics.labels(exact[:samples], np.asarray(y[:samples])).reshape(samples, -1).astype(np.int64)
+    labels = metrics.labels(exact[:samples], np.asarray(y[:samples]), metric).reshape(samples, -1)
     before, after = (_judged(outputs, labels, samples, metric) for outputs in (exact, given))
+    better, worse = _nearer(*((~judged.right).sum(axis=1) for judged in (before, after)))
+    ours, theirs = (_as_classes(outputs[:samples], metric) for outputs in (exact, given))
     return OutputLoss(
         samples=samples,
         signal=sums.signal(),
-        logits=logits.compare(exact[:samples], given[:samples]),
-        answers=_answers(labels, before, after),
-        confidence=confidence.compare(exact[:samples], given[:samples], labels.reshape(-1)),
+        logits=logits.compare(ours, theirs),
+        answers=_answers(labels, before, after, metric, exact.shape[-1]),
+        confidence=confidence.compare(ours, theirs, labels.reshape(-1)),
         inputs=_changed(labels, before, after, differences),
+        better=better,
+        worse=worse,
     )
+
+
+def _as_classes(outputs: Array, metric: Metric) -> Array:
+    """Outputs [..., classes], or [answers, 1] where each is the probability of yes."""
+    return outputs.reshape(-1, 1) if metric.says_yes_or_no else outputs
+
+
+def _errors(outputs: Array, y: Array, samples: int, metric: Metric) -> Array:
+    """The mean square error of each sample; zeros where the metric is none of values."""
+    found = np.zeros(samples)
+    for rows in chunks(outputs, samples) if metric.task == Task.VALUES else ():
+        left = metrics.residuals(outputs[rows], np.asarray(y[rows]))
+        found[rows] = np.mean(np.square(left).reshape(len(left), -1), axis=1)
+    return found
+
+
+def _nearer(before: Array, after: Array) -> tuple[int, int]:
+    """How many samples are nearer to their labels, and how many farther."""
+    return int(np.count_nonzero(after < before)), int(np.count_nonzero(after > before))
 
 
 def _judged(outputs: Array, labels: _Classes, samples: int, metric: Metric) -> Judged:
     classes, right = np.zeros_like(labels), np.zeros(labels.shape, np.bool_)
     for rows in chunks(outputs, samples):
-        part = outputs[rows].reshape(rows.stop - rows.start, -1, outputs.shape[-1])
         wanted = labels[rows]
-        classes[rows] = part[..., 0] > 0.5 if metrics.is_binary(outputs) else part.argmax(axis=-1)
+        classes[rows] = metrics.predictions(outputs[rows], metric).reshape(wanted.shape)
         if metric.name == MetricKind.TOP_K:
+            part = outputs[rows].reshape(rows.stop - rows.start, -1, outputs.shape[-1])
             best = np.argsort(-part, axis=-1, kind="stable")[..., : metric.k]
             right[rows] = (best == wanted[..., np.newaxis]).any(axis=-1)
         else:
@@ -72,17 +97,24 @@ def _judged(outputs: Array, labels: _Classes, samples: int, metric: Metric) -> J
     return Judged(classes, right)
 
 
-def _answers(labels: _Classes, before: Judged, after: Judged) -> Answers:
+def _answers(labels: _Classes, before: Judged, after: Judged, metric: Metric, width: int) -> Answers:
+    """What changed, by class; of several labels by the label, for which there is no confusion."""
     changed = before.classes != after.classes
     lost, gained = before.right & ~after.right, after.right & ~before.right
+    several = metric.task == Task.LABELS
     return Answers(
         total=labels.size,
         changed=int(np.count_nonzero(changed)),
         lost=int(np.count_nonzero(lost)),
         gained=int(np.count_nonzero(gained)),
-        classes=_by_class(labels, lost, gained),
-        confusion=_confusion(labels[changed], before.classes[changed], after.classes[changed]),
+        classes=_by_class(_numbered(labels, width) if several else labels, lost, gained),
+        confusion=() if several else _confusion(labels[changed], before.classes[changed], after.classes[changed]),
     )
+
+
+def _numbered(labels: _Classes, width: int) -> _Classes:
+    """For each yes or no which of the labels it is of."""
+    return np.broadcast_to(np.arange(labels.shape[1]) % width, labels.shape)
 
 
 def _by_class(labels: _Classes, lost: _Flags, gained: _Flags) -> tuple[ClassChange, ...]:
