@@ -152,9 +152,10 @@ def _require_integers(target: Target, scheme: Scheme) -> None:
             remedy=f"Choose --quantize {Scheme.INT8}, or another target.",
         )
     if not target.operators.float and not scheme.needs_calibration:
+        int16 = f" or {Scheme.INT16X8}" if target.operators.int16 else ""
         raise UsageError(
             f"{target.name} runs no operators in float, and {scheme} leaves them so",
-            remedy=f"Choose --quantize {Scheme.INT8} or {Scheme.INT16X8}, or another target.",
+            remedy=f"Choose --quantize {Scheme.INT8}{int16}, or another target.",
         )
 
 
@@ -167,12 +168,15 @@ def _require_float(
             remedy="Leave float_layers empty, or choose another target.",
         )
     if layers and scheme != Scheme.INT8:
-        raise UsageError(f"passes.quantize.float_layers is for {Scheme.INT8}, not for {scheme}")
+        raise UsageError(
+            f"passes.quantize.float_layers is for {Scheme.INT8}, not for {scheme}",
+            remedy=f"Leave float_layers empty, or choose --quantize {Scheme.INT8}.",
+        )
     if layers and any(isinstance(step, QuantizeAware) for step in compressions):
         raise UsageError(
             f"passes.quantize.float_layers names layers, and {target.name} trains or clusters for {Scheme.INT8}",
             "The converter quantizes all of a network that brings its own ranges.",
-            "Leave float_layers empty, or qat and cluster out (--set passes.qat=off).",
+            "Leave float_layers empty, or both passes out: --set passes.qat=off --set passes.cluster=off.",
         )
 
 
@@ -180,9 +184,10 @@ def _require_data(target: Target, scheme: Scheme, data: Source | None) -> None:
     if data is not None:
         return
     if scheme.needs_calibration:
+        without = "choose a quantization that needs none (--quantize dynamic or float16), "
         raise UsageError(
             f"{target.name} quantizes to {scheme}, and there are no data to calibrate with",
             "Activation ranges are chosen from representative samples.",
-            "Name data (--data FILE.npz), choose a quantization that needs none (--quantize dynamic or float16), or "
-            "let inputs be made up from what batch norms know (--set data.synthesize=true).",
+            f"Name data (--data FILE.npz), {without if target.operators.float else ''}or let inputs be made up from "
+            "what batch norms know (--set data.synthesize=true).",
         )

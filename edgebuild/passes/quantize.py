@@ -40,7 +40,8 @@ def run(job: QuantizeJob, say: Say) -> Converted:
             raise UsageError(
                 f"{job.quantize.scheme} needs calibration samples, and there are none",
                 "Activation ranges are chosen from representative samples.",
-                "Give x_train or x_calibration, or choose --quantize dynamic or float16.",
+                "Give x_train or x_calibration"
+                + (", or choose --quantize dynamic or float16." if job.quantize.float_fallback else "."),
             )
         samples = Samples(Path(job.calibration), job.preprocess)
         converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))

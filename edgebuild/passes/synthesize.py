@@ -58,7 +58,7 @@ def run(job: SynthesizeJob, say: Say) -> Splits:
     if not kept:
         raise StepError(
             "inputs cannot be synthesised: the network has no batch norm that knows what is usual",
-            remedy="Give data (--data FILE.npz), or choose a quantization that needs none (--quantize dynamic).",
+            remedy="Give data (--data FILE.npz).",
         )
     rng = np.random.default_rng(job.seed)
     sizes = [min(_BATCH, job.samples - start) for start in range(0, job.samples, _BATCH)]

@@ -158,7 +158,7 @@ class _Work:
             raise StepError(
                 f"the network {self.graph.name} does not compute the same after it was equalized",
                 f"On the calibration data its outputs differ by {gap:.2g} of their largest value.",
-                "Please report this with the network; until then switch equalization off.",
+                "Please report this with the network.",
             )
         if self._capped:
             what = f"{_count(self._capped, 'channel')} behind a ReLU6 now cut off elsewhere"
