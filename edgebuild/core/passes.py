@@ -30,6 +30,18 @@ class Scheme(StrEnum):
         return self in (Scheme.INT8, Scheme.INT16X8)
 
 
+class Recurrent(StrEnum):
+    """How layers that step through a sequence (LSTM, GRU, ConvLSTM2D, ...) are converted.
+
+    AUTO unrolls sequences that are short enough, so that no state outlasts an inference. FUSED makes an LSTM of
+    tf_keras one operator, whose state does. UNROLLED writes out every step, however many there are.
+    """
+
+    AUTO = "auto"
+    FUSED = "fused"
+    UNROLLED = "unrolled"
+
+
 class DType(StrEnum):
     """Element types of an artifact's inputs and outputs."""
 
@@ -293,6 +305,7 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sparse: whether weights with many zeros are stored in TensorFlow Lite's sparse encoding.
         float_layers: layers by name whose operators stay in float32, in an int8 network.
         float_answers: whether a softmax or sigmoid that ends an int8 network with float32 outputs is computed in float.
+        recurrent: how layers that step through a sequence are converted.
     """
 
     scheme: Scheme
@@ -302,6 +315,7 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sparse: bool = False
     float_layers: tuple[str, ...] = ()
     float_answers: bool = False
+    recurrent: Recurrent = Recurrent.AUTO
 
 
 Compression = Student | Channels | Prune | Cluster | QuantizeAware
