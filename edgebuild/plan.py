@@ -47,6 +47,7 @@ def plan(
         sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
         float_layers=floating,
         float_answers=leaves_float and target.passes.quantize.float_answers,
+        recurrent=target.passes.quantize.recurrent,
     )
     return Plan(
         target=target.name,

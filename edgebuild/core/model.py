@@ -31,6 +31,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
             "backbone/conv" where another part is called conv as well.
         within: the layers inside each nested network, by its name; a nested network that only consists of layers is
             none of `layers`.
+        streams: the layers that carry their state over from one call to the next, as their user asked for (stateful).
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -39,6 +40,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     framework: str
     within: dict[str, tuple[str, ...]] = {}
+    streams: tuple[str, ...] = ()
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):

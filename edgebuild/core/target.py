@@ -18,6 +18,7 @@ from edgebuild.core.passes import (
     Equalize,
     Prune,
     QuantizeAware,
+    Recurrent,
     Refinement,
     Scheme,
     Student,
@@ -132,6 +133,7 @@ class QuantizeSettings(_Table, frozen=True, kw_only=True):
     scheme: Scheme
     float_layers: tuple[str, ...] = ()
     float_answers: bool = True
+    recurrent: Recurrent = Recurrent.AUTO
 
 
 class PassTables(_Table, frozen=True, kw_only=True):

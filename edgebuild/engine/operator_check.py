@@ -7,6 +7,7 @@ network can be built does not depend on the passes that carry it over.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -19,8 +20,9 @@ from edgebuild.engine.compress import with_layers_of_nested
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Changeable, Data, Network
 from edgebuild.engine.session import Session
-from edgebuild.engine.sharing import Shared
+from edgebuild.engine.sharing import Shared, in_store
 from edgebuild.engine.usable import require_usable
+from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 
 
@@ -42,10 +44,12 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
     Raises:
         StepError: the target takes the network in no form; names operators and layers as the given one has them.
     """
+    network = _as_planned(plan, shared, session)
     if any(isinstance(step, Student) for step in plan.changes):
-        return Base(shared.network)
+        return Base(network)
+    _require_no_loops(plan, network)
     try:
-        _look(plan, shared.network, shared.data, session)
+        _look(plan, network, shared.data, session)
     except FAILURES as error:
         carried = _carried(plan, shared, session)
         if carried is None:
@@ -55,7 +59,47 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
         except FAILURES:
             raise error from None
         return carried
-    return Base(shared.network)
+    return Base(network, tuple(_written_out(network)))
+
+
+def _as_planned(plan: Plan, shared: Shared, session: Session) -> Network:
+    """The network with its recurrent layers as this target has them; all targets share that of the first."""
+    if shared.network.frozen.recurrent == plan.quantize.recurrent:
+        return shared.network
+    made = session.transform(steps.freeze(plan, shared.model, shared.path))
+    return in_store(made, shared.model)
+
+
+def _require_no_loops(plan: Plan, network: Network) -> None:
+    """Refuse what is known to end the converter's process."""
+    loops = network.frozen.loops
+    if not loops or not plan.quantize.scheme.needs_calibration:
+        return
+    said = ", ".join(f"{loop.layer} ({loop.steps:,} steps)" if loop.steps else loop.layer for loop in loops)
+    why = f"TensorFlow's converter does not quantize loops to {plan.quantize.scheme}."
+    if any(loop.steps for loop in loops):
+        raise StepError(
+            f"{said} would stay a loop: sequences of up to {jobs.MOST_STEPS} steps are written out one after another",
+            why,
+            'Set [passes.quantize] recurrent = "unrolled" to write out all of them (2 to 14 kB a step in the file, '
+            "conversions of minutes), feed shorter sequences, or choose --quantize dynamic or float16.",
+        )
+    raise StepError(
+        f"the network computes in a loop: {said}",
+        f"{why} The layers of this file are not known, so that its steps cannot be written out.",
+        "Give the .keras or .h5 file of the network, or choose --quantize dynamic or float16.",
+    )
+
+
+def _written_out(network: Network) -> Iterator[str]:
+    """What is said of steps that were written out."""
+    unrolled = network.frozen.unrolled
+    if unrolled:
+        said = ", ".join(dict.fromkeys(f"{loop.layer} ({loop.steps:,})" for loop in unrolled))
+        yield (
+            f"recurrent layers are written out step by step, outputs proved equal: {said}; the file grows by the "
+            "operators of each step, and no state is kept from one inference to the next"
+        )
 
 
 def without_passes(plan: Plan, network: Network) -> Plan:

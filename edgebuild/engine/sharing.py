@@ -68,7 +68,7 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
         model, source = (_kept(model, path) for path in (model_path, data_path))
     frozen = session.transform(steps.freeze(plan, model, model_path))
-    network = _network(frozen, model)
+    network = in_store(frozen, model)
     if source is None:
         made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
         return Shared(model, model_path, network, None, made_up, None)
@@ -128,8 +128,8 @@ def _synthesized(plan: Plan, model: Source, path: str, session: Session) -> Data
     return Data(made.read(jobs.Splits), made.path)
 
 
-def _network(made: Made, model: Source) -> Network:
-    """With the digest of its files, where it came from files: they may hold what the identity does not see."""
+def in_store(made: Made, model: Source) -> Network:
+    """A frozen network with the digest of its files, if any: they may hold what the identity does not see."""
     frozen = made.read(jobs.Frozen)
     return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
 

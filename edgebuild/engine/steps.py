@@ -16,11 +16,8 @@ from edgebuild.passes import jobs
 from edgebuild.report import wording
 from edgebuild.runtimes.jobs import LayerTimesJob, ScoreJob
 
-# What is known to end the converter's process, since it says nothing itself.
-_CRASHED = (
-    "TensorFlow's converter ended without a word. Recurrent layers of Keras 3 do this in int8 and int16x8: build them "
-    "with unroll=True or in tf_keras, or choose --quantize dynamic or float16."
-)
+# It says nothing itself.
+_CRASHED = "TensorFlow's converter ended without a word. --quantize dynamic or float16 takes another way through it."
 
 
 # Trials, rounds and a last training that was not enough may take this many times what a pass was given.
@@ -44,7 +41,7 @@ def carry(plan: Plan, model: Source, path: str) -> Step:
 
 def _load(plan: Plan, model: Source, path: str, name: str, title: str, job: type[jobs.FreezeJob]) -> Step:
     """A step on the user's network; a function is called each time, since nothing tells its result."""
-    given = (plan.input_shape, plan.signature, plan.allow_code)
+    given = (plan.input_shape, plan.signature, plan.allow_code, plan.quantize.recurrent)
     return Step(
         name,
         title,
@@ -56,6 +53,7 @@ def _load(plan: Plan, model: Source, path: str, name: str, title: str, job: type
             signature=plan.signature,
             allow_code=plan.allow_code,
             out=str(out),
+            recurrent=plan.quantize.recurrent,
         ),
     )
 
@@ -121,7 +119,9 @@ def change(
     return Step(
         wording.kind(settings),
         f"{plan.target}: {wording.step(settings)}",
-        [settings, network.identity, original.identity, learnt, seen, latencies, floating] if known else None,
+        [settings, network.identity, original.identity, learnt, seen, latencies, floating, plan.quantize.recurrent]
+        if known
+        else None,
         lambda out: jobs.CompressJob(
             settings=settings,
             network=str(network.path),
@@ -133,6 +133,7 @@ def change(
             float_layers=floating,
             seed=plan.split.seed,
             out=str(out),
+            recurrent=plan.quantize.recurrent,
         ),
         extra_s=_TRAININGS * lesson.time_s if lesson is not None else 0.0,
         if_it_crashes="Training ended without a word: memory may have run out ([train] batch_size = 16 takes less).",
@@ -144,9 +145,15 @@ def freeze_changed(plan: Plan, network: Changeable) -> Step:
     return Step(
         "freeze",
         f"{plan.target}: fix the shapes of the compressed {plan.name}",
-        [network.identity, "changed"],
+        [network.identity, "changed", plan.quantize.recurrent],
         lambda out: jobs.FreezeJob(
-            kind="file", path=str(network.path), input_shape=(), signature="", allow_code=False, out=str(out)
+            kind="file",
+            path=str(network.path),
+            input_shape=(),
+            signature="",
+            allow_code=False,
+            out=str(out),
+            recurrent=plan.quantize.recurrent,
         ),
     )
 

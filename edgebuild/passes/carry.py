@@ -8,6 +8,7 @@ import tf_keras
 
 from edgebuild.child import Say
 from edgebuild.errors import StepError
+from edgebuild.passes import unrolling
 from edgebuild.passes.graph import building, files, proof, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
@@ -60,6 +61,11 @@ def _carried(network: Network, path: str, input_shape: tuple[int, ...]) -> tuple
             f"the layers of {path} are not known",
             "It is a SavedModel that holds what its functions compute, not what they were made of.",
             "Name the .keras or .h5 file of the network.",
+        )
+    if streams := unrolling.stateful(network.keras_model):
+        raise StepError(
+            f"{', '.join(streams)} of {path} keeps state from one call to the next",
+            "Passes train and calibrate on samples in any order.",
         )
     graph = _with_static_inputs(_read(network.keras_model), input_shape)
     _require_known_layers(graph, path)

@@ -9,15 +9,21 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from edgebuild import hashing
 from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
+from edgebuild.core.passes import Recurrent
 from edgebuild.errors import StepError
-from edgebuild.passes import precision
+from edgebuild.passes import precision, unrolling
+from edgebuild.passes.graph import proof
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
 from edgebuild.passes.loading import Network, load, with_input_shape
+
+_SEED = 0  # of the inputs that prove it
+_MAGNITUDES = (0.1, 1.0, 10.0)
 
 
 def run(job: FreezeJob, say: Say) -> Frozen:
@@ -29,10 +35,17 @@ def run(job: FreezeJob, say: Say) -> Frozen:
     """
     network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
     say("fixing the batch at 1")
-    return freeze(network, Path(job.out), name=job.path, input_shape=job.input_shape)
+    return freeze(network, Path(job.out), name=job.path, input_shape=job.input_shape, recurrent=job.recurrent)
 
 
-def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ...] = ()) -> Frozen:
+def freeze(
+    network: Network,
+    out: Path,
+    *,
+    name: str,
+    input_shape: tuple[int, ...] = (),
+    recurrent: Recurrent = Recurrent.AUTO,
+) -> Frozen:
     """Write a network as SAVED_MODEL with static shapes.
 
     Args:
@@ -40,18 +53,22 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
         out: the folder to write into.
         name: of the network, for errors.
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        recurrent: how layers that step through a sequence are written; with an open batch they stay as they are.
 
     Raises:
-        StepError: the network cannot be called with static shapes, or computes in half precision.
+        StepError: the network cannot be called with static shapes, would not compute the same with them, or computes in
+            half precision.
     """
     inputs = [_static(spec, input_shape, len(network.inputs)) for spec in network.inputs]
     module = tf.Module()
-    module.owner, module.tracked = network.owner, network.variables
     try:
         function = _function(network)
-        one = function.get_concrete_function(*inputs)
+        with unrolling.traced(network.keras_model, recurrent) as loops:
+            one = function.get_concrete_function(*inputs)
         precision.require_float32(one.graph, name)
-        module.network = function
+        if loops.unrolled:
+            _require_equal(network, one, inputs, name)
+        module.network, module.owner, module.tracked = function, network.owner, _captured(network, one)
         results = one.structured_outputs
         names = _output_names(network, len(results))
         outputs = [TensorSpec(name=n, dtype=results[n].dtype.name, shape=_shape(results[n])) for n in names]
@@ -72,11 +89,51 @@ def freeze(network: Network, out: Path, *, name: str, input_shape: tuple[int, ..
             parameters=sum(int(tf.size(variable)) for variable in network.variables),
             framework=network.framework,
             within=network.within,
+            streams=tuple(unrolling.stateful(network.keras_model)),
         ),
         batched=batched,
         identity_sha256=_identity(one, network),
         notes=network.notes,
+        unrolled=tuple(loops.unrolled),
+        loops=tuple(loops.left) or tuple(unrolling.loops_over_lists(one.graph.as_graph_def(), network.layers)),
+        recurrent=recurrent,
     )
+
+
+def _captured(network: Network, one: Any) -> list[Any]:
+    """All that the trace refers to and a SavedModel must hold: variables, states of layers, lookup tables."""
+    model = network.keras_model
+    layers = model._flatten_layers() if model is not None else ()
+    values = (value for layer in layers for value in vars(layer).values())
+    tables = [value for value in values if isinstance(value, tf.saved_model.experimental.TrackableResource)]
+    return [*network.variables, *one.graph.variables, *tables]
+
+
+def _require_equal(network: Network, one: Any, inputs: list[tf.TensorSpec], name: str) -> None:
+    """Prove that the trace with its steps written out computes what the network does."""
+    rng = np.random.default_rng(_SEED)
+    for magnitude in _MAGNITUDES:
+        arrays = [tf.constant(_drawn(spec, magnitude, rng)) for spec in inputs]
+        unrolling.reset(network.keras_model)
+        expected = network.call(*arrays)
+        unrolling.reset(network.keras_model)
+        found = one(*arrays)
+        named = zip(_output_names(network, len(expected)), expected, strict=True)
+        gap = max(proof.difference(value.numpy(), found[output].numpy()) for output, value in named)
+        if not gap <= proof.TOLERANCE:
+            raise StepError(
+                f"{name} does not compute the same with its steps written out one after another",
+                f"On random inputs of about {magnitude:g} its outputs differ by {gap:.2g} of their largest value.",
+                "Please report this with the network.",
+            )
+    unrolling.reset(network.keras_model)
+
+
+def _drawn(spec: tf.TensorSpec, magnitude: float, rng: np.random.Generator) -> Any:
+    """Random values of an input; of integers the two that every table of words and classes has."""
+    if spec.dtype.is_floating:
+        return (magnitude * rng.normal(size=spec.shape)).astype(spec.dtype.as_numpy_dtype)
+    return rng.integers(0, 2, spec.shape).astype(spec.dtype.as_numpy_dtype)
 
 
 def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.TensorSpec:

@@ -11,7 +11,7 @@ from edgebuild.core.finding import Finding
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec, ModelSpec, TensorSpec
-from edgebuild.core.passes import Pass, Quantize
+from edgebuild.core.passes import Pass, Quantize, Recurrent
 from edgebuild.core.plan import Split
 from edgebuild.core.settings import AUTO, DistillSettings, Preprocess, TrainSettings
 from edgebuild.layer_costs import LatencyTable
@@ -21,6 +21,9 @@ NETWORK = "network.h5"
 ARTIFACT = "model.tflite"
 EXAMPLE_MODEL = "digits.keras"
 EXAMPLE_DATA = "digits.npz"
+# Steps that are written out for a recurrent layer unless its user asks for more: each is some ten operators and 2 to 14
+# kB of an int8 file, and a conversion of 300 takes half a minute.
+MOST_STEPS = 256
 # The folders that the splits are written to.
 CALIBRATION = "calibration"
 EVALUATION = "evaluation"
@@ -50,6 +53,7 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
         signature: of a SavedModel; empty for its only one, or its default.
         allow_code: whether Python code stored in the file may run.
+        recurrent: how layers that step through a sequence are written.
     """
 
     kind: str
@@ -58,6 +62,14 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     allow_code: bool
     out: str
+    recurrent: Recurrent = Recurrent.AUTO
+
+
+class Loop(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that steps through a sequence, and how many steps it has; 0 where that is not known."""
+
+    layer: str
+    steps: int
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,12 +79,18 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
         batched: whether it also takes many samples at a time.
         identity_sha256: of all that decides what it computes: the traced graph, the weights, captured constants.
         notes: what was changed to load it.
+        unrolled: the loops whose steps are written out one after another.
+        loops: those that stay loops of a graph, which the converter does not quantize.
+        recurrent: as the job asked.
     """
 
     network: ModelSpec
     batched: bool
     identity_sha256: str
     notes: tuple[str, ...] = ()
+    unrolled: tuple[Loop, ...] = ()
+    loops: tuple[Loop, ...] = ()
+    recurrent: Recurrent = Recurrent.AUTO
 
 
 class SplitJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +264,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
         latencies: measured times of the network's layers, for Cost.LATENCY.
         float_layers: layers that calibration leaves to float.
         seed: of what is drawn beside training.
+        recurrent: how layers that step through a sequence are written, where a pass writes a SavedModel.
     """
 
     settings: Pass
@@ -258,6 +277,7 @@ class CompressJob(msgspec.Struct, frozen=True, kw_only=True):
     float_layers: tuple[str, ...]
     seed: int
     out: str
+    recurrent: Recurrent = Recurrent.AUTO
 
 
 class Compressed(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, codes, naming, precision
+from edgebuild.passes import calling, codes, naming, precision, time_distributed
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -192,7 +192,7 @@ def from_keras_model(model: Any) -> Network:
     structure = getattr(model, "input", None)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        with codes.looked_up(parts), naming.scopes(parts):
+        with time_distributed.folded(model), codes.looked_up(parts), naming.scopes(parts):
             if isinstance(structure, dict | list | tuple):
                 packed = tf.nest.pack_sequence_as(structure, list(tensors))
                 return list(tf.nest.flatten(model(packed, training=False)))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from edgebuild.passes import time_distributed
 from edgebuild.passes.graph.editing import distinct
 from edgebuild.readback import SCOPE
 
@@ -95,7 +96,7 @@ def _scoped(call: Callable[..., Any], scope: str) -> Callable[..., Any]:
 
 
 def _walked(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    for layer in model.layers:
+    for layer in _inner(model):
         path = (*above, layer.name)
         if not above or type(layer).__name__ != "InputLayer":
             yield layer, path
@@ -103,7 +104,8 @@ def _walked(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[Any, tupl
 
 
 def _inner(layer: Any) -> list[Any]:
-    return list(getattr(layer, "layers", []))
+    """The layers in a model, or in the model that a TimeDistributed layer is wrapped around."""
+    return list(getattr(layer.layer if time_distributed.is_one(layer) else layer, "layers", []))
 
 
 def is_graph(layer: Any) -> bool:

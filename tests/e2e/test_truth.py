@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from conftest import Edgebuild
 
 CONSTANT = """
@@ -52,14 +54,29 @@ def test_a_changed_constant_is_another_network(edgebuild: Edgebuild, networks: P
 
 
 @pytest.mark.slow
-def test_a_recurrent_network_does_not_remember_the_sample_before(edgebuild: Edgebuild, networks: Path) -> None:
-    ran = edgebuild(networks / "recurrent.h5", "-d", networks / "flat_images.npz", "-t", "arm64", "-q", "float32")
+@pytest.mark.parametrize("network", ["recurrent.h5", "recurrent.keras"])
+def test_a_recurrent_network_does_not_remember_the_sample_before(
+    edgebuild: Edgebuild, networks: Path, network: str
+) -> None:
+    ran = edgebuild(networks / network, "-d", networks / "flat_images.npz", "-t", "arm64", "--no-compress")
 
     assert ran.code == 0, ran.err
+    assert "written out step by step, outputs proved equal" in ran.out
     manifest = edgebuild.manifest("arm64")
-    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in [operator["name"] for operator in manifest["network"]["operators"]]
     assert manifest["accuracy"]["baseline"] > 0.8
-    assert manifest["accuracy"]["artifact"] == pytest.approx(manifest["accuracy"]["baseline"], abs=0.02)
+    assert manifest["accuracy"]["artifact"] == pytest.approx(manifest["accuracy"]["baseline"], abs=0.03)
+    # As anyone runs it: sample after sample, nothing reset.
+    (artifact,) = (edgebuild.folder / "dist" / "arm64").glob("*.tflite")
+    interpreter = Interpreter(str(artifact))
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    data = np.load(networks / "flat_images.npz")
+    once = []
+    for _ in range(2):
+        interpreter.set_tensor(given, data["x_train"][:1].astype(np.float32))
+        interpreter.invoke()
+        once.append(interpreter.get_tensor(made).tobytes())
+    assert once[0] == once[1]
 
 
 @pytest.mark.slow
@@ -102,17 +119,6 @@ def test_operators_left_in_float_are_named_where_they_are_allowed(edgebuild: Edg
     ran = edgebuild("mine:wave", "-d", networks / "features.npz", "-t", "arm64", "-b", "accuracy_drop=20%")
 
     assert "arm64: the converter left operators in float: SIN (from wave)" in ran.out
-
-
-@pytest.mark.slow
-def test_a_recurrent_network_of_keras_3_that_ends_the_converter_gets_advice(
-    edgebuild: Edgebuild, networks: Path
-) -> None:
-    ran = edgebuild(networks / "recurrent.keras", "-d", networks / "flat_images.npz", "-t", "mcu")
-
-    assert ran.code == 4
-    assert "the converter crashed (signal SIG" in ran.err
-    assert "unroll=True" in ran.err
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from edgebuild.data.samples import Samples
 from edgebuild.passes.calibration import walking
 from edgebuild.passes.calibration.grid import Array
 from edgebuild.passes.calibration.points import Plan
+from edgebuild.passes.graph import batches
 
 _LIMIT_BYTES = 400_000_000  # of twins that are alive together
 _BATCH_BYTES = 50_000_000  # of all points of one batch
@@ -61,6 +62,8 @@ class Drawn:
 
 
 def _batch_size(plan: Plan) -> int:
-    shapes = [plan.graph.tensors[point].shape[1:] for point in plan.points]
-    per_sample = 4 * sum(math.prod(size or 1 for size in shape) for shape in shapes)
+    rows = batches.rows(plan.graph)
+    per_sample = 4 * sum(
+        rows[point] * math.prod(size or 1 for size in plan.graph.tensors[point].shape[1:]) for point in plan.points
+    )
     return min(max(_BATCH_BYTES // max(per_sample, 1), 1), _LARGEST_BATCH)

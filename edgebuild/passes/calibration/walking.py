@@ -16,7 +16,7 @@ import tensorflow as tf
 from edgebuild.passes import calling
 from edgebuild.passes.calibration.grid import Array, Range, onto, with_weights_onto
 from edgebuild.passes.calibration.points import KERNELS, Plan
-from edgebuild.passes.graph import building
+from edgebuild.passes.graph import batches, building
 from edgebuild.passes.graph.ir import Call, Graph, Input, Layer
 
 _BATCH = 32
@@ -73,8 +73,10 @@ def run(graph: Graph, call: Call, layer: Layer, given: Sequence[Array]) -> list[
     """The outputs of one call with a layer of the caller's, on the call's inputs, each of them once."""
     model = _alone(graph, call, layer)
     parts = []
-    for start in range(0, len(given[0]), _BATCH):
-        batch = [tf.constant(array[start : start + _BATCH]) for array in given]
+    # Rows that become one, or come from one, stay together.
+    size = max(len(given[0]), 1) if batches.changes(layer, graph, call) else _BATCH
+    for start in range(0, len(given[0]), size):
+        batch = [tf.constant(array[start : start + size]) for array in given]
         parts.append([tensor.numpy() for tensor in calling.outputs(model, batch)])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
@@ -84,7 +86,8 @@ def samples_within(graph: Graph, limit_bytes: int) -> int:
 
     Counted are the twins themselves; what a layer makes of a batch on the way comes on top.
     """
-    sizes = {number: _FLOAT_BYTES * _size(tensor.shape[1:]) for number, tensor in graph.tensors.items()}
+    rows = batches.rows(graph)
+    sizes = {number: _FLOAT_BYTES * rows[number] * _size(graph.tensors[number].shape[1:]) for number in rows}
     alive = {item.tensor for item in graph.inputs}
     most = 1
     for call, last in zip(graph.calls, _last_uses(graph), strict=True):

@@ -13,6 +13,7 @@ from edgebuild.passes import calling
 from edgebuild.passes.equalization.activations import cap_of, cap_of_relu
 from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
 from edgebuild.passes.graph import affine, building
+from edgebuild.passes.graph import batches as rows_of_samples
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 
 Batch = Sequence[Array]
@@ -105,7 +106,8 @@ def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch]) 
 
 def rows_in_memory(graph: Graph, tensors: Mapping[int, Any]) -> int:
     """How many samples' values of these tensors may be kept at once: at least one."""
-    sizes = (math.prod(size or 1 for size in graph.tensors[tensor].shape[1:]) for tensor in tensors)
+    rows = rows_of_samples.rows(graph)
+    sizes = (rows[tensor] * math.prod(size or 1 for size in graph.tensors[tensor].shape[1:]) for tensor in tensors)
     return max(1, _MEMORY_BYTES // (_FLOAT_BYTES * max(1, sum(sizes))))
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
-from edgebuild.passes import naming
+from edgebuild.passes import naming, time_distributed
 from edgebuild.passes.graph import reading
 from edgebuild.passes.graph.editing import distinct, rename
 from edgebuild.passes.graph.ir import Graph
@@ -110,10 +110,23 @@ class _Carrier:
         foreign = activations.foreign(layer)
         if isinstance(layer, keras.layers.Activation) and foreign:
             return self._traced(self._name(layer), foreign, *args)
+        if time_distributed.is_one(layer) and isinstance(layer.layer, keras.Model):
+            return self._steps(layer, *args, **kwargs)
         if id(layer) not in self.layers:
             self.layers[id(layer)] = self._made(layer, foreign is not None)
         results = self.layers[id(layer)][1](*args, **kwargs)
         return results if foreign is None else self._activated(layer, foreign, results)
+
+    def _steps(self, layer: Any, tensor: Any, mask: Any = None) -> Any:
+        """What a model makes of the steps of a tensor: they become a batch, of which the model is taken apart."""
+        if mask is not None or not time_distributed.can_fold(layer, tensor):
+            raise ValueError("It is wrapped around a model, and its steps cannot be computed together.")
+        rows = self._traced(f"{self._name(layer)}/rows", time_distributed.rows_of, tensor)
+        made = [
+            self._traced(self._name(layer), time_distributed.steps_of, item, tensor)
+            for item in self._inline(layer.layer, (rows,))
+        ]
+        return made[0] if len(made) == 1 else made
 
     def _made(self, layer: Any, is_linear: bool) -> tuple[Any, Any]:
         linear = {"activation": "linear"} if is_linear else {}

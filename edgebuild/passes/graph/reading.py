@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.layers.core.tf_op_layer import TFOpLambda  # it is nowhere else
 
 from edgebuild.errors import StepError
-from edgebuild.passes import naming
+from edgebuild.passes import naming, time_distributed
 from edgebuild.passes.graph.editing import distinct
-from edgebuild.passes.graph.ir import Call, Graph, Input, Layer, Ref, Tensor, Weights
+from edgebuild.passes.graph.ir import Call, Graph, Input, Layer, Ref, Shape, Tensor, Weights
 
 # What Keras keeps in a first layer's config; in a graph an input is a thing of its own.
 _OF_INPUTS = frozenset({"batch_input_shape"})
@@ -58,6 +59,8 @@ class _Reader:
         for node in _nodes(model):
             if isinstance(node.layer, tf_keras.Model):
                 self._inline(node)
+            elif _is_model_for_steps(node):
+                self._steps(node)
             else:
                 self._append(node)
 
@@ -71,6 +74,31 @@ class _Reader:
         self.walk(inner)
         results = [self.numbers[id(tensor)] for tensor in inner.outputs]
         self.numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), results, strict=True))
+
+    def _steps(self, node: Any) -> None:
+        """A model for each step of a tensor: the steps become a batch, of which the model is taken apart."""
+        inner, name = node.layer.layer, self._known.get(id(node.layer), node.layer.name)
+        _require_graph(inner)
+        given = self.numbers[id(node.keras_inputs[0])]
+        batch, steps, *rest = self.tensors[given].shape
+        count = None if batch is None or steps is None else batch * steps
+        rows = self._reshaped(f"{name}/rows", given, (count, *rest))
+        self.numbers[id(inner.inputs[0])] = rows
+        self.walk(inner)
+        for made, result in zip(tf.nest.flatten(node.outputs), inner.outputs, strict=True):
+            number = self.numbers[id(result)]
+            self.numbers[id(made)] = self._reshaped(name, number, (batch, steps, *self.tensors[number].shape[1:]))
+
+    def _reshaped(self, name: str, tensor: int, shape: Shape) -> int:
+        """A reshape of a tensor, which may be between batches of other sizes as no layer's is."""
+        word = distinct(name, self.layers)
+        self.layers[word] = Layer(word, TFOpLambda, TFOpLambda(tf.reshape, name=word).get_config(), {})
+        number = len(self.tensors)
+        self.tensors[number] = self.tensors[tensor]._replace(shape=shape)
+        self.calls.append(
+            Call(word, (Ref(tensor), tuple(-1 if size is None else size for size in shape)), {}, (number,))
+        )
+        return number
 
     def _append(self, node: Any) -> None:
         args, kwargs = tf.nest.map_structure(self._ref, (tuple(node.call_args), dict(node.call_kwargs)))
@@ -90,6 +118,14 @@ class _Reader:
             self._names[id(layer)] = name
             self.layers[name] = Layer(name, type(layer), {**config, "name": name}, weights_of(layer))
         return self._names[id(layer)]
+
+
+def _is_model_for_steps(node: Any) -> bool:
+    """Whether a call is of a TimeDistributed layer around a model, whose steps can be computed together."""
+    layer = node.layer
+    if not time_distributed.is_one(layer) or not isinstance(layer.layer, tf_keras.Model):
+        return False
+    return node.call_kwargs.get("mask") is None and time_distributed.can_fold(layer, node.keras_inputs[0])
 
 
 def weights_of(layer: Any) -> Weights:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.passes import DType
 from edgebuild.errors import StepError
+from edgebuild.passes.graph import batches
 from edgebuild.passes.graph.ir import Call, Graph, Layer, Shape
 from edgebuild.passes.surgery import layer_shapes
 from edgebuild.passes.surgery.channels import FIXED, Channels, Vector
@@ -97,14 +98,21 @@ def operators(graph: Graph, channels: Channels, dtype: DType = DType.INT8) -> tu
     bound = {(item.layer, item.weight, item.axis): item.vector for item in channels.weights}
     found: list[Operator] = []
     seen: set[str] = set()
+    rows = batches.rows(graph)
     for number, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]
         context = _Context(graph, number, call, layer, channels, sizes, bound, dtype)
         known = layer.kind.__module__.startswith("tf_keras.")
         of_call = _BY_KIND.get(context.kind, _other)(context) if known else _other(context)
+        of_call = [_of_rows(item, rows[call.inputs[0]]) for item in of_call] if call.inputs else of_call
         found += [item._replace(again=call.layer in seen) for item in of_call]
         seen.add(call.layer)
     return tuple(found)
+
+
+def _of_rows(item: Operator, rows: int) -> Operator:
+    """An operator where a sample is several rows of a batch; none is timed so."""
+    return item if rows == 1 else item._replace(positions=item.positions * rows, shape=None)
 
 
 class _Sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,8 @@ def reshaped(use: Use, axes: Axes, shape: Shape) -> Axes:
     is, in the same order, what is cut from the other.
     """
     result = use.results[0]
+    if _size(shape) != _size(result):
+        return _refolded(use, axes, shape)
     found: dict[int, list[Vector]] = {}
     for axis, vector in enumerate(axes):
         if vector is None:
@@ -113,6 +116,22 @@ def reshaped(use: Use, axes: Axes, shape: Shape) -> Axes:
             for vector in vectors:
                 use.pin(vector)
     return tuple(found[axis][0] if len(found.get(axis, [])) == 1 else None for axis in range(len(result)))
+
+
+def _size(shape: Shape) -> int | None:
+    """The number of values of a sample; None where it is open."""
+    inner = shape[1:]
+    return None if None in inner else math.prod(inner)  # type: ignore[arg-type]
+
+
+def _refolded(use: Use, axes: Axes, shape: Shape) -> Axes:
+    """The axes where a tensor gets another batch (its steps become samples, or samples steps): the last ones stay."""
+    result = use.results[0]
+    same = 0
+    while same < min(len(shape), len(result)) - 1 and shape[-1 - same] == result[-1 - same] is not None:
+        same += 1
+    kept = use.pin_others(axes, *range(len(shape) - same, len(shape)))
+    return (*[None] * (len(result) - same), *kept[len(shape) - same :])
 
 
 def _followed(vector: Vector, axis: int, before: Shape, after: Shape) -> tuple[int, Vector] | None:

@@ -1,0 +1,162 @@
+"""Layers that step through a sequence, traced so that the converter can take them.
+
+Keras traces them as a loop of the graph. The converter cannot quantize one: in int8 and int16x8 it ends its process.
+Here the steps are written out one after another instead, which computes the same and keeps nothing from one inference
+to the next. An LSTM can also become one operator (UNIDIRECTIONAL_SEQUENCE_LSTM), whose state outlasts an inference in
+LiteRT and in TensorFlow Lite Micro.
+
+Both versions of Keras run all such layers through `backend.rnn`, which is the one place where this takes hold.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+from unittest import mock
+
+import tensorflow as tf
+
+from edgebuild.core.passes import Recurrent
+from edgebuild.passes.jobs import MOST_STEPS, Loop
+from edgebuild.readback import SCOPE, layers_of
+
+# Set while the function is traced that the converter turns into one operator: its loop is never run.
+_FUSING: ContextVar[bool] = ContextVar("fusing", default=False)
+_WHILE = frozenset({"While", "StatelessWhile"})
+
+
+class Loops(NamedTuple):
+    """What was met while a network was traced: loops that were written out, and those that stayed."""
+
+    unrolled: list[Loop]
+    left: list[Loop]
+
+
+@contextmanager
+def traced(model: Any, recurrent: Recurrent) -> Iterator[Loops]:
+    """While this lasts, a model of Keras 3 or tf_keras (None: anything else) is traced with its steps written out."""
+    found = Loops([], [])
+    if model is None:
+        yield found
+        return
+    with ExitStack() as stack:
+        for layer in model._flatten_layers():
+            stack.enter_context(_prepared(layer, fused=recurrent == Recurrent.FUSED))
+        for backend in _backends():
+            rnn = functools.partial(_rnn, backend.rnn, found, recurrent)
+            stack.enter_context(mock.patch.object(backend, "rnn", rnn))
+        yield found
+
+
+def loops_over_lists(graph: Any, layers: Sequence[str]) -> Iterator[Loop]:
+    """The loops of a traced graph that gather what their steps give, as those of Keras do: the converter takes none.
+
+    Loops in functions that it knows as one operator ("api_implements") are none of them.
+    """
+    functions = [function for function in graph.library.function if "api_implements" not in function.attr]
+    lists = {f.signature.name for f in functions if any(node.op.startswith("TensorList") for node in f.node_def)}
+    for node in itertools.chain(graph.node, *(function.node_def for function in functions)):
+        if node.op in _WHILE and node.attr["body"].func.name in lists:
+            names = layers_of(node.name, layers) or (node.name,)
+            yield from (Loop(layer=name, steps=0) for name in names)
+
+
+def stateful(model: Any) -> list[str]:
+    """The names of the layers that carry their state over from one call to the next."""
+    return [layer.name for layer in _recurrent(model) if getattr(layer, "stateful", False)]
+
+
+def reset(model: Any) -> None:
+    """Give all layers that carry state over the state that they start with."""
+    for layer in _recurrent(model):
+        if getattr(layer, "stateful", False) and all(state is not None for state in tf.nest.flatten(layer.states)):
+            layer.reset_states()
+
+
+def _recurrent(model: Any) -> list[Any]:
+    """Each layer that holds states of its own, those inside wrappers too."""
+    layers = model._flatten_layers() if model is not None else ()
+    return list({id(layer): layer for layer in layers if hasattr(layer, "states")}.values())
+
+
+def _backends() -> Iterator[Any]:
+    import keras.src.backend
+    import tf_keras.src.backend
+
+    yield keras.src.backend
+    yield tf_keras.src.backend
+
+
+def _rnn(
+    original: Callable[..., Any], found: Loops, recurrent: Recurrent, step: Any, inputs: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """`backend.rnn`, with the steps written out where their number is known and small enough."""
+    first = tf.nest.flatten(inputs)[0]
+    steps = first.shape[0 if kwargs.get("time_major") else 1]
+    if steps is None or _FUSING.get():
+        return original(step, inputs, *args, **kwargs)
+    is_short = recurrent == Recurrent.UNROLLED or steps <= MOST_STEPS
+    (found.unrolled if is_short else found.left).append(Loop(layer=_current_layer(), steps=int(steps)))
+    return original(step, inputs, *args, **{**kwargs, "unroll": kwargs.get("unroll", False) or is_short})
+
+
+def _current_layer() -> str:
+    """The layer that is being traced, by the scope that `naming.scopes` opens for it."""
+    scope: str = tf.get_current_name_scope()
+    parts = scope.split("/")
+    return "/".join(parts[1:]) if parts[0] == SCOPE and len(parts) > 1 else scope
+
+
+@contextmanager
+def _prepared(layer: Any, *, fused: bool) -> Iterator[None]:
+    """Without what Keras has for GPUs alone, which is traced as functions with loops of their own."""
+    with ExitStack() as stack:
+        if hasattr(layer, "_maybe_config_dropout_masks"):  # draws random numbers, whose seed would become state
+            stack.enter_context(mock.patch.object(layer, "_maybe_config_dropout_masks", return_value=None))
+        if hasattr(layer, "use_cudnn"):
+            stack.enter_context(mock.patch.object(layer, "use_cudnn", False))
+        if fused and _can_be_fused(layer):
+            stack.enter_context(mock.patch.dict(vars(layer), call=_fused(layer, layer.call)))
+        elif hasattr(layer, "_could_use_gpu_kernel"):
+            stack.enter_context(mock.patch.object(layer, "_could_use_gpu_kernel", False))
+        yield
+
+
+def _can_be_fused(layer: Any) -> bool:
+    """Whether the converter's own LSTM computes what this layer does; it knows those of tf_keras alone."""
+    if (
+        type(layer).__name__ != "LSTM"
+        or not hasattr(layer, "_could_use_gpu_kernel")
+        or layer.stateful
+        or layer.return_state
+        or layer.recurrent_dropout
+    ):
+        return False
+    names = (getattr(layer.activation, "__name__", ""), getattr(layer.recurrent_activation, "__name__", ""))
+    return names == ("tanh", "sigmoid") and bool(layer.use_bias) and not getattr(layer, "time_major", False)
+
+
+def _fused(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    """The call of an LSTM as the one function that the converter knows; with a mask or a state of its own as it was."""
+
+    @functools.wraps(original)
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        named = {**dict(zip(_arguments(original), args, strict=False)), **kwargs}
+        is_plain = named.get("mask") is None and named.get("initial_state") is None
+        token = _FUSING.set(is_plain)
+        try:
+            with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
+                return original(inputs, *args, **kwargs)
+        finally:
+            _FUSING.reset(token)
+
+    return call
+
+
+def _arguments(call: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(call).parameters)[1:]
