@@ -175,6 +175,8 @@ class LayerLosses(msgspec.Struct, frozen=True, kw_only=True):
         kernels: the artifact's; the float network runs on XNNPACK's.
         layers: in the artifact's order.
         unmatched: operators of the artifact that have no counterpart in the float network: "ADD (from add)".
+        unproved: operators whose pair was dropped: it is not alike, and was found by name alone, or what is computed
+            from it agrees with the float network, which it could not if the pair were right.
     """
 
     split: str
@@ -182,6 +184,7 @@ class LayerLosses(msgspec.Struct, frozen=True, kw_only=True):
     kernels: str
     layers: tuple[LayerLoss, ...]
     unmatched: tuple[str, ...] = ()
+    unproved: tuple[str, ...] = ()
 
 
 class Losses(msgspec.Struct, frozen=True, kw_only=True):

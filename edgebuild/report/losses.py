@@ -45,7 +45,8 @@ def _layers(losses: LayerLosses) -> str:
     found = worst(losses.layers, _NAMED)
     text = f"most lost at {', '.join(map(_layer, found))}" if found else "nothing lost"
     left_out = f"; {len(losses.unmatched):,} not compared" if losses.unmatched else ""
-    return f"{text} ({losses.samples:,} {losses.split} samples{left_out})"
+    dropped = f"; {len(losses.unproved):,} pairs dropped, not proved" if losses.unproved else ""
+    return f"{text} ({losses.samples:,} {losses.split} samples{left_out}{dropped})"
 
 
 def _layer(layer: LayerLoss) -> str:

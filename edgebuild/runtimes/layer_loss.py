@@ -21,7 +21,7 @@ from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.readback import layers_of
 from edgebuild.runtimes import interpreters
-from edgebuild.runtimes.fidelity import matching, wiring
+from edgebuild.runtimes.fidelity import matching, proving, wiring
 from edgebuild.runtimes.fidelity.signal import Sums
 from edgebuild.runtimes.fidelity.wiring import Node, Wiring
 from edgebuild.runtimes.jobs import LayerLossJob
@@ -32,7 +32,7 @@ _FEWEST_SAMPLES = 4
 
 
 def layer_loss(job: LayerLossJob, say: Say) -> LayerLosses:
-    """Run both networks on samples and compare what their operators wrote.
+    """Run both networks on samples and compare what their operators wrote, as far as the pairs are proved.
 
     Raises:
         StepError: the interpreter refused one of them.
@@ -40,12 +40,18 @@ def layer_loss(job: LayerLossJob, say: Say) -> LayerLosses:
     artifact = wiring.read(Path(job.artifact), job.spec)
     reference = wiring.read(Path(job.reference), job.reference_spec)
     rows = _rows(job)
-    sums = _run(job, _counterparts(artifact, reference), rows, say)
+    pairs = matching.counterparts(artifact, reference)
+    sums = _run(job, _computed(pairs.same, artifact, reference), rows, say)
+    powers = {tensor: part.power for tensor, part in sums.items()}
+    wrong = proving.contradicted(artifact, powers, pairs.derived)
+    proved = {tensor: part for tensor, part in sums.items() if tensor not in wrong}
     scored = artifact.behind(artifact.outputs[job.output : job.output + 1])
-    layers, unmatched = [], []
+    layers, unmatched, unproved = [], [], []
     for node in _losing(artifact, job.spec):
-        described = _described(node, artifact, job, sums)
-        if described is None:
+        described = _described(node, artifact, job, proved)
+        if not wrong.isdisjoint(node.writes):
+            unproved.append(_name(node, job))
+        elif described is None:
             unmatched.append(_name(node, job))
         else:
             layers.append(msgspec.structs.replace(described, is_scored=node.position in scored))
@@ -55,13 +61,13 @@ def layer_loss(job: LayerLossJob, say: Say) -> LayerLosses:
         kernels=job.kernels,
         layers=tuple(layers),
         unmatched=tuple(unmatched),
+        unproved=tuple(unproved),
     )
 
 
-def _counterparts(artifact: Wiring, reference: Wiring) -> dict[int, int]:
+def _computed(same: dict[int, int], artifact: Wiring, reference: Wiring) -> dict[int, int]:
     """The pairs of tensors that both interpreters compute; XNNPACK leaves out an output that nobody reads."""
     own_used, other_used = artifact.used, reference.used
-    same = matching.counterparts(artifact, reference)
     return {own: other for own, other in same.items() if own in own_used and other in other_used}
 
 

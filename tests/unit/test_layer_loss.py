@@ -22,8 +22,9 @@ from edgebuild.data.samples import save
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.jobs import FreezeJob, Frozen, QuantizeJob
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.fidelity import matching, wiring
-from edgebuild.runtimes.fidelity.wiring import Node, Wiring
+from edgebuild.runtimes.fidelity import matching, proving, wiring
+from edgebuild.runtimes.fidelity.proving import Power
+from edgebuild.runtimes.fidelity.wiring import Node, Tensor, Wiring
 from edgebuild.runtimes.jobs import LayerLossJob
 from tests.conftest import PATIENCE_S
 
@@ -209,11 +210,120 @@ def test_branches_that_are_alike_are_told_apart_by_name(files: Files) -> None:
     # The converter may put branches in another order.
     stem, left, right, *others = reference.nodes
     swapped = reference._replace(nodes=(stem, right, left, *others))
-    found = matching.counterparts(artifact, swapped)
+    found = matching.counterparts(artifact, swapped).same
     names = {artifact.tensors[own].name: reference.tensors[other].name for own, other in found.items()}
     for branch in ("left", "right"):
         (other,) = [other for own, other in names.items() if f"/{branch}/" in own]
         assert f"/{branch}/" in other
+
+
+def _renamed(path: Path, names: dict[str, str], out: Path) -> Path:
+    """The artifact with other layers in its tensors' names."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    for tensor in model.subgraphs[0].tensors:
+        parts = tensor.name.decode().split("/")
+        tensor.name = "/".join(names.get(part, part) for part in parts).encode()
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    out.write_bytes(bytes(builder.Output()))
+    return out
+
+
+@pytest.mark.parametrize("name", ["int8", "int16", "ends"])
+def test_pairs_that_contradict_what_reads_them_are_dropped_and_counted(
+    name: str, child: Child, files: Files, tmp_path: Path
+) -> None:
+    """Names that mislead: each of two alike branches is taken for the other, and their concatenation agrees."""
+    misled = _renamed(files.path(name), {"left": "right", "right": "left"}, tmp_path / "misled.tflite")
+    found = _losses(child, files, misled)
+    dropped = [text for text in found.unproved if not text.startswith("QUANTIZE")]
+    assert sorted(dropped) == ["CONV_2D (from left)", "CONV_2D (from right)"]
+    assert found.unmatched == ()
+    assert min(layer.signal.cosine for layer in found.layers) > 0.99
+    assert not {"left", "right"} & {layer for loss in found.layers for layer in loss.layers}
+    right = _losses(child, files, files.path(name))
+    assert right.unproved == ()
+    kept = [loss for loss in right.layers if not {"left", "right"} & set(loss.layers)]
+    assert [loss.signal for loss in found.layers] == [loss.signal for loss in kept]
+    # What comes into the concatenation is looked for further up.
+    (joined,) = [loss for loss in found.layers if loss.operator == "CONCATENATION"]
+    (stem,) = [loss for loss in found.layers if "stem" in loss.layers]
+    assert joined.input_sqnr_db == pytest.approx(stem.signal.sqnr_db, abs=1)
+
+
+def test_a_real_loss_is_no_wrong_pair(child: Child, files: Files, tmp_path: Path) -> None:
+    for layer in CONVOLUTIONS:
+        assert _losses(child, files, _spoilt(files.path("int8"), layer, files.layers, tmp_path / layer)).unproved == ()
+
+
+def _wiring(*operators: tuple[str, tuple[int, ...], int], shape: tuple[int, ...] = (1, 8)) -> Wiring:
+    """A graph of operators: kind, what each reads, and what it writes; tensor 0 comes in, the last goes out."""
+    nodes = tuple(Node(place, kind, reads, (made,)) for place, (kind, reads, made) in enumerate(operators))
+    count = 1 + max(made for _, _, made in operators)
+    return Wiring(nodes, tuple(Tensor(str(index), shape) for index in range(count)), (0,), (count - 1,))
+
+
+ALL = frozenset(range(9))
+
+
+def _power(sqnr_db: float, signal: float = 1.0, cosine: float = 0.5) -> Power:
+    return Power(signal, signal * 10 ** (-sqnr_db / 10), cosine)
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "RESHAPE", "TRANSPOSE", "ADD", "MUL"])
+def test_noise_that_an_operator_cannot_take_away_was_never_there(kind: str) -> None:
+    wired = _wiring(("FULLY_CONNECTED", (0,), 1), (kind, (1, 0), 2))
+    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == {1}
+    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(-3)}, ALL) == frozenset()
+    assert proving.contradicted(wired, {1: _power(16), 2: _power(39.7)}, ALL) == frozenset(), (
+        "16 dB are no other tensor"
+    )
+
+
+@pytest.mark.parametrize("kind", ["SOFTMAX", "RELU", "LOGISTIC", "STRIDED_SLICE", "ARG_MAX"])
+def test_behind_what_saturates_or_selects_nothing_is_known(kind: str) -> None:
+    wired = _wiring(("FULLY_CONNECTED", (0,), 1), (kind, (1,), 2))
+    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == frozenset()
+
+
+def test_a_branch_that_is_lost_may_be_small_beside_what_it_is_added_to() -> None:
+    wired = _wiring(("CONV_2D", (0,), 1), ("ADD", (0, 1), 2))
+    assert proving.contradicted(wired, {1: _power(0, signal=0.01), 2: _power(19)}, ALL) == frozenset()
+    assert proving.contradicted(wired, {1: _power(0, signal=1.0), 2: _power(19)}, ALL) == {1}
+
+
+def test_a_chain_of_wrong_pairs_is_dropped_from_its_end_on() -> None:
+    wired = _wiring(("CONV_2D", (0,), 1), ("CONV_2D", (1,), 2), ("RESHAPE", (2,), 3), ("FULLY_CONNECTED", (3,), 4))
+    powers = {1: _power(-20), 2: _power(-3), 3: _power(-3), 4: _power(40)}
+    assert proving.contradicted(wired, powers, ALL) == {1, 2, 3}
+
+
+def test_what_is_averaged_loses_noise() -> None:
+    wired = _wiring(("CONV_2D", (0,), 1), ("MEAN", (1,), 2), shape=(1, 16, 16, 4))
+    averaged = wired._replace(tensors=(*wired.tensors[:2], Tensor("2", (1, 4))))
+    assert proving.contradicted(averaged, {1: _power(3), 2: _power(26)}, ALL) == frozenset()
+    assert proving.contradicted(averaged, {1: _power(3), 2: _power(60)}, ALL) == {1}
+
+
+def test_the_same_signal_of_another_scale_is_another_tensor() -> None:
+    wired = _wiring(("FULLY_CONNECTED", (0,), 1), ("SOFTMAX", (1,), 2))
+    assert proving.contradicted(wired, {1: _power(5, cosine=0.9999), 2: _power(40)}, ALL) == {1}
+
+
+def test_what_was_found_by_name_is_proved_by_being_alike_alone() -> None:
+    wired = _wiring(("FULLY_CONNECTED", (0,), 1), ("SOFTMAX", (1,), 2))
+    assert proving.contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0})) == {1}
+    assert proving.contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0, 1})) == frozenset()
+
+
+def test_an_operator_of_another_kind_is_no_counterpart_whatever_its_name(files: Files) -> None:
+    """The converter numbers what it made of one operation, and not always alike."""
+    path = files.path("float")
+    whole = wiring.read(path, reader.read(path))
+    kinds = {node.position: "TRANSPOSE" for node in whole.nodes if node.kind == "CONV_2D"}
+    changed = tuple(node._replace(kind=kinds.get(node.position, node.kind)) for node in whole.nodes)
+    found = matching.counterparts(whole, whole._replace(nodes=changed)).same
+    assert not any(written in found for node in whole.nodes if node.position in kinds for written in node.writes)
 
 
 def test_operators_behind_one_without_a_counterpart_are_found_by_their_names(files: Files) -> None:
@@ -228,9 +338,12 @@ def test_operators_behind_one_without_a_counterpart_are_found_by_their_names(fil
             for number, tensor in enumerate(whole.tensors)
         ),
     )
-    found = matching.counterparts(whole, stranger)
+    found, derived = matching.counterparts(whole, stranger)
     assert whole.nodes[0].writes[0] not in found
     assert all(found[node.writes[0]] == node.writes[0] for node in whole.nodes[1:])
+    assert derived == set(whole.inputs), "all behind it are found by name"
+    everything = matching.counterparts(whole, whole).derived
+    assert everything >= {written for node in whole.nodes for written in node.writes}
 
 
 def test_only_what_an_output_depends_on_is_behind_it() -> None:

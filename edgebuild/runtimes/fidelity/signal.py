@@ -9,6 +9,7 @@ import numpy as np
 
 from edgebuild.core.losses import Signal
 from edgebuild.data.given import Array
+from edgebuild.runtimes.fidelity.proving import Power
 
 # Beyond this float32 itself is noise, and JSON has no word for infinity.
 _LIMIT_DB = 150.0
@@ -31,6 +32,11 @@ class Sums:
         self._other += _dot(q, q)
         self._product += _dot(y, q)
         self._noise += _dot(error, error)
+
+    @property
+    def power(self) -> Power:
+        """The power of the signal and of the noise over all that was added, and the cosine of both."""
+        return Power(self._signal, self._noise, self._cosine())
 
     def signal(self) -> Signal:
         """The figures over all that was added."""
