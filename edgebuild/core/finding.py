@@ -20,6 +20,7 @@ class Code(StrEnum):
     NORMALIZATION = "normalization"
     RANGE = "range"
     CONSTANT = "constant-channels"
+    COLUMN_SCALES = "column-scales"
     MISSING_CLASSES = "missing-classes"
     IMBALANCE = "imbalanced-classes"
     BELOW_CHANCE = "below-chance"

@@ -11,6 +11,7 @@ import msgspec
 from edgebuild import budgets, hashing
 from edgebuild.core.finding import Finding
 from edgebuild.core.metric import Metric
+from edgebuild.core.passes import Scheme
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.engine import steps
@@ -113,7 +114,10 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
     if shared.source is None or data is None:
         return shared
     calibrates = data.calibrates and any(plan.quantize.scheme.needs_calibration for plan in plans)
-    made = session.transform(steps.lint(plans[0], shared.network, data, shared.baseline, calibrates=calibrates))
+    is_int8 = calibrates and any(plan.quantize.scheme == Scheme.INT8 for plan in plans)
+    made = session.transform(
+        steps.lint(plans[0], shared.network, data, shared.baseline, calibrates=calibrates, is_int8=is_int8)
+    )
     ignored = plans[0].ignores
     findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
     for finding in findings:

@@ -188,10 +188,12 @@ def baseline(plan: Plan, network: Network, part: Part) -> Step:
     )
 
 
-def lint(plan: Plan, network: Network, data: Data, baseline: jobs.Baseline | None, *, calibrates: bool) -> Step:
+def lint(
+    plan: Plan, network: Network, data: Data, baseline: jobs.Baseline | None, *, calibrates: bool, is_int8: bool
+) -> Step:
     """Look for faults in the data, and in what the float network scores on them.
 
-    `calibrates` is whether ranges are chosen with them.
+    `calibrates` is whether ranges are chosen with them, `is_int8` whether any are of 8 bits.
     """
     accuracy = baseline if plan.metric.name == MetricKind.ACCURACY else None
     known = {
@@ -203,7 +205,7 @@ def lint(plan: Plan, network: Network, data: Data, baseline: jobs.Baseline | Non
     return Step(
         "lint",
         "look for faults in the data",
-        [network.identity, used, plan.preprocess, plan.metric, data.splits.labels, accuracy],
+        [network.identity, used, plan.preprocess, plan.metric, data.splits.labels, accuracy, is_int8],
         lambda _: jobs.LintJob(
             saved_model=str(network.path),
             network=network.frozen.network,
@@ -214,6 +216,7 @@ def lint(plan: Plan, network: Network, data: Data, baseline: jobs.Baseline | Non
             metric=plan.metric,
             labels=data.splits.labels,
             baseline=accuracy,
+            is_int8=is_int8,
         ),
     )
 

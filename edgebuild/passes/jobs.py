@@ -163,6 +163,7 @@ class LintJob(msgspec.Struct, frozen=True, kw_only=True):
         splits: those there are and of use, by the names of their folders.
         labels: names of the classes.
         baseline: the float network's accuracy; None where it was not scored, or by another metric.
+        is_int8: whether activations are quantized to 8 bits.
     """
 
     saved_model: str
@@ -174,6 +175,7 @@ class LintJob(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric
     labels: tuple[str, ...]
     baseline: Baseline | None
+    is_int8: bool = False
 
 
 class Linted(msgspec.Struct, frozen=True, kw_only=True):

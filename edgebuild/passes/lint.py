@@ -35,6 +35,7 @@ def run(job: LintJob, _: Say) -> Linted:
         classes=_classes(job.network, job.metric),
         labels=job.labels,
         counts_hits=job.metric.name == MetricKind.ACCURACY,
+        is_int8=job.is_int8,
         hits=None if job.baseline is None else round(job.baseline.score * job.baseline.samples),
     )
     return Linted(findings=lint(subject))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from edgebuild.core.finding import Finding
-from edgebuild.data.lint import classes, constants, content, fit
+from edgebuild.data.lint import classes, columns, constants, content, fit
 from edgebuild.data.lint.subject import Subject
 
 # A new check is a function here, and its code in `core.finding`.
@@ -15,6 +15,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     content.overlap,
     fit.fit,
     constants.constants,
+    columns.columns,
     classes.labels,
     classes.coverage,
     classes.balance,

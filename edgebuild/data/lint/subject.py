@@ -72,6 +72,7 @@ class Subject(NamedTuple):
         labels: names of the classes.
         counts_hits: whether the metric counts right answers, which favours frequent classes.
         hits: how many evaluation samples the float network answers right; None where that is not known.
+        is_int8: whether activations are quantized to 8 bits.
     """
 
     calibration: Part | None
@@ -84,6 +85,7 @@ class Subject(NamedTuple):
     labels: tuple[str, ...] = ()
     counts_hits: bool = True
     hits: int | None = None
+    is_int8: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:
