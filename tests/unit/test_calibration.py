@@ -128,6 +128,32 @@ def test_no_point_comes_between_what_is_fused_or_shares_a_grid() -> None:
     assert [layer.kind.__name__ for layer in made_by] == ["Conv2D", "Concatenate", "Conv2D", "Dense"]
 
 
+@pytest.mark.parametrize(("activation", "has_range"), [("relu", True), ("gelu", True), ("elu", False), ("selu", False)])
+def test_a_concatenation_has_a_range_where_all_that_it_joins_becomes_int8(activation: str, has_range: bool) -> None:
+    given = tf_keras.Input((4,))
+    bent = tf_keras.layers.Activation(activation)(tf_keras.layers.Dense(3)(given))
+    joined = tf_keras.layers.Concatenate(name="joined")([tf_keras.layers.Reshape((3,))(bent), given])
+    graph = reading.read(tf_keras.Model(given, tf_keras.layers.Dense(2)(joined)))
+    plan = points.plan(graph)
+    (call,) = plan.graph.calls_of("joined")
+    assert (call.outputs[0] in plan.points) == has_range
+
+
+@pytest.mark.slow
+def test_a_concatenation_of_what_stays_in_float_is_converted_as_without_ranges(tmp_path: Path) -> None:
+    given = tf_keras.Input((4,))
+    bent = tf_keras.layers.Activation("elu")(tf_keras.layers.Dense(3)(given))
+    joined = tf_keras.layers.Concatenate()([bent, tf_keras.layers.Dense(3)(given)])
+    model = tf_keras.Model(given, tf_keras.layers.Dense(2)(joined))
+    graph, arrays = reading.read(model), [np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)]
+    plan = points.plan(graph)
+    carried = export.network(plan.graph, _unlike_all_others(plan, arrays), graph)
+    ends = DType.FLOAT32
+    made = _converted(carried, arrays, tmp_path / "made", ends, float_fallback=True)
+    plain = _converted(from_keras_model(model), arrays, tmp_path / "plain", ends, float_fallback=True)
+    assert _operators(made) == _operators(plain)
+
+
 # Grids
 
 
