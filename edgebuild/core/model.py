@@ -66,13 +66,18 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArtifactSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read back from a .tflite file. `activations_bytes`: live tensors at the worst moment, see reader."""
+    """What was read back from a .tflite file.
+
+    `activations_bytes`: live tensors at the worst moment, see reader. `keeps_state`: whether variables carry values
+    over from one inference to the next.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     operators: tuple[Operator, ...]
     signatures: tuple[str, ...]
     activations_bytes: int
+    keeps_state: bool = False
 
     @property
     def macs(self) -> int:

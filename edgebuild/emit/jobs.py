@@ -42,6 +42,7 @@ class FirmwareJob(msgspec.Struct, frozen=True, kw_only=True):
     vector: Vector | None
     layout: Layout
     out: str
+    streams: bool = False
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ def firmware(job: FirmwareJob, _: Say) -> Sources:
         labels=job.labels,
         labelled=job.labelled,
         vector=job.vector,
+        streams=job.streams,
     )
     files = package(made, job.layout)
     for file in files:

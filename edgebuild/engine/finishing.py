@@ -56,7 +56,14 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
     built = packed.built
     labels = shared.data.splits.labels if shared.data is not None else ()
     is_of_images = built.plan.data is not None and built.plan.data.kind == "folder"
-    described = describe(built.path.read_bytes(), built.plan, built.spec, labels, images=is_of_images)
+    described = describe(
+        built.path.read_bytes(),
+        built.plan,
+        built.spec,
+        labels,
+        images=is_of_images,
+        streams=bool(built.network.streams),
+    )
     try:
         (made,) = session.run([_metadata(built, described)], EMIT)
     except FAILURES as error:

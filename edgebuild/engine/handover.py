@@ -65,7 +65,17 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
     file = reader.read(built.path)
     inputs = readback.names_in_file(file.inputs, built.spec.inputs)
     outputs = readback.names_in_file(file.outputs, built.spec.outputs)
-    given = [plan.name, plan.delivery, plan.preprocess, labels, labelled, arena_bytes, inputs, outputs]
+    given = [
+        plan.name,
+        plan.delivery,
+        plan.preprocess,
+        labels,
+        labelled,
+        arena_bytes,
+        inputs,
+        outputs,
+        built.network.streams,
+    ]
     return Step(
         "firmware",
         f"{plan.target}: write sources for firmware",
@@ -83,6 +93,7 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
             vector=Vector(inputs=vector.inputs, outputs=vector.outputs) if vector is not None else None,
             layout=plan.delivery.firmware,
             out=str(out),
+            streams=bool(built.network.streams),
         ),
     )
 

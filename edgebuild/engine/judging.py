@@ -23,16 +23,17 @@ from edgebuild.engine import (
     handover,
     losses,
     places,
+    states,
     steps,
     toolchain,
 )
 from edgebuild.engine.baselines import Baseline, Wanted
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
-from edgebuild.engine.material import Built
+from edgebuild.engine.material import Built, Data
 from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
-from edgebuild.engine.session import Session
+from edgebuild.engine.session import Made, Session
 from edgebuild.engine.sharing import Shared
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
@@ -119,17 +120,26 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
     data = shared.data
     if data is None or shared.outputs is None:
         lost = losses.measure(named, data, None, session) if data is not None else losses.Lost(None, ())
-        return _Scored(None, *lost)
-    if devices.runs_on_tflm(shipped):
-        score = steps.score(shipped, data.evaluation, again=again, tflm=wheel.version() or "")
-        (scored,) = session.run([score], device_steps.TFLM)
-        kernels = figures.TFLM_KERNELS
-    else:
-        (scored,) = session.run([steps.score(shipped, data.evaluation, again=again)])
-        kernels = str(shipped.plan.runtime.kernels)
+        return _Scored(None, lost.losses, (*lost.notes, *states.notes(shipped)))
+    scored = _run(shipped, data, session, again=again)
+    kernels = figures.TFLM_KERNELS if devices.runs_on_tflm(shipped) else str(shipped.plan.runtime.kernels)
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
     found = scored.read(Score)
-    return _Scored(Scored(found.score, found.samples, kernels, host.describe(), further=found.further), *lost)
+    notes = [*lost.notes, *states.notes(shipped)]
+    if shipped.spec.keeps_state:
+        reset = _run(shipped, data, session, again=again, resets=True).read(Score)
+        notes += states.compared(shipped, found.score, reset.score)
+    score = Scored(found.score, found.samples, kernels, host.describe(), further=found.further)
+    return _Scored(score, lost.losses, tuple(notes))
+
+
+def _run(shipped: Built, data: Data, session: Session, *, again: bool, resets: bool = False) -> Made:
+    """Score what ships as it runs in use, or with its state reset before each sample."""
+    if devices.runs_on_tflm(shipped):
+        version = wheel.version() or ""
+        step = steps.score(shipped, data.evaluation, again=again, tflm=version, resets=resets)
+        return session.run([step], device_steps.TFLM)[0]
+    return session.run([steps.score(shipped, data.evaluation, again=again, resets=resets)])[0]
 
 
 def _unscored(shared: Shared) -> dict[str, str]:

@@ -245,7 +245,9 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
     )
 
 
-def score(built: Built, part: Part, *, again: bool = False, tflm: str = "", what: str = "") -> Step:
+def score(
+    built: Built, part: Part, *, again: bool = False, tflm: str = "", what: str = "", resets: bool = False
+) -> Step:
     """Score an artifact on the kernels that compute like its target's; a metric's function is called each time.
 
     Args:
@@ -254,22 +256,23 @@ def score(built: Built, part: Part, *, again: bool = False, tflm: str = "", what
         again: whether to do it even where its result is kept.
         tflm: the version of TensorFlow Lite Micro that runs it, empty where LiteRT does.
         what: is scored, in the step's title, where that is not what the target gets.
+        resets: whether its state is reset before each sample, which is not how an interpreter runs by itself.
     """
     plan = built.plan
     kernels = "TensorFlow Lite Micro's" if tflm else plan.runtime.kernels
     on = f"score {what} on {part.samples:,} train samples" if what else f"score {part.samples:,} samples"
     return Step(
         "tflm-score" if tflm else "score",
-        f"{plan.target}: {on} on {kernels} kernels",
+        f"{plan.target}: {on} on {kernels} kernels{', state reset before each' if resets else ''}",
         None
         if plan.metric.is_callable
-        else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, part), host.identity()],
-        lambda out: score_job(built, part, out),
+        else [hashing.of_file(built.path), kernels, tflm, _scoring(plan, part), host.identity(), resets],
+        lambda out: score_job(built, part, out, resets=resets),
         again=again,
     )
 
 
-def score_job(built: Built, part: Part, out: Path) -> ScoreJob:
+def score_job(built: Built, part: Part, out: Path, *, resets: bool = False) -> ScoreJob:
     """The job that scores an artifact on samples, on the kernels that compute like its target's."""
     plan = built.plan
     return ScoreJob(
@@ -281,6 +284,7 @@ def score_job(built: Built, part: Part, out: Path) -> ScoreJob:
         preprocess=plan.preprocess,
         metric=plan.metric,
         out=str(out),
+        resets=resets,
     )
 
 

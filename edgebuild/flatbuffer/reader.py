@@ -48,7 +48,14 @@ def reduced(inspection: Inspection) -> ArtifactSpec:
         ),
         signatures=inspection.signatures,
         activations_bytes=main.memory.peak_bytes,
+        keeps_state=any(map(_keeps_state, inspection.graphs)),
     )
+
+
+def _keeps_state(graph: Graph) -> bool:
+    """Whether a graph has variables that inferences write: state tensors, or resources such as a stateful layer's."""
+    writes = any(operation.name == "ASSIGN_VARIABLE" for operation in graph.operations)
+    return writes or any(tensor.is_variable for tensor in graph.tensors)
 
 
 def _names_given(signature: Signature | None) -> dict[int, str]:

@@ -104,6 +104,7 @@ def _configure(converter: Any, quantize: Quantize) -> None:
         integer = _INT16X8 if scheme == Scheme.INT16X8 else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if quantize.float_fallback else []
         converter.target_spec.supported_ops = [integer, *fallback]
+        converter._experimental_variable_quantization = True  # else states of stateful layers stay in float
         converter.inference_input_type = _DTYPES[quantize.input]
         converter.inference_output_type = _DTYPES[quantize.output]
 

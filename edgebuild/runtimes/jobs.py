@@ -107,7 +107,8 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
     """Score an artifact on a split, and keep its outputs in `out` (see data.outputs).
 
     `spec` has inputs and outputs in the network's order; `samples` is the folder of the split, of which no more than
-    `most` are run, evenly spread (0: all).
+    `most` are run, evenly spread (0: all). `resets`: whether the artifact's state is reset before each sample;
+    otherwise it is carried over as an app or firmware that only invokes the interpreter carries it.
     """
 
     artifact: str
@@ -118,6 +119,7 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric
     out: str
     most: int = 0
+    resets: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

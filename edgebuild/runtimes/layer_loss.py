@@ -119,7 +119,6 @@ class _Kept:
         with interpreters.refusals(self._name, self._kernels):
             for array, spec in zip(arrays, self._spec.inputs, strict=True):
                 self._interpreter.set_tensor(spec.index, interpreters.stored(array, spec))
-            self._interpreter.reset_all_variables()
             self._interpreter.invoke()
 
     def real(self, tensor: int) -> Array:

@@ -29,8 +29,8 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
         for array, spec in zip(fills, job.spec.inputs, strict=True):
             interpreter.set_tensor(spec.index, array)
         with refusals(name, job.kernels):
-            # Samples are independent: a recurrent network must not remember the one before.
-            interpreter.reset_all_variables()
+            if job.resets:
+                interpreter.reset_all_variables()
             interpreter.invoke()
         answer: Array = interpreter.get_tensor(job.spec.outputs[job.metric.output].index)
         return answer

@@ -43,8 +43,6 @@ def outputs(job: OutputsJob, say: Say) -> Outputs:
         for array, spec in zip(fills, job.spec.inputs, strict=True):
             interpreter.set_tensor(spec.index, array)
         with interpreters.refusals(name, job.kernels):
-            # Samples are independent: a recurrent network must not remember the one before.
-            interpreter.reset_all_variables()
             interpreter.invoke()
         return [interpreter.get_tensor(spec.index) for spec in job.spec.outputs]
 

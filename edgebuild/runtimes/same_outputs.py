@@ -60,7 +60,7 @@ _Run = Callable[[Sequence[Array]], list[bytes]]
 
 
 def same_outputs(job: SameOutputsJob, say: Say) -> SameOutputs:
-    """Run both artifacts on each sample, no state left from the one before, and compare what their outputs store.
+    """Run both artifacts on each sample, state carried over as in use, and compare what their outputs store.
 
     Raises:
         StepError: the runtime refused one of them, or random inputs of their types cannot be made.
@@ -90,7 +90,6 @@ def _on_litert(path: Path, kernels: Kernels) -> _Run:
         with refusals(path.name, kernels):
             for array, details in zip(fills, inputs, strict=True):
                 interpreter.set_tensor(details["index"], array)
-            interpreter.reset_all_variables()
             interpreter.invoke()
             return [interpreter.get_tensor(details["index"]).tobytes() for details in outputs]
 

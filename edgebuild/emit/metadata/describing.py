@@ -14,7 +14,13 @@ _BY_CHANNELS = {3: Content.RGB, 1: Content.GRAYSCALE}
 
 
 def describe(
-    data: bytes, plan: Plan, network: ArtifactSpec, labels: Sequence[str] = (), *, images: bool = False
+    data: bytes,
+    plan: Plan,
+    network: ArtifactSpec,
+    labels: Sequence[str] = (),
+    *,
+    images: bool = False,
+    streams: bool = False,
 ) -> Metadata:
     """The metadata of an artifact.
 
@@ -24,6 +30,7 @@ def describe(
         network: what was read back from this file, its ends in the network's order.
         labels: of the classes that the scored output tells apart; left out where they are not as many.
         images: whether the inputs are images; otherwise they are features.
+        streams: whether it keeps its state for the next piece of a stream; a state that it has otherwise must be reset.
 
     Raises:
         StepError: `data` is no .tflite file or a damaged one.
@@ -34,13 +41,23 @@ def describe(
     outputs = {spec.index: spec for spec in network.outputs}
     return Metadata(
         name=plan.name,
-        text=plan.about.description,
+        text=_text(plan.about.description, network, streams=streams),
         version=plan.about.version,
         author=plan.about.author,
         license=plan.about.license,
         inputs=tuple(_input(inputs[index], plan.preprocess, images=images) for index in graph.inputs),
         outputs=tuple(_output(outputs[index], labels if outputs[index] is scored else ()) for index in graph.outputs),
     )
+
+
+def _text(description: str, network: ArtifactSpec, *, streams: bool) -> str:
+    if not network.keeps_state:
+        return description
+    if streams:
+        said = "Streaming model: state is carried over from each inference to the next."
+    else:
+        said = "Keeps state: reset the interpreter's variables before each independent input."
+    return f"{description} {said}".strip()
 
 
 def _input(spec: TensorSpec, preprocess: Preprocess, *, images: bool) -> InputDescription:

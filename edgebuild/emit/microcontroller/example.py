@@ -34,6 +34,7 @@ def program(firmware: Firmware, layout: Layout) -> str:
         vector_include=f'#include "{identifier}_test_vector.h"\n' if checks else "",
         variables_include=_include("micro_allocator.h", "micro_resource_variable.h") if count else "",
         interpreter=_with_variables() if count else _without_variables(),
+        reset=_reset(firmware),
         fill="\n".join(_fill(port, from_vector=checks) for port in inputs),
         read=_compare(identifier, outputs) if checks else _read(identifier, outputs),
         entry=_ENTRIES[layout],
@@ -57,6 +58,18 @@ def _with_variables() -> str:
         "  static tflite::MicroInterpreter interpreter(\n"
         "      tflite::GetModel(net::kData), resolver, allocator,\n"
         "      tflite::MicroResourceVariables::Create(allocator, net::kVariableCount));"
+    )
+
+
+def _reset(firmware: Firmware) -> str:
+    """What is done about state before an input: an independent one must not see that of the one before."""
+    if not firmware.spec.keeps_state:
+        return ""
+    if firmware.streams:
+        return "  // The network carries its state over to the next input; Reset() begins a new stream.\n"
+    return (
+        "  // The network keeps state from one inference to the next: reset it before each independent input.\n"
+        "  if (interpreter->Reset() != kTfLiteOk) return -5;\n"
     )
 
 

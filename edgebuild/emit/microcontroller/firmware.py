@@ -43,6 +43,7 @@ class Firmware(msgspec.Struct, frozen=True, kw_only=True):
         preprocess: what the firmware must do to samples before it quantizes them.
         labels: names of the classes, in the order of the output called `labelled`; empty where they are not known.
         vector: for the firmware to check itself; None for none.
+        streams: whether its inputs are pieces of one stream, for which it keeps its state; else they are independent.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Firmware(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     labelled: str = ""
     vector: Vector | None = None
+    streams: bool = False
 
     @property
     def reserved_arena_bytes(self) -> int | None:

@@ -40,6 +40,7 @@ def text(firmware: Firmware, layout: Layout, files: Sequence[str], program: str)
         f"{use}\n\nFiles: {', '.join(f'`{path}`' for path in files)}.",
         "## Memory\n\n" + "\n".join(_memory(firmware)),
         "## Inputs and outputs\n\n" + "\n".join(_table(firmware)),
+        _state(firmware),
         _preprocessing(firmware),
         _labels(firmware),
         f"## Example\n\n{_vector(firmware)}```cpp\n{program}```",
@@ -77,6 +78,20 @@ def _shape(port: Port) -> str:
 
 def _grid(port: Port) -> str:
     return f"{cpp.real(port.tensor.scale)[:-1]} | {port.tensor.zero_point}" if port.is_quantized else "- | -"
+
+
+def _state(firmware: Firmware) -> str:
+    if not firmware.spec.keeps_state:
+        return ""
+    if firmware.streams:
+        return (
+            "## State\n\nThis is a streaming model: it carries its state over from one inference to the next. Feed it\n"
+            "the pieces of a stream in their order; `MicroInterpreter::Reset()` begins a new stream."
+        )
+    return (
+        "## State\n\nThe network keeps state from one inference to the next. Call `MicroInterpreter::Reset()` before\n"
+        "each independent input, as the example does: otherwise the outputs depend on the inputs before."
+    )
 
 
 def _preprocessing(firmware: Firmware) -> str:

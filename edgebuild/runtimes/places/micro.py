@@ -69,7 +69,6 @@ class _Micro(Micro):
 
     def put(self, fills: Sequence[Array]) -> None:
         with self._refusals():
-            self._interpreter.reset()
             for position, array in enumerate(fills):
                 self._interpreter.set_input(array, position)
 

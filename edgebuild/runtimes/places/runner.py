@@ -131,9 +131,8 @@ class LiteRT:
         self._interpreter.invoke()
 
     def run(self, sample: list[bytes]) -> list[bytes]:
-        """What each output stores, given what each input does; no state is left from before."""
+        """What each output stores, given what each input does; state is carried over as in use."""
         interpreter = self._interpreter
-        interpreter.reset_all_variables()
         for position, details in enumerate(interpreter.get_input_details()):
             values = np.frombuffer(sample[position], details["dtype"]).reshape(details["shape"])
             interpreter.set_tensor(details["index"], values)
@@ -197,7 +196,7 @@ class Runner:
         }
 
     def outputs(self, samples: list[list[bytes]]) -> list[list[bytes]]:
-        """For each sample what each output stores, given what each input does; no state is left from before."""
+        """For each sample what each output stores, given what each input does; state is carried over as in use."""
         with _refusals():
             answers = [self._network.run(sample) for sample in samples]
             self._network.fill()

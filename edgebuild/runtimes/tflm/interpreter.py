@@ -47,10 +47,11 @@ class Micro:
         with self._refusals():
             self._interpreter: Any = module.Interpreter.from_bytes(data, arena_size=arena_bytes)
 
-    def run(self, fills: Sequence[Array]) -> None:
-        """Run once with what the inputs store, each [1, ...], in the file's order; no state is left from before."""
+    def run(self, fills: Sequence[Array], *, resets: bool = False) -> None:
+        """Run once with what the inputs store, each [1, ...], in the file's order; state is carried over, or reset."""
         with self._refusals():
-            self._interpreter.reset()
+            if resets:
+                self._interpreter.reset()
             for position, array in enumerate(fills):
                 self._interpreter.set_input(array, position)
             self._interpreter.invoke()

@@ -31,7 +31,7 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     places = positions(job.spec.inputs, micro.spec.inputs)
 
     def invoke(fills: Sequence[Array]) -> Array:
-        micro.run([fills[place] for place in places])
+        micro.run([fills[place] for place in places], resets=job.resets)
         scored = job.spec.outputs[job.metric.output].index
         return micro.output([tensor.index for tensor in micro.spec.outputs].index(scored))
 

@@ -42,7 +42,7 @@ int Run() {
     MicroPrintf("The network could not be prepared: is the arena too small?");
     return -1;
   }
-  if (!Fill(*interpreter)) return -2;
+$reset  if (!Fill(*interpreter)) return -2;
   if (interpreter->Invoke() != kTfLiteOk) return -3;
   return Read(*interpreter);
 }

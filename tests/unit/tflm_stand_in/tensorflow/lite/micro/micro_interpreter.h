@@ -31,6 +31,8 @@ class MicroInterpreter {
     return is_aligned && is_model && has_memory_ && resolver_.IsFull() ? kTfLiteOk : kTfLiteError;
   }
 
+  TfLiteStatus Reset() { return kTfLiteOk; }
+
   TfLiteStatus Invoke() {
     for (int index = 0; index < kMost; ++index) {
       std::FILE* asked = std::fopen(("input" + std::to_string(index) + ".bin").c_str(), "wb");
