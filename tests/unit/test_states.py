@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tf_keras
-from making import IDENTITY
+from making import ACCURACY, IDENTITY
 
 from edgebuild.core.delivery import Layout
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
-from edgebuild.core.settings import Metric
 from edgebuild.core.target import Kernels
 from edgebuild.data.given import Examples
 from edgebuild.data.outputs import kept
@@ -31,7 +30,6 @@ from edgebuild.runtimes.tflm import worker as tflm
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
 
 INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)
-ACCURACY = Metric(name="accuracy", k=1, output=0, lower_is_better=False)
 
 
 @pytest.fixture(scope="module")
