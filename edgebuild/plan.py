@@ -55,6 +55,7 @@ def plan(
         model=model,
         data=data,
         input_shape=settings.model.input_shape,
+        input_shapes=settings.model.input_shapes,
         signature=settings.model.signature,
         allow_code=settings.model.allow_code,
         preprocess=settings.preprocess,

@@ -19,11 +19,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         kind: "file", "folder", "callable" or "example".
         path: as the user wrote it.
         sha256: of the contents; empty for a callable, whose result is hashed as the build runs.
+        shapes: of the samples in a .npz by input, "" for the one of a network with one input.
     """
 
     kind: str
     path: str
     sha256: str
+    shapes: dict[str, tuple[int, ...]] = {}
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     model: Source
     data: Source | None
     input_shape: tuple[int, ...]
+    input_shapes: dict[str, tuple[int, ...]] = {}
     signature: str
     allow_code: bool
     preprocess: Preprocess

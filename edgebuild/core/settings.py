@@ -66,7 +66,8 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
 
     Attributes:
         name: of the artifact; empty for the model's own.
-        input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        input_shape: without the batch, for a network with one input that leaves dimensions open; empty for its own.
+        input_shapes: likewise by the names of inputs.
         signature: of a SavedModel; empty for the default or the only one.
         allow_code: whether Python code stored in the model's file may run.
     """
@@ -74,6 +75,7 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
     path: str
     name: str
     input_shape: tuple[int, ...]
+    input_shapes: dict[str, tuple[int, ...]]
     signature: str
     allow_code: bool
 

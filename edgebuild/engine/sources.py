@@ -47,6 +47,10 @@ def data(path: str) -> Source | None:
     source = _source(path, "data", _DATA_KINDS)
     if source.kind == "file" and not path.endswith(".npz"):
         raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
+    if source.kind == "file":
+        from edgebuild.data.headers import sample_shapes  # numpy, which not every command needs
+
+        return msgspec.structs.replace(source, shapes=sample_shapes(Path(path)))
     return source
 
 

@@ -41,7 +41,8 @@ def carry(plan: Plan, model: Source, path: str) -> Step:
 
 def _load(plan: Plan, model: Source, path: str, name: str, title: str, job: type[jobs.FreezeJob]) -> Step:
     """A step on the user's network; a function is called each time, since nothing tells its result."""
-    given = (plan.input_shape, plan.signature, plan.allow_code, plan.quantize.recurrent)
+    shapes = plan.data.shapes if plan.data else {}
+    given = (plan.input_shape, plan.input_shapes, shapes, plan.signature, plan.allow_code, plan.quantize.recurrent)
     return Step(
         name,
         title,
@@ -50,6 +51,8 @@ def _load(plan: Plan, model: Source, path: str, name: str, title: str, job: type
             kind=model.kind,
             path=path,
             input_shape=plan.input_shape,
+            input_shapes=plan.input_shapes,
+            data_shapes=shapes,
             signature=plan.signature,
             allow_code=plan.allow_code,
             out=str(out),

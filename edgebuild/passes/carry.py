@@ -13,7 +13,8 @@ from edgebuild.passes.graph import building, files, proof, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.jobs import NETWORK, Carried, CarryJob
-from edgebuild.passes.loading import Network, load, with_input_shape
+from edgebuild.passes.loading import Network, load
+from edgebuild.passes.static_shapes import Wanted, static
 
 _SEED = 0  # of the inputs that prove it: the same network passes or fails every time
 
@@ -26,7 +27,8 @@ def run(job: CarryJob, say: Say) -> Carried:
         StepError: the network cannot be loaded, or has no layers that tf_keras can have.
     """
     network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
-    graph, note = _carried(network, job.path, job.input_shape)
+    wanted = Wanted(job.input_shape, job.input_shapes, job.data_shapes)
+    graph, note = _carried(network, job.path, wanted)
     say("writing it with its layers")
     file = Path(job.out) / NETWORK
     files.save(graph, file)
@@ -51,10 +53,10 @@ def graph_of(path: str, *, allow_code: bool) -> Graph:
         StepError: the network cannot be loaded, or has no layers that tf_keras can have.
     """
     kind = "folder" if Path(path).is_dir() else "file" if Path(path).is_file() else "callable"
-    return _carried(load(kind, path, signature="", allow_code=allow_code), path, ())[0]
+    return _carried(load(kind, path, signature="", allow_code=allow_code), path, None)[0]
 
 
-def _carried(network: Network, path: str, input_shape: tuple[int, ...]) -> tuple[Graph, str]:
+def _carried(network: Network, path: str, wanted: Wanted | None) -> tuple[Graph, str]:
     """The graph, and what is to be said of how it was come by."""
     if network.keras_model is None:
         raise StepError(
@@ -67,7 +69,7 @@ def _carried(network: Network, path: str, input_shape: tuple[int, ...]) -> tuple
             f"{', '.join(streams)} of {path} keeps state from one call to the next",
             "Passes train and calibrate on samples in any order.",
         )
-    graph = _with_static_inputs(_read(network.keras_model), input_shape)
+    graph = _with_static_inputs(_read(network.keras_model), network, wanted)
     _require_known_layers(graph, path)
     gap = proof.require_equal(network.call, graph, seed=_SEED)
     if isinstance(network.keras_model, tf_keras.Model):
@@ -99,11 +101,13 @@ def _read(model: object) -> Graph:
     return from_keras3.read(model)
 
 
-def _with_static_inputs(graph: Graph, asked: tuple[int, ...]) -> Graph:
-    """The graph with the dimensions that its input leaves open fixed, all shapes behind it worked out anew."""
-    if not asked or len(graph.inputs) != 1:
+def _with_static_inputs(graph: Graph, network: Network, wanted: Wanted | None) -> Graph:
+    """The graph with the dimensions that its inputs leave open fixed, all shapes behind them worked out anew."""
+    if wanted is None or not any(None in graph.tensors[item.tensor].shape[1:] for item in graph.inputs):
         return graph
-    tensor = graph.inputs[0].tensor
-    batch, *inner = graph.tensors[tensor].shape
-    known = graph.tensors[tensor]._replace(shape=(batch, *with_input_shape(inner, asked)))
-    return simplify(reading.read(building.build(graph._replace(tensors={**graph.tensors, tensor: known}))))
+    shapes = static([(spec.name, spec.shape[1:]) for spec in network.inputs], wanted).shapes
+    known = {
+        item.tensor: graph.tensors[item.tensor]._replace(shape=(graph.tensors[item.tensor].shape[0], *shape))
+        for item, shape in zip(graph.inputs, shapes, strict=True)
+    }
+    return simplify(reading.read(building.build(graph._replace(tensors={**graph.tensors, **known}))))

@@ -20,8 +20,10 @@ from edgebuild.errors import StepError
 from edgebuild.passes import precision, unrolling
 from edgebuild.passes.graph import proof
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
-from edgebuild.passes.loading import Network, load, with_input_shape
+from edgebuild.passes.loading import Network, load
+from edgebuild.passes.static_shapes import Wanted, static
 
+_OWN = Wanted()
 _SEED = 0  # of the inputs that prove it
 _MAGNITUDES = (0.1, 1.0, 10.0)
 
@@ -35,7 +37,8 @@ def run(job: FreezeJob, say: Say) -> Frozen:
     """
     network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
     say("fixing the batch at 1")
-    return freeze(network, Path(job.out), name=job.path, input_shape=job.input_shape, recurrent=job.recurrent)
+    wanted = Wanted(job.input_shape, job.input_shapes, job.data_shapes)
+    return freeze(network, Path(job.out), name=job.path, wanted=wanted, recurrent=job.recurrent)
 
 
 def freeze(
@@ -43,7 +46,7 @@ def freeze(
     out: Path,
     *,
     name: str,
-    input_shape: tuple[int, ...] = (),
+    wanted: Wanted = _OWN,
     recurrent: Recurrent = Recurrent.AUTO,
 ) -> Frozen:
     """Write a network as SAVED_MODEL with static shapes.
@@ -52,14 +55,18 @@ def freeze(
         network: as loaded, or a model wrapped by `loading.from_keras_model`.
         out: the folder to write into.
         name: of the network, for errors.
-        input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        wanted: shapes for what the network leaves open.
         recurrent: how layers that step through a sequence are written; with an open batch they stay as they are.
 
     Raises:
         StepError: the network cannot be called with static shapes, would not compute the same with them, or computes in
             half precision.
     """
-    inputs = [_static(spec, input_shape, len(network.inputs)) for spec in network.inputs]
+    shapes = static([(spec.name, spec.shape[1:]) for spec in network.inputs], wanted)
+    inputs = [
+        tf.TensorSpec([1, *shape], spec.dtype, spec.name)
+        for spec, shape in zip(network.inputs, shapes.shapes, strict=True)
+    ]
     module = tf.Module()
     try:
         function = _function(network)
@@ -93,7 +100,7 @@ def freeze(
         ),
         batched=batched,
         identity_sha256=_identity(one, network),
-        notes=network.notes,
+        notes=(*network.notes, *shapes.notes),
         unrolled=tuple(loops.unrolled),
         loops=tuple(loops.left) or tuple(unrolling.loops_over_lists(one.graph.as_graph_def(), network.layers)),
         recurrent=recurrent,
@@ -134,19 +141,6 @@ def _drawn(spec: tf.TensorSpec, magnitude: float, rng: np.random.Generator) -> A
     if spec.dtype.is_floating:
         return (magnitude * rng.normal(size=spec.shape)).astype(spec.dtype.as_numpy_dtype)
     return rng.integers(0, 2, spec.shape).astype(spec.dtype.as_numpy_dtype)
-
-
-def _static(spec: tf.TensorSpec, asked: tuple[int, ...], count: int) -> tf.TensorSpec:
-    inner = list(spec.shape[1:])
-    if asked and count == 1:
-        inner = with_input_shape(inner, asked)
-    if None in inner:
-        raise StepError(
-            f"the network's input {spec.name} leaves dimensions open: {[None, *inner]}",
-            "An artifact needs static shapes.",
-            "Fix them in edgebuild.toml, without the batch: [model] input_shape = [224, 224, 3].",
-        )
-    return tf.TensorSpec([1, *inner], spec.dtype, spec.name)
 
 
 def _function(network: Network) -> Any:

@@ -51,6 +51,8 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: "file", "folder" or "callable".
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
+        input_shapes: likewise by the names of inputs.
+        data_shapes: of the samples that were given, by input, "" for the one of a network with one input.
         signature: of a SavedModel; empty for its only one, or its default.
         allow_code: whether Python code stored in the file may run.
         recurrent: how layers that step through a sequence are written.
@@ -63,6 +65,8 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     allow_code: bool
     out: str
     recurrent: Recurrent = Recurrent.AUTO
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    data_shapes: dict[str, tuple[int, ...]] = {}
 
 
 class Loop(msgspec.Struct, frozen=True, kw_only=True):

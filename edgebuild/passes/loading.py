@@ -209,17 +209,6 @@ def from_keras_model(model: Any) -> Network:
     )
 
 
-def with_input_shape(inner: Sequence[int | None], asked: tuple[int, ...]) -> list[int]:
-    """An input's shape without the batch, its open dimensions as asked.
-
-    Raises:
-        StepError: what was asked for is another shape.
-    """
-    if len(asked) != len(inner) or any(own not in (None, want) for own, want in zip(inner, asked, strict=True)):
-        raise StepError(f"input_shape {list(asked)} does not fit the network's input {list(inner)}")
-    return list(asked)
-
-
 def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
     tensors = getattr(model, "inputs", None)
     if tensors:
