@@ -22,6 +22,8 @@ from edgebuild.flatbuffer.sections import APPENDED
 # How many are told; a file with more is no better known by all of them.
 _MOST = 20
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (0, 0), "int32": (0, 0)}
+# A file within an archive begins so; a little of what comes before may count as padding.
+_ARCHIVE, _BEFORE_ARCHIVE = b"PK\x03\x04", 16
 _UNREADABLE = "\ufffd"
 # Options that are not called as their operators are, without underscores.
 _OPTIONS = {
@@ -59,7 +61,9 @@ def doubted(inspection: Inspection, data: bytes) -> Inspection:
 
 
 def _all(inspection: Inspection, data: bytes) -> Iterator[str]:
-    if APPENDED in inspection.sections and not zipfile.is_zipfile(io.BytesIO(data)):
+    # Anything may follow that is no part of the network; an archive begins as one, and is whole.
+    behind = data[len(data) - inspection.sections.get(APPENDED, 0) - _BEFORE_ARCHIVE :] if data else b""
+    if APPENDED in inspection.sections and _ARCHIVE in behind and not zipfile.is_zipfile(io.BytesIO(data)):
         yield f"{inspection.sections[APPENDED]:,} bytes are appended that are no archive, or the end of one is missing"
     for number, graph in enumerate(inspection.graphs):
         place = f"graph {number}: " if len(inspection.graphs) > 1 else ""
@@ -90,7 +94,8 @@ def _of_tensor(tensor: Tensor) -> Iterator[str]:
     if any(size < -1 for size in tensor.shape):
         yield f"has the shape {list(tensor.shape)}"
     stored, needed = tensor.constant_bytes, tensor.size_bytes
-    if stored and needed != stored and not tensor.is_sparse and tensor.dtype != "string":
+    # More than a tensor needs is not read.
+    if stored and needed > stored and not tensor.is_sparse and tensor.dtype != "string":
         yield f"needs {needed:,} bytes of constants and has {stored:,}"
     if tensor.quantization is not None:
         yield from _of_quantization(tensor, tensor.quantization)

@@ -108,7 +108,7 @@ class _File:
 
     def metadata_entry(self, name: str) -> bytes | None:
         for entry in self._shared(self._model["metadata"]):
-            blob = self._buffer(entry["buffer"])["data"]
+            blob = self._attached(entry)
             if _text(entry["name"]) == name and blob is not None:
                 return self._data[blob.start : blob.start + blob.size]
         return None
@@ -139,8 +139,14 @@ class _File:
             raise DamagedError(f"there is no buffer {number} among {len(self._buffers)}")
         return self._buffers[number]
 
+    def _attached(self, entry: Node) -> Blob | None:
+        """What a metadata entry holds; one of a buffer that is not there holds nothing, and runtimes do not look."""
+        number = entry["buffer"]
+        blob: Blob | None = self._buffers[number]["data"] if 0 <= number < len(self._buffers) else None
+        return blob
+
     def _sections(self, entries: Sequence[Node]) -> dict[str, int]:
-        held = (self._buffer(entry["buffer"])["data"] for entry in entries)
+        held = map(self._attached, entries)
         places = {blob.start - layout.OFFSET_BYTES for blob in held if isinstance(blob, Blob)}
         outside = {_outside(buffer) for buffer in self._buffers if _is_outside(buffer)}
         return sections.count(self._size_bytes, self._parts, places, outside)

@@ -1,8 +1,9 @@
 """Reading a flatbuffer that nobody vouches for: every offset is checked, and every byte that belongs to it is found.
 
 The checks are those of the verifier in flatbuffers' C++ library (verifier.h): each table, vtable, vector and string
-lies in the buffer and is aligned. Beyond it, no two of them may overlap except where they are one and the same, which
-no writer does and which keeps the work in proportion to the file.
+lies in the buffer and is aligned. Numbers of eight bytes need not be aligned to more than four: some writers do no
+more, and LiteRT and TFLM run their files. Beyond the verifier, no two of them may overlap except where they are one and
+the same, which no writer does and which keeps the work in proportion to the file.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgebuild.flatbuffer.layout import Field, Layout, Scalar, TableOf, Text, Ty
 _ROOT_BYTES = 8
 _VTABLE_HEAD_BYTES = 4
 _HEAD_BYTES = 4
+# What runtimes need: no processor that they run on wants more of the numbers that a file holds.
+_MOST_ALIGNED = 4
 
 
 class Part(NamedTuple):
@@ -151,7 +154,7 @@ class _Walker:
         if not isinstance(element, Scalar):
             return tuple(self._follow(first + index * element.size, element, table, field) for index in range(count))
         if count:
-            self._require_aligned(first, element.size, table, field)
+            self._require_aligned(first, min(element.size, _MOST_ALIGNED), table, field)
         if element.format == "B":
             return Blob(first, count)
         return struct.unpack_from(f"<{count}{element.format}", self._data, first)
@@ -219,7 +222,7 @@ class _Inline(NamedTuple):
         if not inside:
             return 0
         place = self.start + inside
-        if inside < _HEAD_BYTES or inside + size > self.size or place % size:
+        if inside < _HEAD_BYTES or inside + size > self.size or place % min(size, _MOST_ALIGNED):
             raise DamagedError(f"{self.table}.{field} lies at {inside} in a table of {self.size} bytes")
         return place
 
