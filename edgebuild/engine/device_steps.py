@@ -66,17 +66,18 @@ def arena(built: Built, version: str) -> Step:
 
 
 def sample(built: Built, data: Data, version: str) -> Step:
-    """Run one sample on TensorFlow Lite Micro, for firmware to check itself by."""
-    preprocess = built.plan.preprocess
+    """Run a sample on TensorFlow Lite Micro (two where state is kept), for firmware to check itself by."""
+    preprocess, streams = built.plan.preprocess, bool(built.network.streams)
     return Step(
         "tflm-sample",
         f"{built.plan.target}: run a sample for the firmware's own test",
-        [hashing.of_file(built.path), data.splits.evaluation_sha256, preprocess, version],
+        [hashing.of_file(built.path), data.splits.evaluation_sha256, preprocess, version, streams],
         lambda _: SampleJob(
             artifact=str(built.path),
             spec=built.spec,
             samples=str(data.path / jobs.EVALUATION),
             preprocess=preprocess,
+            streams=streams,
         ),
     )
 

@@ -20,6 +20,7 @@ from edgebuild.engine.session import Session, Step
 from edgebuild.engine.sharing import Shared
 from edgebuild.flatbuffer import reader
 from edgebuild.report import card
+from edgebuild.runtimes.tflm.jobs import Sample
 
 CARD = "model_card.md"
 _FIRMWARE = "firmware"
@@ -90,12 +91,17 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
             preprocess=plan.preprocess,
             labels=labels,
             labelled=labelled,
-            vector=Vector(inputs=vector.inputs, outputs=vector.outputs) if vector is not None else None,
+            vector=_vector(vector) if vector is not None else None,
             layout=plan.delivery.firmware,
             out=str(out),
             streams=bool(built.network.streams),
         ),
     )
+
+
+def _vector(sample: Sample) -> Vector:
+    following = _vector(sample.following) if sample.following is not None else None
+    return Vector(inputs=sample.inputs, outputs=sample.outputs, following=following)
 
 
 def with_card(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:

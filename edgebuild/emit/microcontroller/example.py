@@ -8,7 +8,7 @@ from edgebuild.core.delivery import Layout
 from edgebuild.emit.microcontroller import cpp, variables
 from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.templating import filled
-from edgebuild.emit.microcontroller.tensors import Port, ports
+from edgebuild.emit.microcontroller.tensors import FIRST, FOLLOWING, Port, ports
 
 _ENTRIES = {
     Layout.PLAIN: "int main() { return Run(); }",
@@ -19,6 +19,13 @@ _ENTRIES = {
 }
 # The library of Arduino is found by its main header, which must come first.
 _FIRST = {Layout.ARDUINO: "#include <TensorFlowLite.h>\n\n"}
+# For a network that keeps state: a second sample shows whether that is reset, or carried over, as it should be.
+_FOLLOWED = """\
+  const int result = Read(*interpreter, false);
+  if (result != 0) return result;
+{reset}  if (!Fill(*interpreter, true)) return -2;
+  if (interpreter->Invoke() != kTfLiteOk) return -3;
+  return Read(*interpreter, true);"""
 
 
 def program(firmware: Firmware, layout: Layout) -> str:
@@ -26,6 +33,7 @@ def program(firmware: Firmware, layout: Layout) -> str:
     identifier = cpp.identifier(firmware.name)
     inputs, outputs = ports("Input", firmware.spec.inputs), ports("Output", firmware.spec.outputs)
     checks = firmware.vector is not None
+    follows = firmware.vector is not None and firmware.vector.following is not None
     count = variables.count(firmware.data)
     return filled(
         "example.cc",
@@ -35,8 +43,11 @@ def program(firmware: Firmware, layout: Layout) -> str:
         variables_include=_include("micro_allocator.h", "micro_resource_variable.h") if count else "",
         interpreter=_with_variables() if count else _without_variables(),
         reset=_reset(firmware),
-        fill="\n".join(_fill(port, from_vector=checks) for port in inputs),
-        read=_compare(identifier, outputs) if checks else _read(identifier, outputs),
+        which=", bool following" if follows else "",
+        fill="\n".join(_fill(port, _source(port, firmware)) for port in inputs),
+        read=_compare(identifier, outputs, firmware) if checks else _read(identifier, outputs),
+        once=", false" if follows else "",
+        result=_FOLLOWED.format(reset=_reset(firmware)) if follows else "  return Read(*interpreter);",
         entry=_ENTRIES[layout],
     )
 
@@ -81,26 +92,35 @@ def _pointer(port: Port, end: str) -> str:
     )
 
 
-def _fill(port: Port, *, from_vector: bool) -> str:
+def _source(port: Port, firmware: Firmware) -> str:
+    """The array that a port is filled from or compared with; empty where there is no test vector."""
+    if firmware.vector is None:
+        return ""
+    first = f"net::{FIRST}{port.label}"
+    return first if firmware.vector.following is None else f"(following ? net::{FOLLOWING}{port.label} : {first})"
+
+
+def _fill(port: Port, source: str) -> str:
     label = port.label
-    if from_vector:
-        value = f"net::kTest{label}[index]"
+    if source:
+        value = f"{source}[index]"
     elif port.is_quantized:
         value = f"net::Quantize{label}(0.0f)"
     else:
         value = f"net::{label}Type()"
-    comment = "" if from_vector else "  // Put a sample of your own here.\n"
+    comment = "" if source else "  // Put a sample of your own here.\n"
     loop = f"  for (std::size_t index = 0; index < net::k{label}Length; ++index) {label.lower()}[index] = {value};"
     return f"{_pointer(port, 'input')}{comment}{loop}"
 
 
-def _compare(identifier: str, outputs: Iterable[Port]) -> str:
+def _compare(identifier: str, outputs: Iterable[Port], firmware: Firmware) -> str:
     lines = ["  int differing = 0;"]
     for port in outputs:
         label, name = port.label, port.label.lower()
-        differs = f"{name}[index] != net::kTest{label}[index]"
+        expected = f"{_source(port, firmware)}[index]"
+        differs = f"{name}[index] != {expected}"
         if port.tensor.dtype.startswith("float"):
-            differs = f"std::fabs({name}[index] - net::kTest{label}[index]) > 1e-5f"
+            differs = f"std::fabs({name}[index] - {expected}) > 1e-5f"
         lines.append(
             f"{_pointer(port, 'output')}"
             f"  for (std::size_t index = 0; index < net::k{label}Length; ++index) {{\n"

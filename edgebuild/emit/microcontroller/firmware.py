@@ -24,11 +24,13 @@ class File(NamedTuple):
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
     """One sample that was run on TFLM: what each input and output held, in the file's order.
 
-    Raw bytes of the tensors' types: little endian, row-major.
+    Raw bytes of the tensors' types: little endian, row-major. `following` is the sample that was run next, for a
+    network that keeps state.
     """
 
     inputs: tuple[bytes, ...]
     outputs: tuple[bytes, ...]
+    following: Vector | None = None
 
 
 class Firmware(msgspec.Struct, frozen=True, kw_only=True):

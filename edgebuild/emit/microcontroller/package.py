@@ -6,11 +6,11 @@ from edgebuild.core.delivery import Layout
 from edgebuild.emit.microcontroller import cpp, resolver
 from edgebuild.emit.microcontroller.constants import header, label_bytes
 from edgebuild.emit.microcontroller.example import program
-from edgebuild.emit.microcontroller.firmware import File, Firmware, Flash, aligned
+from edgebuild.emit.microcontroller.firmware import File, Firmware, Flash, Vector, aligned
 from edgebuild.emit.microcontroller.layouts import build_files, places
 from edgebuild.emit.microcontroller.readme import text
 from edgebuild.emit.microcontroller.templating import filled
-from edgebuild.emit.microcontroller.tensors import ports, test_array
+from edgebuild.emit.microcontroller.tensors import FIRST, FOLLOWING, ports, test_array
 from edgebuild.errors import StepError
 
 
@@ -51,11 +51,15 @@ def _operators(firmware: Firmware) -> str:
 
 def _test_vector(firmware: Firmware) -> str:
     assert firmware.vector is not None, "asked only where there is one"
+    return filled("test_vector.h", firmware, arrays=_arrays(firmware, firmware.vector, FIRST))
+
+
+def _arrays(firmware: Firmware, vector: Vector, word: str) -> str:
     tensors = (*ports("Input", firmware.spec.inputs), *ports("Output", firmware.spec.outputs))
-    held = (*firmware.vector.inputs, *firmware.vector.outputs)
+    held = (*vector.inputs, *vector.outputs)
     if len(tensors) != len(held):
         raise StepError(
             f"the test vector of {firmware.name} has {len(held)} arrays for {len(tensors)} inputs and outputs"
         )
-    arrays = "".join(test_array(port, stored) for port, stored in zip(tensors, held, strict=True))
-    return filled("test_vector.h", firmware, arrays=arrays)
+    arrays = "".join(test_array(port, stored, word) for port, stored in zip(tensors, held, strict=True))
+    return arrays + (_arrays(firmware, vector.following, FOLLOWING) if vector.following is not None else "")

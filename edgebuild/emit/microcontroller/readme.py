@@ -114,8 +114,9 @@ def _labels(firmware: Firmware) -> str:
 def _vector(firmware: Firmware) -> str:
     if firmware.vector is None:
         return ""
+    what = "a sample that was" if firmware.vector.following is None else "two samples in a row that were"
     return (
-        "It feeds a sample that was run where this was made and counts the values that come out different. Reference\n"
+        f"It feeds {what} run where this was made and counts the values that come out different. Reference\n"
         "kernels give none; kernels made for a processor may differ by a step in the last bit.\n\n"
     )
 

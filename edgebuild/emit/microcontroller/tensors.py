@@ -13,6 +13,10 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.emit.microcontroller import cpp
 from edgebuild.errors import StepError
 
+# How the arrays of a test vector are called, with the label of their port behind.
+FIRST = "kTest"
+FOLLOWING = "kTestFollowing"
+
 
 class Port(NamedTuple):
     """An input or output as C++ names it: "Input" where there is one, "Input0" and so on where there are several."""
@@ -72,8 +76,8 @@ def declared(port: Port) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_array(port: Port, stored: bytes) -> str:
-    """An array of what a port held.
+def test_array(port: Port, stored: bytes, word: str) -> str:
+    """An array of what a port held; `word` begins its name.
 
     Raises:
         StepError: it is not as large as the port.
@@ -83,4 +87,4 @@ def test_array(port: Port, stored: bytes) -> str:
         raise StepError(f"the test vector has {len(stored)} bytes for {port.label}, which holds {port.length} elements")
     array: npt.NDArray[np.generic] = np.frombuffer(stored, dtype).astype(port.tensor.dtype)
     label = port.label
-    return f"\nconstexpr {label}Type kTest{label}[k{label}Length] = {{\n{cpp.values(array)}\n}};\n"
+    return f"\nconstexpr {label}Type {word}{label}[k{label}Length] = {{\n{cpp.values(array)}\n}};\n"

@@ -31,13 +31,17 @@ class MissingKernels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Run one sample of a split: the one at `row`. `spec` has its inputs in the network's order."""
+    """Run one sample of a split: the one at `row`. `spec` has its inputs in the network's order.
+
+    The next sample is run as well where the artifact keeps state, which is reset in between unless it `streams`.
+    """
 
     artifact: str
     spec: ArtifactSpec
     samples: str
     preprocess: Preprocess
     row: Count = 0
+    streams: bool = False
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,3 +49,4 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: tuple[bytes, ...]
     outputs: tuple[bytes, ...]
+    following: Sample | None = None

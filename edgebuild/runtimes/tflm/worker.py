@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from edgebuild.child import Job, Say
 from edgebuild.data.given import Array
@@ -46,12 +47,21 @@ def sample(job: SampleJob, _say: Say) -> Sample:
         UnavailableError: TFLM is not installed.
     """
     micro = Micro(Path(job.artifact))
+    samples = Samples(Path(job.samples), job.preprocess)
+    found = _sample(micro, job, samples, job.row, resets=False)
+    if not micro.spec.keeps_state:
+        return found
+    following = _sample(micro, job, samples, (job.row + 1) % len(samples), resets=not job.streams)
+    return replace(found, following=following)
+
+
+def _sample(micro: Micro, job: SampleJob, samples: Samples, row: int, *, resets: bool) -> Sample:
     inputs = job.spec.inputs
     fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
-    arrays = Samples(Path(job.samples), job.preprocess).batch(job.row, job.row + 1, fed)
+    arrays = samples.batch(row, row + 1, fed)
     fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
     ordered = [fills[place] for place in positions(inputs, micro.spec.inputs)]
-    micro.run(ordered)
+    micro.run(ordered, resets=resets)
     return Sample(
         inputs=tuple(array.tobytes() for array in ordered),
         outputs=tuple(micro.output(position).tobytes() for position in range(len(micro.spec.outputs))),

@@ -26,12 +26,12 @@ $interpreter
   return &interpreter;
 }
 
-bool Fill(tflite::MicroInterpreter& interpreter) {
+bool Fill(tflite::MicroInterpreter& interpreter$which) {
 $fill
   return true;
 }
 
-int Read(tflite::MicroInterpreter& interpreter) {
+int Read(tflite::MicroInterpreter& interpreter$which) {
 $read
 }
 
@@ -42,9 +42,9 @@ int Run() {
     MicroPrintf("The network could not be prepared: is the arena too small?");
     return -1;
   }
-$reset  if (!Fill(*interpreter)) return -2;
+$reset  if (!Fill(*interpreter$once)) return -2;
   if (interpreter->Invoke() != kTfLiteOk) return -3;
-  return Read(*interpreter);
+$result
 }
 
 }  // namespace
