@@ -213,7 +213,7 @@ def _sample(call: Call, path: Path, spec: ArtifactSpec, split: Path, row: int) -
     return found
 
 
-def test_the_state_of_a_sample_is_not_left_to_the_next(assets: Path) -> None:
+def test_the_state_of_a_sample_is_not_left_to_the_next_where_it_is_reset(assets: Path) -> None:
     from edgebuild.runtimes.tflm.interpreter import Micro
 
     micro = Micro(assets / "tflm" / "trained_lstm_int8.tflite")
@@ -221,11 +221,13 @@ def test_the_state_of_a_sample_is_not_left_to_the_next(assets: Path) -> None:
     first, other = (np.clip(rng.normal(-60, 60, (1, 28, 28)), -128, 127).astype(np.int8) for _ in range(2))
     answers = []
     for fed in (first, other, other, first):
-        micro.run([fed])
+        micro.run([fed], resets=True)
         answers.append(micro.output(0).copy())
     assert (answers[0] == answers[3]).all()
     assert (answers[1] == answers[2]).all()
     assert (answers[0] != answers[1]).any()
+    micro.run([other])
+    assert (answers[1] != micro.output(0)).any()
 
 
 def _subtraction(path: Path) -> Path:
