@@ -13,6 +13,8 @@ from edgebuild.data.lint.subject import Subject
 _LEVELS = 255  # steps between the ends of an int8 range
 _FEWEST = 16  # steps over what a column reaches; a column of the tensor's own range has all of them
 _NAMED = 4
+_FINER = 256  # times as many steps of 16 bits
+_WIDER = " Or quantize to --quantize int16x8, where the target runs it."
 _LISTED = 32  # columns whose numbers are written out
 
 
@@ -44,8 +46,8 @@ def _finding(of: str, few: Array, spans: Array, step: float, rows: Array) -> Fin
         f"{spans.max():.3g}: what lies within a step is lost. Columns with the fewest: {named}{more}.",
         remedy=f"Normalize outside the network: {_numbers(rows)}, with a network that was trained on such columns. One "
         "that begins with a Normalization layer is saved without it (keras.Sequential(model.layers[1:])), with that "
-        "layer's mean and 1 / sqrt(variance) as mean and scale. Or quantize to --quantize int16x8, where the target "
-        "runs it.",
+        "layer's mean and 1 / sqrt(variance) as mean and scale."
+        + (_WIDER if spans[few].min() >= _FEWEST * step / _FINER else ""),
     )
 
 
