@@ -112,7 +112,9 @@ def _captured(network: Network, one: Any) -> list[Any]:
     model = network.keras_model
     layers = model._flatten_layers() if model is not None else ()
     values = (value for layer in layers for value in vars(layer).values())
-    tables = [value for value in values if isinstance(value, tf.saved_model.experimental.TrackableResource)]
+    used = {id(captured) for captured in one.captured_inputs}  # the converter takes no table that nothing refers to
+    resources = (value for value in values if isinstance(value, tf.saved_model.experimental.TrackableResource))
+    tables = [value for value in resources if id(value.resource_handle) in used]
     return [*network.variables, *one.graph.variables, *tables]
 
 

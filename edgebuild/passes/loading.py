@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, codes, naming, precision, time_distributed
+from edgebuild.passes import calling, codes, naming, precision, tables, time_distributed
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -186,13 +186,14 @@ def from_keras_model(model: Any) -> Network:
     model, note = precision.in_float32(model)
     is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
     parts = naming.parts(model)
+    lookups = tables.of(parts)
     inputs = _keras_inputs(model)
     names = _distinct([_identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
     structure = getattr(model, "input", None)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        with time_distributed.folded(model), codes.looked_up(parts), naming.scopes(parts):
+        with time_distributed.folded(model), codes.looked_up(parts), tables.looked_up(lookups), naming.scopes(parts):
             if isinstance(structure, dict | list | tuple):
                 packed = tf.nest.pack_sequence_as(structure, list(tensors))
                 return list(tf.nest.flatten(model(packed, training=False)))

@@ -1,0 +1,106 @@
+"""Lookup layers: numbers of a small range looked up by one GATHER, all others refused before anything is built.
+
+A table is a resource that neither TensorFlow Lite Micro nor int8 kernels have. Where a vocabulary of whole numbers
+spans a small range, the layer's results for all numbers of it (and for one below and one above, which no vocabulary
+holds) are a constant, and every other number is as unknown as those two.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from edgebuild.errors import StepError
+from edgebuild.passes.naming import Part
+
+_LARGEST = 1 << 20  # values of a constant
+_INT, _ONE_HOT, _MULTI_HOT, _COUNT = "int", "one_hot", "multi_hot", "count"
+_KINDS = frozenset({"Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"})
+
+
+class Table(NamedTuple):
+    """What a layer makes of each number from `low` on; the first and the last stand for all that it does not know."""
+
+    low: int
+    rows: npt.NDArray[Any]
+
+
+class Lookup(NamedTuple):
+    """A layer, and what it makes of each number."""
+
+    layer: Any
+    table: Table
+
+
+def of(found: Sequence[Part]) -> list[Lookup]:
+    """The lookup layers among some, with what they make of their numbers.
+
+    Raises:
+        StepError: one looks up what no constant can hold; it is named.
+    """
+    return [Lookup(part.layer, _required(part)) for part in found if _is_lookup(part.layer)]
+
+
+def _required(part: Part) -> Table:
+    table = _table(part.layer)
+    if table is None:
+        raise StepError(
+            f"the layer {part.name} ({type(part.layer).__name__}) looks its input up in a way that TensorFlow Lite "
+            "cannot compute",
+            "Words, hashes and vocabularies over a wide range of numbers need tables that its kernels do not have.",
+            "Look the input up before the network: call a model of this layer alone on the data, and give a "
+            "network that begins behind it (with an Input of the layer's output) what comes out.",
+        )
+    return table
+
+
+@contextmanager
+def looked_up(lookups: Sequence[Lookup]) -> Iterator[None]:
+    """While this lasts, lookup layers find their results by a GATHER from a constant."""
+    for layer, table in lookups:
+        vars(layer)["call"] = functools.partial(_gathered, layer, layer.call, table)
+    try:
+        yield
+    finally:
+        for layer, _ in lookups:
+            del vars(layer)["call"]
+
+
+def _is_lookup(layer: Any) -> bool:
+    return type(layer).__name__ in _KINDS and type(layer).__module__.startswith(("keras.", "tf_keras."))
+
+
+def _table(layer: Any) -> Table | None:
+    """The results of a layer for all numbers around its vocabulary; None where they are too many, or no constant."""
+    known = type(layer).__name__ == "IntegerLookup" and layer.num_oov_indices == 1 and not layer.invert
+    if not known or layer.sparse or layer.output_mode not in (_INT, _ONE_HOT, _MULTI_HOT, _COUNT):
+        return None
+    words = [int(word) for word in layer.get_vocabulary(include_special_tokens=False)]
+    special = [] if layer.mask_token is None else [int(layer.mask_token)]
+    low, high = min([*words, *special], default=0) - 1, max([*words, *special], default=0) + 1
+    numbers = np.arange(low, high + 1) if high - low < _LARGEST else None
+    if numbers is None or len(numbers) * (1 if layer.output_mode == _INT else len(words) + 2) > _LARGEST:
+        return None
+    rows = np.asarray(layer.call(tf.constant(numbers[:, None], tf.int64)))
+    return Table(low, rows.reshape(len(numbers), *([] if layer.output_mode == _INT else [-1])))
+
+
+def _gathered(layer: Any, own: Any, table: Table, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(inputs, tf.Tensor) or not inputs.dtype.is_integer:
+        return own(inputs, *args, **kwargs)
+    low, last = table.low, table.low + len(table.rows) - 1
+    bounds = [tf.constant(bound, inputs.dtype) for bound in (low, last)]
+    places = tf.minimum(tf.maximum(inputs, bounds[0]), bounds[1]) - bounds[0]
+    rows = tf.gather(tf.constant(table.rows), tf.cast(places, tf.int32))
+    if layer.output_mode == _INT:
+        return rows
+    if layer.output_mode in (_MULTI_HOT, _COUNT) and inputs.shape.rank > 1:
+        return (tf.reduce_sum if layer.output_mode == _COUNT else tf.reduce_max)(rows, axis=-2)
+    one = layer.output_mode == _ONE_HOT and inputs.shape.rank > 1 and inputs.shape[-1] == 1
+    return tf.squeeze(rows, -2) if one else rows
