@@ -121,12 +121,13 @@ def parity(built: Built, folders: tuple[str, str], made_from: object) -> Step:
     return Step(
         "parity",
         f"{plan.target}: hold {' and '.join(FAMILIES)} kernels against each other",
-        [made_from, plan.metric.output],
+        [made_from, plan.metric],
         lambda _: ParityJob(
             spec=built.spec,
             kernels=(str(FAMILIES[0]), str(FAMILIES[1])),
             outputs=folders,
             scored_output=plan.metric.output,
+            metric=plan.metric,
         ),
     )
 
@@ -138,12 +139,13 @@ def parity_with(built: Built, place: Place, folders: tuple[Path, Path], made_fro
     return Step(
         "parity",
         f"{plan.target}: hold {kernels[0]} kernels here against {kernels[1]}",
-        [made_from, kernels, plan.metric.output],
+        [made_from, kernels, plan.metric],
         lambda _: ParityJob(
             spec=built.spec,
             kernels=kernels,
             outputs=(str(folders[0]), str(folders[1])),
             scored_output=plan.metric.output,
+            metric=plan.metric,
         ),
     )
 

@@ -251,13 +251,15 @@ class ParityJob(msgspec.Struct, frozen=True, kw_only=True):
         spec: as in both OutputsJob.
         kernels: what the two ran on: kernel families, or places.
         outputs: the folders where they kept their outputs.
-        scored_output: the position of the output that answers are read from.
+        scored_output: the position of the output that predictions are read from.
+        metric: tells how they are read; None for the largest value along the last axis.
     """
 
     spec: ArtifactSpec
     kernels: tuple[str, str]
     outputs: tuple[str, str]
     scored_output: Count = 0
+    metric: Metric | None = None
 
 
 class LeanJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild import metrics
 from edgebuild.child import Job, Say, paced
 from edgebuild.core.mapping import OutputParity, Parity
 from edgebuild.core.model import TensorSpec
@@ -78,7 +79,7 @@ def parity(job: ParityJob, _: Say) -> Parity:
     return Parity(
         kernels=job.kernels,
         samples=len(scored),
-        differing_answers=int(np.count_nonzero(_differs(_answers(scored), _answers(other)))),
+        differing_answers=int(np.count_nonzero(_differs(_answers(scored, job), _answers(other, job)))),
         outputs=tuple(
             _output_parity(spec, first, second) for spec, (first, second) in zip(job.spec.outputs, pairs, strict=True)
         ),
@@ -137,8 +138,10 @@ def _not_same(first: Array, second: Array) -> Array:
     return differs & ~(np.isnan(first) & np.isnan(second)) if first.dtype.kind == "f" else differs
 
 
-def _answers(values: Array) -> Array:
-    """The place of the largest value along the last axis; the value itself where there is one alone."""
+def _answers(values: Array, job: ParityJob) -> Array:
+    """Predictions: yes or no by the metric, else the place of the largest value; a value alone is itself."""
+    if job.metric is not None and job.metric.says_yes_or_no:
+        return metrics.predictions(interpreters.real(values, job.spec.outputs[job.scored_output]), job.metric)
     return np.asarray(values.argmax(axis=-1) if values.ndim > 1 and values.shape[-1] > 1 else values)
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from making import IDENTITY, tensor
+from making import IDENTITY, metric, tensor
 from operator_chains import BUILTIN, Step, chain
 
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.mapping import Mapping, OutputParity, Parity, Place
 from edgebuild.core.measurement import Mode
+from edgebuild.core.metric import Task
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.target import Kernels
 from edgebuild.data import samples
@@ -23,6 +24,7 @@ from edgebuild.process import Child, Limits
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.interpreters import load
 from edgebuild.runtimes.jobs import DelegationJob, Outputs, OutputsJob, ParityJob
+from edgebuild.runtimes.parity import parity as compare_runs
 from tests.conftest import PATIENCE_S
 
 LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
@@ -121,6 +123,22 @@ def _compared(spec: ArtifactSpec, first: Array, second: Array, folder: Path) -> 
 def _spec(**fields: Any) -> ArtifactSpec:
     output = tensor("scores", (1, 3), **fields)
     return ArtifactSpec(inputs=(), outputs=(output,), operators=(), signatures=(), activations_bytes=0)
+
+
+def test_parity_counts_samples_whose_yes_or_no_differs_not_their_last_digits(tmp_path: Path) -> None:
+    first = np.array([[10, 90, 80], [10, 90, 80], [10, 90, 80]], np.int8)
+    second = first + np.array([[1, -1, 1], [0, 0, -60], [0, -15, 0]], np.int8)
+    for name, values in (("first", first), ("second", second)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "output000.npy", values)
+    several = metric("accuracy", task=Task.LABELS, threshold=0.5)
+    job = ParityJob(
+        spec=_spec(dtype="int8", scale=0.01, zero_point=0),
+        kernels=BOTH,
+        outputs=(str(tmp_path / "first"), str(tmp_path / "second")),
+        metric=several,
+    )
+    assert compare_runs(job, lambda text: None).differing_answers == 1
 
 
 def test_parity_is_what_running_both_kernel_families_by_hand_gives(tmp_path: Path) -> None:
