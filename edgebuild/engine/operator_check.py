@@ -96,9 +96,10 @@ def _written_out(network: Network) -> Iterator[str]:
     unrolled = network.frozen.unrolled
     if unrolled:
         said = ", ".join(dict.fromkeys(f"{loop.layer} ({loop.steps:,})" for loop in unrolled))
+        state = "" if network.frozen.network.streams else ", and no state is kept from one inference to the next"
         yield (
             f"recurrent layers are written out step by step, outputs proved equal: {said}; the file grows by the "
-            "operators of each step, and no state is kept from one inference to the next"
+            f"operators of each step{state}"
         )
 
 
