@@ -118,7 +118,7 @@ class _Matching:
     def _kinship(self, node: Node, other: Node) -> float:
         """How many of the paths in two operators' names are the same, as a share of all."""
         mine, its = _paths(self._artifact, node), _paths(self._reference, other)
-        return len(mine & its) / len(mine | its)
+        return len(mine & its) / max(1, len(mine | its))  # some operators, as ASSIGN_VARIABLE, write nothing
 
 
 def _family(node: Node) -> str:
