@@ -18,7 +18,7 @@ from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import answers, ends, multipliers, sparsity, tight, whole_numbers
+from edgebuild.flatbuffer.rewriting import answers, biases, ends, multipliers, sparsity, tight, whole_numbers
 from edgebuild.passes import refusals
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
@@ -52,6 +52,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
         raise refusals.refusal(str(error), job.network.layers) from None
+    artifact = biases.unshared(artifact)
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
