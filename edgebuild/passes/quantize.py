@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,37 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         UsageError: the scheme needs calibration samples and there are none.
         StepError: the converter refused the network.
     """
+    artifact = biases.unshared(_converted(job, say))
+    artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
+    artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
+    artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
+    inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
+    artifact = ends.ordered(tight.share(artifact), inputs, outputs)
+    path = Path(job.out) / ARTIFACT
+    path.write_bytes(artifact)
+    return Converted(artifact=reader.read(path))
+
+
+def _converted(job: QuantizeJob, say: Say) -> bytes:
+    """What the converter makes of the network.
+
+    States that layers carry over are quantized where it can do that (an LSTM's, not a GRU's); others stay in float.
+    """
+    may_stream = bool(job.network.streams) or not job.network.layers
+    if may_stream and job.quantize.scheme.needs_calibration:
+        with contextlib.suppress(_FailedError):
+            return _attempt(job, say, quantizes_states=True)
+    try:
+        return _attempt(job, say, quantizes_states=False)
+    except _FailedError as failure:
+        raise refusals.refusal(str(failure), job.network.layers) from None
+
+
+class _FailedError(Exception):
+    """The converter raised, with its text."""
+
+
+def _attempt(job: QuantizeJob, say: Say, *, quantizes_states: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(job.saved_model, signature_keys=["serving_default"])
     if job.quantize.scheme.needs_calibration:
         if not job.calibration:
@@ -46,21 +78,14 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         samples = Samples(Path(job.calibration), job.preprocess)
         converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))
     _configure(converter, job.quantize)
+    converter._experimental_variable_quantization = quantizes_states
     try:
         artifact: bytes = _mixed(converter, job) if job.quantize.float_layers else converter.convert()
     except EdgebuildError:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
-        raise refusals.refusal(str(error), job.network.layers) from None
-    artifact = biases.unshared(artifact)
-    artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
-    artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
-    artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
-    inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
-    artifact = ends.ordered(tight.share(artifact), inputs, outputs)
-    path = Path(job.out) / ARTIFACT
-    path.write_bytes(artifact)
-    return Converted(artifact=reader.read(path))
+        raise _FailedError(str(error)) from None
+    return artifact
 
 
 def _mixed(converter: Any, job: QuantizeJob) -> bytes:
@@ -105,7 +130,6 @@ def _configure(converter: Any, quantize: Quantize) -> None:
         integer = _INT16X8 if scheme == Scheme.INT16X8 else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         fallback = [tf.lite.OpsSet.TFLITE_BUILTINS] if quantize.float_fallback else []
         converter.target_spec.supported_ops = [integer, *fallback]
-        converter._experimental_variable_quantization = True  # else states of stateful layers stay in float
         converter.inference_input_type = _DTYPES[quantize.input]
         converter.inference_output_type = _DTYPES[quantize.output]
 
