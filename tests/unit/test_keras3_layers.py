@@ -65,7 +65,6 @@ LAYERS: dict[str, tuple[tuple[int, ...], Make]] = {
     "GlobalMaxPooling2D": (IMAGE, k3.GlobalMaxPooling2D()),
     "GlobalMaxPooling3D": (VOLUME, k3.GlobalMaxPooling3D()),
     "GroupNormalization": (IMAGE, k3.GroupNormalization(3)),
-    "Hashing": (ROWS, lambda t: k3.Hashing(5)(ops.cast(t, "int32"))),
     "Identity": (ROWS, k3.Identity()),
     "LSTM": (ROWS, k3.LSTM(4, return_sequences=True, dropout=0.1)),
     "LSTMCell": (ROWS, k3.RNN(k3.LSTMCell(3), return_sequences=True)),
@@ -117,6 +116,7 @@ LAYERS: dict[str, tuple[tuple[int, ...], Make]] = {
 # Those that cannot be in a network for a device: text, lookup tables, no layer by itself; or that tf_keras cannot do.
 LEFT_OUT = {
     "HashedCrossing",
+    "Hashing",  # refused as it is loaded, as all lookups that TensorFlow Lite cannot compute
     "InputLayer",
     "InputSpec",
     "IntegerLookup",
