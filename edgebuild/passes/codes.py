@@ -15,28 +15,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgebuild.passes import calling
 from edgebuild.passes.naming import Part
 
-_ABSENT = object()
 _MULTI_HOT, _COUNT = "multi_hot", "count"
 
 
 @contextmanager
 def looked_up(found: Sequence[Part]) -> Iterator[None]:
     """While this lasts, layers that look numbers up do it by a GATHER from what they know of each number."""
-    patched = {id(part.layer): (part.layer, _call_of(part.layer)) for part in found}
-    before = [(layer, vars(layer).get("call", _ABSENT)) for layer, call in patched.values() if call is not None]
-    for layer, call in patched.values():
-        if call is not None:
-            vars(layer)["call"] = call
-    try:
+    layers = {id(part.layer): part.layer for part in found}.values()
+    calls = [(layer, call) for layer in layers if (call := _call_of(layer)) is not None]
+    with calling.replaced(calls):
         yield
-    finally:
-        for layer, own in before:
-            if own is _ABSENT:
-                del vars(layer)["call"]
-            else:
-                vars(layer)["call"] = own
 
 
 def _call_of(layer: Any) -> Callable[..., Any] | None:

@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from edgebuild.passes import time_distributed
+from edgebuild.passes import calling, time_distributed
 from edgebuild.passes.graph.editing import distinct
 from edgebuild.readback import SCOPE
-
-_ABSENT = object()
 
 
 class Part(NamedTuple):
@@ -73,17 +71,9 @@ def names(model: Any) -> Mapping[int, str]:
 @contextmanager
 def scopes(found: Sequence[Part]) -> Iterator[None]:
     """While this lasts, layers that are called put what they compute into scopes that `readback.layers_of` knows."""
-    before = [(part.layer, vars(part.layer).get("call", _ABSENT)) for part in found]
-    for part in found:
-        vars(part.layer)["call"] = _scoped(part.layer.call, f"{SCOPE}/{part.name}/")
-    try:
+    calls = [(part.layer, _scoped(part.layer.call, f"{SCOPE}/{part.name}/")) for part in found]
+    with calling.replaced(calls):
         yield
-    finally:
-        for layer, call in before:
-            if call is _ABSENT:
-                del vars(layer)["call"]
-            else:
-                vars(layer)["call"] = call
 
 
 def _scoped(call: Callable[..., Any], scope: str) -> Callable[..., Any]:

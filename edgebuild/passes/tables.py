@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edgebuild.errors import StepError
+from edgebuild.passes import calling
 from edgebuild.passes.naming import Part
 
 _LARGEST = 1 << 20  # values of a constant
@@ -63,13 +64,9 @@ def _required(part: Part) -> Table:
 @contextmanager
 def looked_up(lookups: Sequence[Lookup]) -> Iterator[None]:
     """While this lasts, lookup layers find their results by a GATHER from a constant."""
-    for layer, table in lookups:
-        vars(layer)["call"] = functools.partial(_gathered, layer, layer.call, table)
-    try:
+    calls = [(layer, functools.partial(_gathered, layer, layer.call, table)) for layer, table in lookups]
+    with calling.replaced(calls):
         yield
-    finally:
-        for layer, _ in lookups:
-            del vars(layer)["call"]
 
 
 def _is_lookup(layer: Any) -> bool:

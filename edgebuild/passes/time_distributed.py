@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_ABSENT = object()
+from edgebuild.passes import calling
 
 
 def is_one(layer: Any) -> bool:
@@ -27,17 +27,8 @@ def is_one(layer: Any) -> bool:
 def folded(model: Any) -> Iterator[None]:
     """While this lasts, the TimeDistributed layers in a model fold the steps of what they are called with."""
     found = list({id(layer): layer for layer in _walked(model)}.values())
-    before = [vars(layer).get("call", _ABSENT) for layer in found]
-    for layer in found:
-        vars(layer)["call"] = _folding(layer, layer.call)
-    try:
+    with calling.replaced([(layer, _folding(layer, layer.call)) for layer in found]):
         yield
-    finally:
-        for layer, call in zip(found, before, strict=True):
-            if call is _ABSENT:
-                del vars(layer)["call"]
-            else:
-                vars(layer)["call"] = call
 
 
 def _walked(model: Any) -> Iterator[Any]:

@@ -53,7 +53,7 @@ class MicroNetwork:
         self._micro.invoke()
 
     def run(self, sample: list[bytes]) -> list[bytes]:
-        """What each output stores, given what each input does; no state is left from before."""
+        """What each output stores, given what each input does; state is carried over as in use."""
         pairs = zip(sample, self._micro.inputs(), strict=True)
         self._micro.run([np.frombuffer(data, dtype).reshape(shape) for data, (shape, dtype) in pairs])
         return [self._micro.output(position).tobytes() for position in range(len(self._micro.spec.outputs))]
