@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import answers, biases, ends, multipliers, sparsity, tight, whole_numbers
+from edgebuild.flatbuffer.rewriting import answers, biases, ends, multipliers, sparsity, states, tight, whole_numbers
 from edgebuild.passes import refusals
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
@@ -35,7 +34,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         UsageError: the scheme needs calibration samples and there are none.
         StepError: the converter refused the network.
     """
-    artifact = biases.unshared(_converted(job, say))
+    artifact = states.in_integers(biases.unshared(_converted(job, say)))
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
@@ -47,25 +46,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
 
 
 def _converted(job: QuantizeJob, say: Say) -> bytes:
-    """What the converter makes of the network.
-
-    States that layers carry over are quantized where it can do that (an LSTM's, not a GRU's); others stay in float.
-    """
-    may_stream = bool(job.network.streams) or not job.network.layers
-    if may_stream and job.quantize.scheme.needs_calibration:
-        with contextlib.suppress(_FailedError):
-            return _attempt(job, say, quantizes_states=True)
-    try:
-        return _attempt(job, say, quantizes_states=False)
-    except _FailedError as failure:
-        raise refusals.refusal(str(failure), job.network.layers) from None
-
-
-class _FailedError(Exception):
-    """The converter raised, with its text."""
-
-
-def _attempt(job: QuantizeJob, say: Say, *, quantizes_states: bool) -> bytes:
+    """What the converter makes of the network; states that layers carry over stay in float."""
     converter = tf.lite.TFLiteConverter.from_saved_model(job.saved_model, signature_keys=["serving_default"])
     if job.quantize.scheme.needs_calibration:
         if not job.calibration:
@@ -78,13 +59,12 @@ def _attempt(job: QuantizeJob, say: Say, *, quantizes_states: bool) -> bytes:
         samples = Samples(Path(job.calibration), job.preprocess)
         converter.representative_dataset = lambda: _representative(samples, job.network, paced(say))
     _configure(converter, job.quantize)
-    converter._experimental_variable_quantization = quantizes_states
     try:
         artifact: bytes = _mixed(converter, job) if job.quantize.float_layers else converter.convert()
     except EdgebuildError:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
-        raise _FailedError(str(error)) from None
+        raise refusals.refusal(str(error), job.network.layers) from None
     return artifact
 
 
