@@ -30,6 +30,13 @@ settings.load_profile("edgebuild")
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
 def assets() -> Path:
     """The folder of real models, named by EDGEBUILD_ASSETS."""
     folder = Path(os.environ.get("EDGEBUILD_ASSETS") or ROOT.parent / "shared" / "assets")

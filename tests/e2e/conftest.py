@@ -124,13 +124,6 @@ class Edgebuild:
         (self.folder / "edgebuild.toml").write_text(text)
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-
-
 @pytest.fixture
 def edgebuild(tmp_path: Path, shared: Path) -> Edgebuild:
     folder = tmp_path / "project"

@@ -44,9 +44,9 @@ def refused(edgebuild: Edgebuild, *arguments: object, code: int, says: list[str]
         ("text.tflite", 2, ["text.tflite", "already"]),
         ("text.npz", 2, ["is no network that can be read"]),
         ("pictures", 2, ["is no SavedModel"]),
-        ("text.h5", 4, ["text.h5 is not an HDF5 file", "Save it again"]),
+        pytest.param("text.h5", 4, ["text.h5 is not an HDF5 file", "Save it again"], marks=pytest.mark.slow),
         ("text.keras", 4, ["text.keras is not a Keras file", "Save it again"]),
-        ("bare.h5", 4, ["holds weights only"]),
+        pytest.param("bare.h5", 4, ["holds weights only"], marks=pytest.mark.slow),
         ("code.keras", 4, ["Lambda layer twice", "--allow-code"]),
     ],
 )
@@ -61,9 +61,9 @@ def test_a_network_that_cannot_be_read(
     [
         ("nowhere.npz", 2, ["there is no data at"]),
         ("text.npz", 2, ["text.npz is not a .npz file"]),
-        ("objects.npz", 2, ["objects.npz", "pickle"]),
+        pytest.param("objects.npz", 2, ["objects.npz", "pickle"], marks=pytest.mark.slow),
         ("wide.npz", 2, ["samples have the shape 5", "the network's input image has 8x8x1"]),
-        ("ends.npz", 2, ["there is y_eval but no x_eval"]),
+        pytest.param("ends.npz", 2, ["there is y_eval but no x_eval"], marks=pytest.mark.slow),
     ],
 )
 def test_data_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str, code: int, says: list[str]) -> None:
@@ -74,8 +74,8 @@ def test_data_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str,
     ("data", "says"),
     [
         ("nan.npz", ["train: sample 7 holds NaN or infinite values"]),
-        ("no_calibration.npz", ["the calibration split is empty"]),
-        ("mine:endless", ["the dataset has no end", "take"]),
+        pytest.param("no_calibration.npz", ["the calibration split is empty"], marks=pytest.mark.slow),
+        pytest.param("mine:endless", ["the dataset has no end", "take"], marks=pytest.mark.slow),
         pytest.param("mine:model", ["mine:model returned Functional"], marks=pytest.mark.slow),
     ],
 )
@@ -89,9 +89,11 @@ def test_samples_that_cannot_be_used(careful: Edgebuild, networks: Path, data: s
     ("model", "code", "says"),
     [
         ("mine:nothing", 2, ["mine:nothing cannot be loaded"]),
-        ("absent:model", 2, ["absent:model cannot be loaded"]),
+        pytest.param("absent:model", 2, ["absent:model cannot be loaded"], marks=pytest.mark.slow),
         ("mine:raises", 4, ["mine:raises failed", "not today"]),
-        ("mine:arrays", 4, ["mine:arrays returned dict", "must return a Keras model"]),
+        pytest.param(
+            "mine:arrays", 4, ["mine:arrays returned dict", "must return a Keras model"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_function_that_gives_no_network(
@@ -185,6 +187,7 @@ def test_an_artifact_that_cannot_be_replaced_leaves_the_earlier_one(edgebuild: E
     assert [path.name for path in (edgebuild.folder / "dist/arm64").iterdir()] == ["digits.tflite"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_leaves_what_was_there(edgebuild: Edgebuild) -> None:
     edgebuild("-t", "arm64")
     script = """

@@ -116,6 +116,7 @@ def test_mnist_is_not_warned_of_unless_it_is_fed_as_it_is(edgebuild: Edgebuild, 
         assert _codes(edgebuild) == codes
 
 
+@pytest.mark.slow
 def test_answers_that_are_shifted_by_one_class_are_told(edgebuild: Edgebuild, networks: Path) -> None:
     data = dict(np.load(networks / "images.npz"))
     shifted = {name: (y + 1) % 3 for name, y in data.items() if name.startswith("y_")}

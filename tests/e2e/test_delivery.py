@@ -55,6 +55,7 @@ def test_a_microcontroller_gets_a_packed_file_its_arena_and_sources(edgebuild: E
     assert _statuses(edgebuild.manifest("mcu"))["arena"] == "fail"
 
 
+@pytest.mark.slow
 def test_ends_are_listed_as_they_stand_in_the_file(edgebuild: Edgebuild, networks: Path) -> None:
     """Fed and read by position as manifest, card and firmware list them, each output is the network's."""
     data, budget = networks / "ends.npz", ("-b", "accuracy_drop=off")

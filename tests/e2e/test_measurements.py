@@ -49,6 +49,7 @@ def test_a_build_is_gated_by_what_it_lost_against_the_one_before(edgebuild: Edge
     assert cheaper.code == 0, cheaper.err
 
 
+@pytest.mark.slow
 def test_a_git_ref_is_a_baseline_with_the_artifact_that_its_commit_holds(edgebuild: Edgebuild, networks: Path) -> None:
     assert _build(edgebuild, networks, "keras3.keras", "-b", "accuracy_drop=off").code == 0
     _git(edgebuild.folder, "init", "-q")

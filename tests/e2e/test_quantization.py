@@ -28,7 +28,7 @@ def weights_of(path: Path) -> dict[str, tuple[str, int]]:
     [
         ("int8", "arm64", ("int8", 4), {"int8"}),
         pytest.param("int16x8", "arm64", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
-        ("float16", "arm64", ("float16", 0), {"float32"}),
+        pytest.param("float16", "arm64", ("float16", 0), {"float32"}, marks=pytest.mark.slow),
         pytest.param("float32", "arm64", ("float32", 0), {"float32"}, marks=pytest.mark.slow),
         ("int8", "mcu", ("int8", 4), {"int8"}),
         ("int16x8", "mcu", ("int8", 4), {"int16"}),
@@ -70,7 +70,7 @@ def test_a_scheme_in_float_is_refused_for_a_target_without_float(edgebuild: Edge
     assert "float16" in ran.err
 
 
-@pytest.mark.parametrize("target", ["edgetpu", "mcu"])
+@pytest.mark.parametrize("target", [pytest.param("edgetpu", marks=pytest.mark.slow), "mcu"])
 def test_an_operator_that_cannot_be_int8_is_named_with_its_layer(
     edgebuild: Edgebuild, networks: Path, target: str
 ) -> None:

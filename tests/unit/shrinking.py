@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,8 +87,21 @@ def untrained() -> Any:
     return tf_keras.Model(given, layers.Dense(10, activation="softmax", name="answer")(x), name="digits")
 
 
-def trained_on(data: Data) -> Any:
-    """The network after training; some scales of its batch normalizations are negative, one is zero."""
+def trained_on(data: Data, shared: Path) -> Any:
+    """The network after training, done once for all workers that share a folder."""
+    kept = shared / "trained.npz"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            np.savez(kept, *_trained_now(data).get_weights())
+    model = untrained()
+    with np.load(kept) as weights:
+        model.set_weights(list(weights.values()))
+    return model
+
+
+def _trained_now(data: Data) -> Any:
+    """Some scales of its batch normalizations are negative, one is zero."""
     model = untrained()
     Training(data, 400)(model)
     for name in ("first_wide_bn", "second_wide_bn"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="module")
-def trained(data: Data) -> Any:
-    return trained_on(data)
+def trained(data: Data, shared: Path) -> Any:
+    return trained_on(data, shared)
 
 
 # Pruning

@@ -26,8 +26,8 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="module")
-def trained(data: Data) -> Any:
-    return trained_on(data)
+def trained(data: Data, shared: Path) -> Any:
+    return trained_on(data, shared)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,13 @@ def test_a_sparse_file_is_smaller_and_computes_the_same_on_all_kernels(sparse_si
     assert pairs[2][0].size_bytes < 0.57 * pairs[2][1].size_bytes
 
 
-@pytest.mark.parametrize("scheme", [Scheme.INT16X8, Scheme.DYNAMIC, Scheme.FLOAT16, Scheme.FLOAT32])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        Scheme.INT16X8,
+        *(pytest.param(scheme, marks=pytest.mark.slow) for scheme in (Scheme.DYNAMIC, Scheme.FLOAT16, Scheme.FLOAT32)),
+    ],
+)
 def test_sparse_files_of_other_schemes_run_too(artifacts: Artifacts, scheme: Scheme) -> None:
     pruned = sparsity.prune_now(_sparse_network(), prune_with(sparsity=0.8))
     end = DType.INT16 if scheme == Scheme.INT16X8 else DType.FLOAT32

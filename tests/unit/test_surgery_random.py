@@ -239,7 +239,7 @@ def _proved(network: tuple[tf_keras.Model, list[Any]], seed: int, *, producers: 
     assert (proof.smaller.parameters < graph.parameters) == bool(removed)
 
 
-@settings(UNHURRIED, max_examples=10)
+@settings(UNHURRIED, max_examples=5)
 @for_all(st.data(), st.integers(0, 99))
 def test_a_cut_equals_silence_at_the_consumers_and_at_the_producers(data: st.DataObject, seed: int) -> None:
     _proved(images(data.draw, shifts=False), seed, producers=True)
