@@ -8,7 +8,17 @@ from pathlib import PurePath
 from msgspec.structs import replace
 
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import Change, Cluster, Compression, DType, Equalize, Quantize, QuantizeAware, Scheme
+from edgebuild.core.passes import (
+    Change,
+    Cluster,
+    Compression,
+    DType,
+    Equalize,
+    Quantize,
+    QuantizeAware,
+    Recurrent,
+    Scheme,
+)
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
@@ -47,7 +57,7 @@ def plan(
         sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
         float_layers=floating,
         float_answers=leaves_float and target.passes.quantize.float_answers,
-        recurrent=target.passes.quantize.recurrent,
+        recurrent=_recurrent(target, scheme),
     )
     return Plan(
         target=target.name,
@@ -136,6 +146,22 @@ def _checked(name: str) -> str:
             f"{name!r} cannot be the name of an artifact", remedy="Use letters, digits, and any of _ . + -."
         )
     return name
+
+
+def _recurrent(target: Target, scheme: Scheme) -> Recurrent:
+    """How recurrent layers are converted: what AUTO comes to for this target.
+
+    An LSTM as one operator is a twentieth of its steps written out. Its kernels take no activations of int16 (the
+    converter writes a file that does not load) and no weights of float16, and compilers of accelerators no variables.
+    """
+    wanted = target.passes.quantize.recurrent
+    can_fuse = scheme in (Scheme.INT8, Scheme.DYNAMIC, Scheme.FLOAT32)
+    if wanted == Recurrent.FUSED and not can_fuse:
+        raise UsageError(
+            f'passes.quantize.recurrent = "fused" is for int8, dynamic and float32, not for {scheme}',
+            remedy='Leave it "auto", which writes out the steps one after another, or choose --quantize int8.',
+        )
+    return Recurrent.FUSED if wanted == Recurrent.AUTO and can_fuse and target.accelerator is None else wanted
 
 
 def _end(profile: DType, scheme: Scheme) -> DType:

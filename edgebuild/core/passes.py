@@ -33,8 +33,10 @@ class Scheme(StrEnum):
 class Recurrent(StrEnum):
     """How layers that step through a sequence (LSTM, GRU, ConvLSTM2D, ...) are converted.
 
-    AUTO unrolls sequences that are short enough, so that no state outlasts an inference. FUSED makes an LSTM of
-    tf_keras one operator, whose state does. UNROLLED writes out every step, however many there are.
+    FUSED makes each LSTM that TensorFlow Lite knows one operator, which clears its state after each inference, and
+    unrolls sequences of other layers that are short enough. UNROLLED writes out every step, however many there are.
+    AUTO is FUSED for int8, dynamic range and float32 on processors; for other schemes and on accelerators it unrolls
+    sequences that are short enough.
     """
 
     AUTO = "auto"

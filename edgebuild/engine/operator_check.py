@@ -64,7 +64,9 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
 
 def _as_planned(plan: Plan, shared: Shared, session: Session) -> Network:
     """The network with its recurrent layers as this target has them; all targets share that of the first."""
-    if shared.network.frozen.recurrent == plan.quantize.recurrent:
+    frozen = shared.network.frozen
+    has_any = frozen.unrolled or frozen.fused or frozen.loops
+    if frozen.recurrent == plan.quantize.recurrent or not has_any:
         return shared.network
     made = session.transform(steps.freeze(plan, shared.model, shared.path))
     return in_store(made, shared.model)
@@ -93,6 +95,10 @@ def _require_no_loops(plan: Plan, network: Network) -> None:
 
 def _written_out(network: Network) -> Iterator[str]:
     """What is said of steps that were written out."""
+    fused = network.frozen.fused
+    if fused:
+        said = ", ".join(dict.fromkeys(loop.layer for loop in fused))
+        yield f"recurrent layers are one operator each, which clears its state after each inference: {said}"
     unrolled = network.frozen.unrolled
     if unrolled:
         said = ", ".join(dict.fromkeys(f"{loop.layer} ({loop.steps:,})" for loop in unrolled))

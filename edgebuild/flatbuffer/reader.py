@@ -53,9 +53,21 @@ def reduced(inspection: Inspection) -> ArtifactSpec:
 
 
 def _keeps_state(graph: Graph) -> bool:
-    """Whether a graph has variables that inferences write: state tensors, or resources such as a stateful layer's."""
-    writes = any(operation.name == "ASSIGN_VARIABLE" for operation in graph.operations)
-    return writes or any(tensor.is_variable for tensor in graph.tensors)
+    """Whether a graph has variables that inferences write and leave: state tensors, or a stateful layer's resources."""
+    if any(operation.name == "ASSIGN_VARIABLE" for operation in graph.operations):
+        return True
+    cleared = set(_cleared(graph))
+    return any(tensor.is_variable and tensor.index not in cleared for tensor in graph.tensors)
+
+
+def _cleared(graph: Graph) -> Iterator[int]:
+    """The state tensors that are zero after each inference: ZEROS_LIKE writes them, or QUANTIZE writes x - x."""
+    made_by = {index: operation for operation in graph.operations for index in operation.outputs}
+    for operation in graph.operations:
+        source = made_by.get(operation.inputs[0]) if operation.inputs else None
+        is_zero = source is not None and source.name == "SUB" and len(set(source.inputs)) == 1
+        if operation.name == "ZEROS_LIKE" or (operation.name == "QUANTIZE" and is_zero):
+            yield from operation.outputs
 
 
 def _names_given(signature: Signature | None) -> dict[int, str]:

@@ -73,7 +73,7 @@ def freeze(
         with unrolling.traced(network.keras_model, recurrent) as loops:
             one = function.get_concrete_function(*inputs)
         precision.require_float32(one.graph, name)
-        if loops.unrolled:
+        if loops.unrolled or loops.fused:
             _require_equal(network, one, inputs, name)
         module.network, module.owner, module.tracked = function, network.owner, _captured(network, one)
         results = one.structured_outputs
@@ -102,6 +102,7 @@ def freeze(
         identity_sha256=_identity(one, network),
         notes=(*network.notes, *shapes.notes),
         unrolled=tuple(loops.unrolled),
+        fused=tuple(loops.fused),
         loops=tuple(loops.left) or tuple(unrolling.loops_over_lists(one.graph.as_graph_def(), network.layers)),
         recurrent=recurrent,
     )
@@ -119,7 +120,7 @@ def _captured(network: Network, one: Any) -> list[Any]:
 
 
 def _require_equal(network: Network, one: Any, inputs: list[tf.TensorSpec], name: str) -> None:
-    """Prove that the trace with its steps written out computes what the network does."""
+    """Prove that the trace with its steps written out, or with other functions for them, computes the same."""
     rng = np.random.default_rng(_SEED)
     for magnitude in _MAGNITUDES:
         arrays = [tf.constant(_drawn(spec, magnitude, rng)) for spec in inputs]
@@ -131,7 +132,7 @@ def _require_equal(network: Network, one: Any, inputs: list[tf.TensorSpec], name
         gap = max(proof.difference(value.numpy(), found[output].numpy()) for output, value in named)
         if not gap <= proof.TOLERANCE:
             raise StepError(
-                f"{name} does not compute the same with its steps written out one after another",
+                f"{name} does not compute the same with its recurrent layers traced for the converter",
                 f"On random inputs of about {magnitude:g} its outputs differ by {gap:.2g} of their largest value.",
                 "Please report this with the network.",
             )

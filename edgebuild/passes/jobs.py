@@ -84,6 +84,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
         identity_sha256: of all that decides what it computes: the traced graph, the weights, captured constants.
         notes: what was changed to load it.
         unrolled: the loops whose steps are written out one after another.
+        fused: those that become one operator.
         loops: those that stay loops of a graph, which the converter does not quantize.
         recurrent: as the job asked.
     """
@@ -93,6 +94,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     identity_sha256: str
     notes: tuple[str, ...] = ()
     unrolled: tuple[Loop, ...] = ()
+    fused: tuple[Loop, ...] = ()
     loops: tuple[Loop, ...] = ()
     recurrent: Recurrent = Recurrent.AUTO
 

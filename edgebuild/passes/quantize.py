@@ -18,7 +18,19 @@ from edgebuild.decode import require_known
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import answers, biases, ends, multipliers, sparsity, states, tight, whole_numbers
+from edgebuild.flatbuffer.rewriting import (
+    answers,
+    biases,
+    clearing,
+    ends,
+    lstm_grids,
+    moved,
+    multipliers,
+    sparsity,
+    states,
+    tight,
+    whole_numbers,
+)
 from edgebuild.passes import refusals
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
@@ -35,6 +47,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         StepError: the converter refused the network.
     """
     artifact = states.in_integers(biases.unshared(_converted(job, say)))
+    artifact = clearing.cleared(moved.requantized(lstm_grids.agreed(artifact)))
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)

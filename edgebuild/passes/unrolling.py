@@ -2,8 +2,8 @@
 
 Keras traces them as a loop of the graph. The converter cannot quantize one: in int8 and int16x8 it ends its process.
 Here the steps are written out one after another instead, which computes the same and keeps nothing from one inference
-to the next. An LSTM can also become one operator (UNIDIRECTIONAL_SEQUENCE_LSTM), whose state outlasts an inference in
-LiteRT and in TensorFlow Lite Micro.
+to the next. An LSTM can also become one operator (UNIDIRECTIONAL_SEQUENCE_LSTM), a twentieth of the size and of any
+number of steps.
 
 Both versions of Keras run all such layers through `backend.rnn`, which is the one place where this takes hold.
 """
@@ -31,22 +31,23 @@ _WHILE = frozenset({"While", "StatelessWhile"})
 
 
 class Loops(NamedTuple):
-    """What was met while a network was traced: loops that were written out, and those that stayed."""
+    """What was met while a network was traced: loops that were written out, became one operator, and stayed."""
 
     unrolled: list[Loop]
+    fused: list[Loop]
     left: list[Loop]
 
 
 @contextmanager
 def traced(model: Any, recurrent: Recurrent) -> Iterator[Loops]:
     """While this lasts, a model of Keras 3 or tf_keras (None: anything else) is traced with its steps written out."""
-    found = Loops([], [])
+    found = Loops([], [], [])
     if model is None:
         yield found
         return
     with ExitStack() as stack:
         for layer in model._flatten_layers():
-            stack.enter_context(_prepared(layer, fused=recurrent == Recurrent.FUSED))
+            stack.enter_context(_prepared(layer, found.fused if recurrent == Recurrent.FUSED else None))
         for backend in _backends():
             rnn = functools.partial(_rnn, backend.rnn, found, recurrent)
             stack.enter_context(mock.patch.object(backend, "rnn", rnn))
@@ -113,49 +114,92 @@ def _current_layer() -> str:
 
 
 @contextmanager
-def _prepared(layer: Any, *, fused: bool) -> Iterator[None]:
-    """Without what Keras has for GPUs alone, which is traced as functions with loops of their own."""
+def _prepared(layer: Any, fused: list[Loop] | None) -> Iterator[None]:
+    """Without what Keras has for GPUs alone, which is traced as functions with loops of their own.
+
+    Where a list is given, layers that can be fused are, and are added to it as they are met.
+    """
     with ExitStack() as stack:
         if hasattr(layer, "_maybe_config_dropout_masks"):  # draws random numbers, whose seed would become state
             stack.enter_context(mock.patch.object(layer, "_maybe_config_dropout_masks", return_value=None))
         if hasattr(layer, "use_cudnn"):
             stack.enter_context(mock.patch.object(layer, "use_cudnn", False))
-        if fused and _can_be_fused(layer):
-            stack.enter_context(mock.patch.dict(vars(layer), call=_fused(layer, layer.call)))
+        if fused is not None and _can_be_fused(layer):
+            stack.enter_context(mock.patch.dict(vars(layer), call=_fused(layer, layer.call, fused)))
         elif hasattr(layer, "_could_use_gpu_kernel"):
             stack.enter_context(mock.patch.object(layer, "_could_use_gpu_kernel", False))
         yield
 
 
 def _can_be_fused(layer: Any) -> bool:
-    """Whether the converter's own LSTM computes what this layer does; it knows those of tf_keras alone."""
+    """Whether the converter's own LSTM computes what this layer does."""
     if (
         type(layer).__name__ != "LSTM"
-        or not hasattr(layer, "_could_use_gpu_kernel")
+        or not _is_keras(layer)
         or layer.stateful
         or layer.return_state
         or layer.recurrent_dropout
+        or layer.compute_dtype != "float32"
     ):
         return False
     names = (getattr(layer.activation, "__name__", ""), getattr(layer.recurrent_activation, "__name__", ""))
     return names == ("tanh", "sigmoid") and bool(layer.use_bias) and not getattr(layer, "time_major", False)
 
 
-def _fused(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+def _is_keras(layer: Any) -> bool:
+    """Whether a class is one of Keras, and no other of the same name."""
+    return type(layer).__module__.startswith(("keras.", "tf_keras."))
+
+
+def _fused(layer: Any, original: Callable[..., Any], met: list[Loop]) -> Callable[..., Any]:
     """The call of an LSTM as the one function that the converter knows; with a mask or a state of its own as it was."""
+    is_newer = not hasattr(layer, "_could_use_gpu_kernel")
 
     @functools.wraps(original)
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         named = {**dict(zip(_arguments(original), args, strict=False)), **kwargs}
-        is_plain = named.get("mask") is None and named.get("initial_state") is None
+        steps = tf.nest.flatten(inputs)[0].shape[1]
+        is_plain = named.get("mask") is None and named.get("initial_state") is None and steps is not None
+        if is_plain:
+            met.append(Loop(layer=_current_layer(), steps=int(steps)))
         token = _FUSING.set(is_plain)
         try:
-            with mock.patch.object(layer, "_could_use_gpu_kernel", is_plain):
+            with ExitStack() as stack:
+                if not is_newer:
+                    stack.enter_context(mock.patch.object(layer, "_could_use_gpu_kernel", is_plain))
+                elif is_plain:
+                    stack.enter_context(mock.patch.object(layer, "inner_loop", functools.partial(_known, layer)))
                 return original(inputs, *args, **kwargs)
         finally:
             _FUSING.reset(token)
 
     return call
+
+
+def _known(layer: Any, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+    """The loop of an LSTM of Keras 3 as tf_keras would trace it: the converter knows it by that function's attributes.
+
+    Takes and gives what the layer's `inner_loop` does; both versions have their gates in the same order.
+    """
+    del mask, training  # there is no mask, and nothing is trained
+    from tf_keras.src.layers.rnn.lstm import lstm_with_backend_selection
+
+    cell = layer.cell
+    last, every, hidden, carry, _ = lstm_with_backend_selection(
+        inputs=sequences,
+        init_h=initial_state[0],
+        init_c=initial_state[1],
+        kernel=tf.convert_to_tensor(cell.kernel),
+        recurrent_kernel=tf.convert_to_tensor(cell.recurrent_kernel),
+        bias=tf.convert_to_tensor(cell.bias),
+        mask=None,
+        time_major=False,
+        go_backwards=layer.go_backwards,
+        sequence_lengths=None,
+        zero_output_for_mask=False,
+        return_sequences=layer.return_sequences,
+    )
+    return last, every, [hidden, carry]
 
 
 def _arguments(call: Callable[..., Any]) -> list[str]:

@@ -20,7 +20,7 @@ def converted(network: Network, samples: list[Any], settings: Quantize, folder: 
     """The artifact of a network, left in a new folder; `samples`, an array for each input, calibrate it."""
     folder.mkdir()
     save(Examples(tuple(samples)), folder / "split")
-    frozen = freeze(network, folder, name="net")
+    frozen = freeze(network, folder, name="net", recurrent=settings.recurrent)
     quantize.run(
         QuantizeJob(
             saved_model=str(folder / SAVED_MODEL),

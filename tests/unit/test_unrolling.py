@@ -117,16 +117,3 @@ def test_longer_sequences_stay_loops_unless_all_are_asked_for(
     assert left.unrolled == ()
     assert forced.unrolled == (jobs.Loop(layer="long", steps=6),)
     assert forced.loops == ()
-
-
-def test_an_lstm_becomes_one_operator_where_that_is_asked_for(tmp_path: Path) -> None:
-    kl = tf_keras.layers
-    given = kl.Input((4, 3))
-    x = kl.LSTM(4, return_sequences=True, name="plain")(given)
-    model = tf_keras.Model(given, kl.LSTM(4, name="masked")(kl.Masking()(x)))
-
-    frozen = freeze(from_keras_model(model), tmp_path, name="net", recurrent=Recurrent.FUSED)
-
-    # A mask is more than the operator knows.
-    assert [loop.layer for loop in frozen.unrolled] == ["masked"]
-    assert frozen.loops == ()

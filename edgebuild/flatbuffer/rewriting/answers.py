@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild import readback
-from edgebuild.flatbuffer.rewriting import tight, unused
+from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
 
 _CODES = schema.BuiltinOperator
 _FUNCTIONS = frozenset(getattr(_CODES, name) for name in readback.ANSWERS)
@@ -46,14 +46,14 @@ def in_float(data: bytes) -> bytes:
 def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Counter[int]) -> bool:
     """Change the places of a DEQUANTIZE and of the function before it; whether they stood so, for this alone."""
     dequantize = graph.operators[last]
-    if _code(model, dequantize) != _CODES.DEQUANTIZE:
+    if opcodes.kind_of(model, dequantize) != _CODES.DEQUANTIZE:
         return False
     answers, output = int(dequantize.inputs[0]), int(dequantize.outputs[0])
     before = made_by.get(answers)
     if before is None or reads[answers] > 1 or answers in graph.outputs:
         return False
     function = graph.operators[before]
-    if _code(model, function) not in _FUNCTIONS:
+    if opcodes.kind_of(model, function) not in _FUNCTIONS:
         return False
     scores = int(function.inputs[0])
     if graph.tensors[scores].type != schema.TensorType.INT8:
@@ -64,19 +64,6 @@ def _turn(model: Any, graph: Any, last: int, made_by: dict[int, int], reads: Cou
     between.name = graph.tensors[scores].name + b"_dequantized"
     dequantize.inputs, dequantize.outputs = function.inputs, function.outputs
     function.inputs, function.outputs = np.array([answers], np.int32), np.array([output], np.int32)
-    function.opcodeIndex = _first_version(model, function)
+    function.opcodeIndex = opcodes.place(model, opcodes.kind_of(model, function), 1)
     graph.operators[before], graph.operators[last] = dequantize, function
     return True
-
-
-def _code(model: Any, operator: Any) -> int:
-    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
-
-
-def _first_version(model: Any, operator: Any) -> int:
-    """The place of an operator code like this one's, of version 1."""
-    own = model.operatorCodes[operator.opcodeIndex]
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = own.builtinCode, own.deprecatedBuiltinCode, 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import tight, unused
+from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 _DTYPES: dict[int, Any] = {_TYPES.INT8: np.int8, _TYPES.INT16: np.int16}
-_REQUANTIZING = 2  # the version of QUANTIZE that takes integers
 
 
 class _Access(NamedTuple):
@@ -95,15 +94,10 @@ def _kept_as_integers(model: Any, variable: _Variable) -> bool:
     return True
 
 
-def _of_kind(model: Any, graph: Any, code: int) -> Iterator[Any]:
+def _of_kind(model: Any, graph: Any, kind: int) -> Iterator[Any]:
     for operator in graph.operators or ():
-        if _code(model, operator) == code:
+        if opcodes.kind_of(model, operator) == kind:
             yield operator
-
-
-def _code(model: Any, operator: Any) -> int:
-    own = model.operatorCodes[operator.opcodeIndex]
-    return max(int(own.builtinCode), int(own.deprecatedBuiltinCode))
 
 
 def _source(model: Any, access: _Access) -> int | None:
@@ -133,7 +127,7 @@ def _is_quantized_alone(model: Any, access: _Access) -> bool:
     """Whether all that becomes of a value that is read is that it is quantized."""
     readers = [each for each in access.graph.operators if access.value in unused.present(each.inputs)]
     is_end = access.value in unused.present(access.graph.outputs)
-    return not is_end and all(_code(model, reader) == _CODES.QUANTIZE for reader in readers)
+    return not is_end and all(opcodes.kind_of(model, reader) == _CODES.QUANTIZE for reader in readers)
 
 
 def _quantized_constant(model: Any, access: _Access, like: Any) -> int:
@@ -165,7 +159,7 @@ def _read_as(model: Any, access: _Access, like: Any) -> None:
             for reader in access.graph.operators:
                 reader.inputs = np.array([access.value if each == made else each for each in reader.inputs], np.int32)
         else:
-            operator.opcodeIndex = _requantizing(model)
+            operator.opcodeIndex = opcodes.place(model, _CODES.QUANTIZE, opcodes.REQUANTIZING)
 
 
 def _drop_unread(model: Any, graph: Any) -> None:
@@ -176,7 +170,7 @@ def _drop_unread(model: Any, graph: Any) -> None:
     graph.operators = [
         operator
         for operator in graph.operators or ()
-        if _code(model, operator) not in between or int(operator.outputs[0]) in read
+        if opcodes.kind_of(model, operator) not in between or int(operator.outputs[0]) in read
     ]
 
 
@@ -184,12 +178,3 @@ def _set_input(operator: Any, place: int, index: int) -> None:
     inputs = np.array(operator.inputs, np.int32)
     inputs[place] = index
     operator.inputs = inputs
-
-
-def _requantizing(model: Any) -> int:
-    """The place of a new operator code for QUANTIZE from integers."""
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = _CODES.QUANTIZE
-    code.version = _REQUANTIZING
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import tight, unused
+from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 _BYTES = frozenset({_TYPES.UINT8, _TYPES.INT8})
@@ -28,7 +28,6 @@ _MOVING = frozenset(
     )
 )
 _ROUNDING = 1e-6  # of a step that was worked out in float32
-_REQUANTIZING = 2  # the version of QUANTIZE that takes integers
 
 
 class _Grid(NamedTuple):
@@ -102,7 +101,7 @@ def _region(model: Any, graph: Any, index: int) -> _Region | None:
         inputs, outputs = unused.present(operator.inputs), unused.present(operator.outputs)
         if not tensors.intersection(inputs):
             continue
-        code = _code(model, operator)
+        code = opcodes.kind_of(model, operator)
         types = {graph.tensors[each].type for each in outputs}
         if code == _CODES.QUANTIZE and types <= _QUANTIZED:
             ends.append(place)
@@ -138,16 +137,13 @@ def _connect(model: Any, graph: Any, region: _Region, given: int, inside: int) -
             stands[made] = inputs[0]
             continue
         if place in region.ends:
-            operator.opcodeIndex = _requantizing(model)
+            operator.opcodeIndex = opcodes.place(model, _CODES.QUANTIZE, opcodes.REQUANTIZING)
             if inputs[0] == inside and graph.tensors[made].type == _TYPES.INT8:
                 inputs = [given]
         operator.inputs = np.array(inputs, np.int32)
         kept.append(operator)
     if inside != given and any(inside in operator.inputs for operator in kept):
-        first = schema.OperatorT()
-        first.inputs, first.outputs = np.array([given], np.int32), np.array([inside], np.int32)
-        first.opcodeIndex = _requantizing(model)
-        kept.insert(0, first)
+        kept.insert(0, opcodes.operator(model, _CODES.QUANTIZE, opcodes.REQUANTIZING, [given], inside))
     graph.operators = kept
 
 
@@ -173,16 +169,3 @@ def _copied(tensor: Any, ending: bytes) -> Any:
     made.__dict__.update(tensor.__dict__)
     made.name = (tensor.name or b"") + ending
     return made
-
-
-def _code(model: Any, operator: Any) -> int:
-    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
-
-
-def _requantizing(model: Any) -> int:
-    """The place of a new operator code for QUANTIZE from integers."""
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = _CODES.QUANTIZE
-    code.version = _REQUANTIZING
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

@@ -1,0 +1,80 @@
+"""Operators that only move values and therefore write them on the grid on which they read them.
+
+Their kernels copy integers, or look for the same scale on both sides. The converter sees to that for most of them; for
+some (REVERSE_V2, in a Bidirectional layer that gives sequences) a later operator that wants its inputs on one grid
+moves that of the output alone, and every value that comes out is another one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgebuild.flatbuffer.rewriting import opcodes, tight
+
+_CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_MOVING = frozenset(
+    getattr(_CODES, name)
+    for name in (
+        *("BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER", "GATHER_ND", "RESHAPE"),
+        *("REVERSE_SEQUENCE", "REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V"),
+        *("SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK"),
+    )
+)
+_SECOND = frozenset({_CODES.SPLIT})  # the values that are moved come after the axis
+# The versions of QUANTIZE that take integers.
+_VERSIONS = {_TYPES.INT8: opcodes.REQUANTIZING, _TYPES.INT16: opcodes.REQUANTIZING + 1}
+
+
+def requantized(data: bytes) -> bytes:
+    """A file in which values keep their grid where they are moved, and change it behind that where others want another.
+
+    Args:
+        data: a .tflite file; one in which all keep theirs comes back as it is.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+    changed = False
+    for graph in model.subgraphs:
+        operators: list[Any] = []
+        for operator in graph.operators or ():
+            behind = list(_behind(model, graph, operator))
+            operators += [operator, *behind]
+            changed = changed or bool(behind)
+        graph.operators = operators
+    return tight.pack(model) if changed else data
+
+
+def _behind(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
+    """What brings the results of one operator to the grids that they are read on."""
+    kind = opcodes.kind_of(model, operator)
+    if kind not in _MOVING:
+        return
+    given = graph.tensors[operator.inputs[1 if kind in _SECOND else 0]]
+    for number, index in enumerate(operator.outputs):
+        wanted = graph.tensors[index]
+        if given.type != wanted.type or wanted.type not in _VERSIONS or None in (_grid(given), _grid(wanted)):
+            continue
+        if _grid(given) == _grid(wanted):
+            continue
+        written = copy.copy(wanted)
+        written.name, written.quantization = (wanted.name or b"") + b"_moved", given.quantization
+        graph.tensors.append(written)
+        own = len(graph.tensors) - 1
+        operator.outputs = np.array(operator.outputs, np.int32)
+        operator.outputs[number] = own
+        yield opcodes.operator(model, _CODES.QUANTIZE, _VERSIONS[wanted.type], [own], int(index))
+
+
+def _grid(tensor: Any) -> tuple[float, int] | None:
+    """Scale and zero point; None where there is not one of each, as of indices and pixels that nobody quantized."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
+        return None
+    return float(quantization.scale[0]), int(quantization.zeroPoint[0])
