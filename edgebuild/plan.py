@@ -26,6 +26,8 @@ from edgebuild.errors import UsageError
 
 EXAMPLE_NAME = "digits"
 _MOST_SYNTHETIC = 64  # each is the work of hundreds of training steps
+# What an LSTM as one operator is made of, with what clears its state.
+_FUSED_LSTM = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "SUB", "QUANTIZE"})
 # Names that say nothing about the network: the folder around them does.
 _GENERIC_STEMS = frozenset({"saved_model", "model", "savedmodel"})
 
@@ -161,7 +163,9 @@ def _recurrent(target: Target, scheme: Scheme) -> Recurrent:
             f'passes.quantize.recurrent = "fused" is for int8, dynamic and float32, not for {scheme}',
             remedy='Leave it "auto", which writes out the steps one after another, or choose --quantize int8.',
         )
-    return Recurrent.FUSED if wanted == Recurrent.AUTO and can_fuse and target.accelerator is None else wanted
+    allowed = target.operators.allowed
+    takes = target.accelerator is None and (allowed is None or _FUSED_LSTM.issubset(allowed))
+    return Recurrent.FUSED if wanted == Recurrent.AUTO and can_fuse and takes else wanted
 
 
 def _end(profile: DType, scheme: Scheme) -> DType:

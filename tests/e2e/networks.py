@@ -157,11 +157,10 @@ def spoilt(network: tf_keras.Model, rng: np.random.Generator) -> tf_keras.Model:
 
 
 def handwritten(folder: Path, rng: np.random.Generator) -> None:
-    """A network that tells scikit-learn's digits apart, its spoilt copy, a dear one, and the data."""
+    """A network that tells scikit-learn's digits apart, its spoilt copy, and the data."""
     x, y = load_digits(return_X_y=True)
     x, order = (x / 16).reshape(-1, SIDE, SIDE, 1).astype(np.float32), rng.permutation(len(x))
     learnt, scored = order[:1200], order[1200:]
-    dear().save(folder / "dear.keras")
     network = residual(10)
     network.compile(tf_keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
     network.fit(x[learnt], y[learnt], epochs=12, verbose=0)
@@ -222,6 +221,7 @@ def main(folder: Path) -> None:
     )
     two_signatures(folder / "two_signatures")
     model.save_weights(folder / "only.weights.h5")
+    dear().save(folder / "dear.keras")
     with h5py.File(folder / "bare.h5", "w") as file:
         file["kernel"] = np.zeros(3)
 

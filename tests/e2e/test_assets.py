@@ -34,7 +34,7 @@ def test_the_streaming_wake_word_network_builds_from_its_h5(edgebuild: Edgebuild
     ran = edgebuild(kws / "streaming_wakeword.h5", "-d", "noise.npz", "-t", "mcu", "-b", "accuracy_drop=off")
 
     assert ran.code == 0, ran.err
-    assert "the data hold no answers (y_eval): nothing was scored" in ran.out
+    assert "the data hold no labels (y_eval): nothing was scored" in ran.out
     manifest = edgebuild.manifest("mcu")
     assert manifest["name"] == "streaming_wakeword"
     assert manifest["accuracy"] is None

@@ -7,7 +7,7 @@ from making import ACCURACY, DATA, MODEL, settings
 
 from edgebuild import targets
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import Channels, DType, Equalize, Quantize, Scheme
+from edgebuild.core.passes import Channels, DType, Equalize, Quantize, Recurrent, Scheme
 from edgebuild.core.plan import Source
 from edgebuild.core.target import Target
 from edgebuild.errors import UsageError
@@ -50,8 +50,41 @@ def test_a_name_that_was_given_wins() -> None:
 def test_the_quantization_is_the_profiles_with_its_types() -> None:
     made = plan(_target("mcu"), settings(), MODEL, DATA)
     assert made.quantize == Quantize(
-        scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False, sparse=False
+        scheme=Scheme.INT8,
+        input=DType.INT8,
+        output=DType.INT8,
+        float_fallback=False,
+        sparse=False,
+        recurrent=Recurrent.FUSED,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "over", "recurrent"),
+    [
+        ("arm64", {}, Recurrent.FUSED),
+        ("mcu", {}, Recurrent.FUSED),
+        ("arm64", _scheme("dynamic"), Recurrent.FUSED),
+        ("arm64", _scheme("float16"), Recurrent.AUTO),
+        ("mcu", _scheme("int16x8"), Recurrent.AUTO),
+        ("edgetpu", {}, Recurrent.AUTO),
+        ("mcu", {"operators": {"allowed": ["CONV_2D", "QUANTIZE", "SUB"]}}, Recurrent.AUTO),
+        ("mcu", {"passes": {"quantize": {"recurrent": "unrolled"}}}, Recurrent.UNROLLED),
+    ],
+)
+def test_lstms_become_one_operator_where_its_kernels_run(name: str, over: dict[str, Any], recurrent: Recurrent) -> None:
+    assert plan(_target(name, **over), settings(), MODEL, DATA).quantize.recurrent == recurrent
+
+
+@pytest.mark.parametrize("scheme", ["int16x8", "float16"])
+def test_an_operator_that_no_kernel_runs_is_refused_and_the_remedy_works(scheme: str) -> None:
+    fused = {"passes": {"quantize": {"recurrent": "fused", "scheme": scheme}}}
+    with pytest.raises(UsageError, match=f"not for {scheme}") as refused:
+        plan(_target("arm64", **fused), settings(), MODEL, DATA)
+    assert refused.value.remedy is not None
+    assert '"auto"' in refused.value.remedy
+    fused["passes"]["quantize"]["recurrent"] = "auto"
+    assert plan(_target("arm64", **fused), settings(), MODEL, DATA).quantize.recurrent == Recurrent.AUTO
 
 
 @pytest.mark.parametrize(("name", "fallback"), [("arm64", True), ("mcu", False), ("edgetpu", False)])
