@@ -98,8 +98,9 @@ def many_ended() -> keras.Model:
     return keras.Model([left, right], [yaw, kind, pitch, yaw])
 
 
-def save_ended(folder: Path, features: np.ndarray) -> None:
-    """Both networks, and the outputs of the second for features, of which the second input takes the first two."""
+def untrained(folder: Path, features: np.ndarray) -> None:
+    """The dear one and the two with several ends; of the last its outputs too, whose second input takes two features."""
+    dear().save(folder / "dear.keras")
     two_ended().save(folder / "two_ended.keras")
     model = many_ended()
     model.save(folder / "many_ended.keras")
@@ -221,7 +222,6 @@ def main(folder: Path) -> None:
     )
     two_signatures(folder / "two_signatures")
     model.save_weights(folder / "only.weights.h5")
-    dear().save(folder / "dear.keras")
     with h5py.File(folder / "bare.h5", "w") as file:
         file["kernel"] = np.zeros(3)
 
@@ -231,7 +231,7 @@ def main(folder: Path) -> None:
     features = rng.random((200, 4)).astype(np.float32)
     answers = rng.integers(0, CLASSES, 200)
     np.savez(folder / "features.npz", x_train=features, y_train=answers, x_eval=features[:60], y_eval=answers[:60])
-    save_ended(folder, features[:60])
+    untrained(folder, features[:60])
     ends = {"x_train/zebra": features, "x_train/ape": features[:, :2], "x_eval/zebra": features[:60]}
     np.savez(folder / "ends.npz", **ends, **{"x_eval/ape": features[:60, :2], "y_eval": answers[:60]})
 
