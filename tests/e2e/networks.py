@@ -99,7 +99,7 @@ def many_ended() -> keras.Model:
 
 
 def untrained(folder: Path, features: np.ndarray) -> None:
-    """The dear one and the two with several ends; of the last its outputs too, whose second input takes two features."""
+    """The dear one, and two with several ends; of the last its outputs, whose second input takes two features."""
     dear().save(folder / "dear.keras")
     two_ended().save(folder / "two_ended.keras")
     model = many_ended()
