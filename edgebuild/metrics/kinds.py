@@ -152,9 +152,9 @@ def _several_of_softmax(yes: Array) -> UsageError:
 
 
 def _misnumbered(y: Array, classes: int) -> Kind | None:
-    """A refusal of whole numbers that are no classes; None where they are none or fit."""
+    """A refusal of whole numbers, as many as outputs, that are no classes; None where they are none or fit."""
     try:
-        require_classes(y, classes)
+        require_classes(y, classes, are_values=True)
     except UsageError as error:
         return Kind(Task.BINARY, "labels are no class numbers", refusal=error)
     return None

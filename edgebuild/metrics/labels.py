@@ -9,6 +9,9 @@ from edgebuild.core.metric import Metric, Task
 from edgebuild.data.given import Array
 from edgebuild.errors import UsageError
 
+_MOST_NAMED = 4
+_OR_VALUES = ", or choose a metric for numbers (--metric mse)"
+
 
 def is_binary(outputs: Array) -> bool:
     """Whether a network has one output, the probability of class 1 against class 0."""
@@ -91,15 +94,21 @@ def _yes(outputs: Array, y: Array, metric: Metric) -> npt.NDArray[np.int64]:
         raise misfit(outputs, y, "Give 0 or 1 for each output.")
     given = y.reshape(outputs.shape)
     require_finite(given)
-    _require_within(given, 2, metric.low, metric.high)
+    _require_within(given, 2, metric.low, metric.high, are_values=True)
     return (given > (metric.low + metric.high) / 2).astype(np.int64)
 
 
-def require_classes(answers: Array, classes: int) -> None:
-    """Refuse labels that are not whole numbers from 0 to `classes` - 1."""
+def require_classes(answers: Array, classes: int, *, are_values: bool = False) -> None:
+    """Refuse labels that are not whole numbers from 0 to `classes` - 1.
+
+    Args:
+        answers: class numbers.
+        classes: how many there are.
+        are_values: whether there are as many labels as outputs, so that a metric for numbers takes them too.
+    """
     require_finite(answers)
-    _require_whole(answers, classes)
-    _require_within(answers, classes)
+    _require_whole(answers, classes, are_values=are_values)
+    _require_within(answers, classes, are_values=are_values)
 
 
 def require_finite(answers: Array) -> None:
@@ -113,38 +122,47 @@ def require_finite(answers: Array) -> None:
         )
 
 
-def _require_whole(answers: Array, classes: int) -> None:
+def _require_whole(answers: Array, classes: int, *, are_values: bool) -> None:
     broken = answers != np.round(answers) if answers.dtype.kind == "f" else np.zeros(answers.shape, np.bool_)
     if broken.any():
         raise UsageError(
             f"{np.count_nonzero(broken):,} of {answers.size:,} answers are not whole numbers",
             f"The first is {answers[broken][0]:g}; no class has that number, so no output could be right.",
-            f"Give class numbers from 0 to {classes - 1}, or choose a metric for numbers (--metric mse).",
+            f"Give class numbers from 0 to {classes - 1}{_OR_VALUES if are_values else ' or one-hot rows'}.",
         )
 
 
-def _require_within(answers: Array, classes: int, least: float = 0.0, most: float | None = None) -> None:
+def _require_within(
+    answers: Array, classes: int, least: float = 0.0, most: float | None = None, *, are_values: bool = False
+) -> None:
     outside = (answers < least) | (answers > (classes - 1 if most is None else most))
     if outside.any():
         lowest, highest = float(answers.min()), float(answers.max())
         raise UsageError(
             f"{np.count_nonzero(outside):,} of {answers.size:,} answers name classes that the network does not have",
             f"They go from {lowest:g} to {highest:g}, its classes from 0 to {classes - 1}.",
-            _renumbering(lowest, highest, classes),
+            _renumbering(answers, classes)
+            + (" Where they are no classes, choose a metric for numbers (--metric mse)." if are_values else ""),
         )
 
 
-def _renumbering(lowest: float, highest: float, classes: int) -> str:
-    """What makes class numbers of answers in such a range."""
+def _renumbering(answers: Array, classes: int) -> str:
+    """What makes class numbers of answers that are whole numbers."""
+    lowest, highest = float(answers.min()), float(answers.max())
     if lowest >= 1 and highest == classes > 1:
         return "Subtract 1: classes are counted from 0."
     if (lowest, highest) == (-1, classes - 2):
         return "Add 1: classes are counted from 0."
     if (lowest, highest, classes) == (-1, 1, 2):
         return "Give 0 in place of -1: the two classes are 0 and 1."
+    values = np.unique(answers)
+    if len(values) <= classes:
+        told = ", ".join(f"{place} for {value:g}" for place, value in enumerate(values[:_MOST_NAMED]))
+        more = ", and so on" if len(values) > _MOST_NAMED else ""
+        return f"Number the classes as the network's outputs are, from 0 ({told}{more}, if that is their order)."
     return (
-        "Number the classes as the network's outputs are, from 0; where the answers are no classes, choose a metric "
-        "for numbers (--metric mse)."
+        f"They are {len(values):,} different ones: number the classes as the network's outputs are, from 0, and leave "
+        f"out what is none of its {classes:,}."
     )
 
 

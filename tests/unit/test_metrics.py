@@ -149,11 +149,20 @@ def test_answers_that_are_not_finite_are_called_so(name: str, wrong: float) -> N
     assert _refused(SCORES, one_hot, name).what == "1 of 12 answers are NaN or infinite"
 
 
-def test_answers_between_classes_are_refused_with_a_metric_for_numbers() -> None:
+def test_answers_between_classes_are_refused_with_what_is_taken() -> None:
     error = _refused(SCORES, np.array([0.5, 1, 0, 1.25]))
     assert error.what == "2 of 4 answers are not whole numbers"
     assert "0.5" in error.why
-    assert "--metric mse" in error.remedy
+    assert error.remedy == "Give class numbers from 0 to 2 or one-hot rows."
+    assert score(SCORES, CLASSES, ACCURACY) == score(SCORES, np.eye(3)[CLASSES], ACCURACY)
+
+
+def test_classes_by_other_numbers_are_refused_with_those_that_are_taken() -> None:
+    error = _refused(SCORES[:, :2], 255 * (CLASSES > 0))
+    assert error.why == "They go from 0 to 255, its classes from 0 to 1."
+    assert "(0 for 0, 1 for 255, if that is their order)" in error.remedy
+    assert score(SCORES[:, :2], (CLASSES > 0).astype(int), ACCURACY) == 1.0
+    assert "They are 4 different ones" in _refused(SCORES, np.array([0, 1, 2, 255])).remedy
 
 
 @pytest.mark.parametrize("name", ["accuracy", "auc"])

@@ -34,8 +34,7 @@ def labels(subject: Subject) -> Iterator[Finding]:
                 code=Code.NOT_INTEGERS,
                 what=f"{np.count_nonzero(broken):,} of {len(numbers):,} {part.split} answers are not whole numbers",
                 why=f"The first is {numbers[broken][0]:g}; the metric compares them with class numbers.",
-                remedy=f"Give class numbers from 0 to {subject.classes - 1}, or choose a metric for numbers "
-                "(--metric mse).",
+                remedy=f"Give class numbers from 0 to {subject.classes - 1} or one-hot rows.",
             )
             continue
         outside = (numbers < 0) | (numbers >= subject.classes)
