@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,17 @@ def replaced(calls: Sequence[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
                 del vars(layer)["call"]
             else:
                 vars(layer)["call"] = own
+
+
+def alone(own: Callable[..., Any], other: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., Any]:
+    """A call that another function answers where one tensor is given and nothing else, and the layer itself if not."""
+
+    @functools.wraps(own)
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = isinstance(inputs, tf.Tensor) and not args and all(value is None for value in kwargs.values())
+        return other(inputs) if plain else own(inputs, *args, **kwargs)
+
+    return call
 
 
 def packed(inputs: Sequence[Any]) -> Any:

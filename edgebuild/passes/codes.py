@@ -36,19 +36,10 @@ def _call_of(layer: Any) -> Callable[..., Any] | None:
     if not kind.__module__.startswith(("keras.", "tf_keras.")):
         return None
     if kind.__name__ == "Embedding" and kind.__module__.startswith("keras."):
-        return _replacing(layer.call, functools.partial(_embedded, layer))
+        return calling.alone(layer.call, functools.partial(_embedded, layer))
     if kind.__name__ == "CategoryEncoding" and not getattr(layer, "sparse", False):
-        return _replacing(layer.call, functools.partial(_encoded, layer, layer.call))
+        return calling.alone(layer.call, functools.partial(_encoded, layer, layer.call))
     return None
-
-
-def _replacing(own: Callable[..., Any], other: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., Any]:
-    @functools.wraps(own)
-    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        plain = isinstance(inputs, tf.Tensor) and not args and all(value is None for value in kwargs.values())
-        return other(inputs) if plain else own(inputs, *args, **kwargs)
-
-    return call
 
 
 def _embedded(layer: Any, inputs: tf.Tensor) -> tf.Tensor:

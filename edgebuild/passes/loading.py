@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, codes, naming, precision, tables, time_distributed
+from edgebuild.passes import calling, codes, naming, precision, repeats, tables, time_distributed
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -193,7 +193,13 @@ def from_keras_model(model: Any) -> Network:
     structure = getattr(model, "input", None)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        with time_distributed.folded(model), codes.looked_up(parts), tables.looked_up(lookups), naming.scopes(parts):
+        with (
+            time_distributed.folded(model),
+            codes.looked_up(parts),
+            tables.looked_up(lookups),
+            repeats.stacked(parts),
+            naming.scopes(parts),
+        ):
             if isinstance(structure, dict | list | tuple):
                 packed = tf.nest.pack_sequence_as(structure, list(tensors))
                 return list(tf.nest.flatten(model(packed, training=False)))
