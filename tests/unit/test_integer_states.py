@@ -16,6 +16,8 @@ from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import states
 from edgebuild.passes.loading import from_keras_model
+from edgebuild.runtimes.places.micro import MicroNetwork
+from edgebuild.runtimes.places.runner import LiteRT, Runner
 
 # The converter's calibrator warns of its own interpreter.
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
@@ -73,6 +75,30 @@ def test_states_are_integers_and_give_what_states_in_float_give(
     assert all(len(np.unique(each)) > 10 for each in expected)
     assert all(np.array_equal(*pair) for pair in zip(expected, found, strict=True))
     assert states.in_integers(integers.read_bytes()) == integers.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "network", [lambda path: LiteRT(str(path), "reference", 1), MicroNetwork], ids=["litert", "tflm"]
+)
+def test_samples_find_no_state_of_the_inferences_that_were_timed(network: Any, tmp_path: Path) -> None:
+    model = _stream(keras.layers.GRU(4, stateful=True))
+    path = converted(from_keras_model(model), [X], INT8, tmp_path / "net")
+    given = Interpreter(str(path)).get_input_details()[0]
+    scale, zero = given["quantization"]
+    fills = [np.clip(np.rint(sample[None] / scale) + zero, -128, 127).astype(np.int8).tobytes() for sample in X[:6]]
+    runner = Runner(network(path))
+    runner.block(0.01, 5)
+
+    parts = runner.outputs([[fill] for fill in fills[:3]]) + runner.outputs([[fill] for fill in fills[3:]])
+
+    found = np.array([np.frombuffer(part[0], np.int8) for part in parts]).astype(int)
+    runner.block(0.01, 5)
+    again = runner.outputs([[fill] for fill in fills])
+    assert [part[0] for part in again] == [part[0] for part in parts]
+    made = Interpreter(str(path)).get_output_details()[0]
+    real = (found - made["quantization"][1]) * made["quantization"][0]
+    expected = np.concatenate([np.asarray(model(sample[None])) for sample in X[:6]])
+    assert np.abs(real - expected).max() < 0.1
 
 
 def test_a_state_that_is_read_in_float_stays_in_float(tmp_path: Path) -> None:
