@@ -17,6 +17,7 @@ from edgebuild.core.passes import (
     Quantize,
     QuantizeAware,
     Ranges,
+    Recurrent,
     Rounding,
     Scheme,
 )
@@ -98,7 +99,10 @@ def with_int16(plan: Plan, means: Means) -> Iterator[Attempt]:
             for end in ("input", "output")
         }
         bare = replace(plan, passes=(*_untrained(plan), _alike(plan, means), plan.quantize))
-        yield Attempt("int16x8", _quantized(bare, scheme=Scheme.INT16X8, float_layers=(), float_answers=False, **ends))
+        # No kernel of an LSTM as one operator takes int16.
+        recurrent = Recurrent.AUTO if plan.quantize.recurrent == Recurrent.FUSED else plan.quantize.recurrent
+        wide = {"scheme": Scheme.INT16X8, "float_layers": (), "float_answers": False, "recurrent": recurrent}
+        yield Attempt("int16x8", _quantized(bare, **wide, **ends))
 
 
 def trained(plan: Plan, means: Means) -> Iterator[Attempt]:

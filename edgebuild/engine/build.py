@@ -136,7 +136,9 @@ class _Builder:
         return fallback.first_that_works(plan, lambda tried: self._converted(tried, title))
 
     def _converted(self, plan: Plan, title: str) -> Built:
-        shared, session, base = self._shared, self._session, self._bases.get(plan.target, Base(self._shared.network))
+        shared, session = self._shared, self._session
+        base = self._bases.get(plan.target, Base(shared.network))
+        base = operator_check.with_recurrent_layers(plan, base, shared, session)
         compressed = compress(plan, shared.model, shared.path, base.network, shared.data, session)
         step = steps.quantize(compressed.plan, compressed.network, shared.data)
         made = session.transform(step._replace(title=title or step.title))

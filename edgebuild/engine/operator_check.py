@@ -62,11 +62,29 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
     return Base(network, tuple(_written_out(network)))
 
 
+def with_recurrent_layers(plan: Plan, base: Base, shared: Shared, session: Session) -> Base:
+    """A target's network for a plan of it that has another scheme, whose kernels may take recurrent layers otherwise.
+
+    Raises:
+        StepError: they cannot be written as the plan has them.
+    """
+    if _has_layers_as(plan, base.network):
+        return base
+    network = _as_planned(plan, shared, session)
+    _require_no_loops(plan, network)
+    return Base(network, tuple(_written_out(network)))
+
+
+def _has_layers_as(plan: Plan, network: Network) -> bool:
+    """Whether the recurrent layers of a network, if there are any, are as a plan has them."""
+    frozen = network.frozen
+    has_any = frozen.unrolled or frozen.fused or frozen.loops
+    return frozen.recurrent == plan.quantize.recurrent or not has_any
+
+
 def _as_planned(plan: Plan, shared: Shared, session: Session) -> Network:
     """The network with its recurrent layers as this target has them; all targets share that of the first."""
-    frozen = shared.network.frozen
-    has_any = frozen.unrolled or frozen.fused or frozen.loops
-    if frozen.recurrent == plan.quantize.recurrent or not has_any:
+    if _has_layers_as(plan, shared.network):
         return shared.network
     made = session.transform(steps.freeze(plan, shared.model, shared.path))
     return in_store(made, shared.model)

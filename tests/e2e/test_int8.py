@@ -184,6 +184,19 @@ def test_the_ladder_goes_on_to_float_layers_where_the_target_has_them(
 
 
 @pytest.mark.slow
+def test_a_rung_of_int16_writes_out_what_its_kernels_have_no_operator_for(edgebuild: Edgebuild, networks: Path) -> None:
+    edgebuild.repairs = True
+    impossible = edgebuild.folder / "impossible.npz"
+    with np.load(networks / "flat_images.npz") as data:
+        np.savez(impossible, x_train=data["x_train"], x_eval=data["x_eval"], y_eval=np.roll(data["y_eval"], 1))
+    ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", "-b", "accuracy=100%", *PLAIN)
+    assert ran.code == 1, ran.err
+    built = {rung["name"]: rung for rung in edgebuild.manifest("mcu")["repair"]}
+    assert built["int16x8"]["accuracy"] > 0.2
+    assert built["int16x8"]["size_bytes"] > 1.5 * built["as planned"]["size_bytes"]
+
+
+@pytest.mark.slow
 def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = edgebuild.repairs = True
     limits = ("-b", "accuracy=100%", "--time", "1m", "--set", "train.epochs=2")

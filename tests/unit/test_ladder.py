@@ -8,7 +8,17 @@ import pytest
 from making import ACCURACY, DATA, MODEL, settings
 
 from edgebuild import ladder, targets
-from edgebuild.core.passes import BiasCorrection, Calibrate, DType, Equalize, QuantizeAware, Ranges, Rounding, Scheme
+from edgebuild.core.passes import (
+    BiasCorrection,
+    Calibrate,
+    DType,
+    Equalize,
+    QuantizeAware,
+    Ranges,
+    Recurrent,
+    Rounding,
+    Scheme,
+)
 from edgebuild.core.plan import Plan
 from edgebuild.ladder import Attempt, Means
 from edgebuild.layering import Layer
@@ -88,3 +98,10 @@ def test_training_comes_in_place_of_chosen_grids_where_there_is_something_to_lea
     assert attempt.plan.quantize.float_layers == ()
     assert list(ladder.trained(_plan("mcu"), means._replace(learns=False))) == []
     assert list(ladder.trained(_plan("mcu", qat={}), means)) == []
+
+
+def test_int16_has_no_lstm_as_one_operator(means: Means) -> None:
+    planned = _plan("mcu")
+    assert planned.quantize.recurrent == Recurrent.FUSED
+    (wide,) = ladder.with_int16(planned, means)
+    assert (wide.plan.quantize.scheme, wide.plan.quantize.recurrent) == (Scheme.INT16X8, Recurrent.AUTO)
