@@ -15,7 +15,7 @@ from edgebuild.passes.graph import building, reading
 from edgebuild.passes.surgery.tracing import trace
 
 SIDE = 64
-SIDES = {"InceptionV3": 75: 75, "Xception": 71}  # the least that they take
+SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}  # the least that they take
 
 QUICK = ("MobileNet", "MobileNetV3Small")
 # The others of a family are built in the same way, larger: all of them together take half an hour.
