@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -67,37 +67,17 @@ def freeze(
         tf.TensorSpec([1, *shape], spec.dtype, spec.name)
         for spec, shape in zip(network.inputs, shapes.shapes, strict=True)
     ]
-    module = tf.Module()
+    batched = all(spec.shape[0] is None for spec in network.inputs)
     try:
-        function = _function(network)
-        with unrolling.traced(network.keras_model, recurrent) as loops:
-            one = function.get_concrete_function(*inputs)
-        precision.require_float32(one.graph, name)
-        if loops.unrolled or loops.fused:
-            _require_equal(network, one, inputs, name)
-        module.network, module.owner, module.tracked = function, network.owner, _captured(network, one)
-        results = one.structured_outputs
-        names = _output_names(network, len(results))
-        outputs = [TensorSpec(name=n, dtype=results[n].dtype.name, shape=_shape(results[n])) for n in names]
-        batched = all(spec.shape[0] is None for spec in network.inputs)
+        traced = _traced(network, inputs, recurrent, name)
         if batched:
-            _trace_batched(function, inputs)
-        tf.saved_model.save(module, str(out / SAVED_MODEL), signatures={"serving_default": one})
+            _trace_batched(traced.function, inputs)
+        _save(network, traced, out)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise StepError(f"{name} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
+    one, loops = traced.one, traced.loops
     return Frozen(
-        network=ModelSpec(
-            inputs=tuple(
-                TensorSpec(name=spec.name, dtype=spec.dtype.name, shape=(-1, *static.shape[1:]))
-                for spec, static in zip(network.inputs, inputs, strict=True)
-            ),
-            outputs=tuple(outputs),
-            layers=tuple(network.layers),
-            parameters=sum(int(tf.size(variable)) for variable in network.variables),
-            framework=network.framework,
-            within=network.within,
-            streams=tuple(unrolling.stateful(network.keras_model)),
-        ),
+        network=_described(network, inputs, one.structured_outputs),
         batched=batched,
         identity_sha256=_identity(one, network),
         notes=(*network.notes, *shapes.notes),
@@ -105,6 +85,49 @@ def freeze(
         fused=tuple(loops.fused),
         loops=tuple(loops.left) or tuple(unrolling.loops_over_lists(one.graph.as_graph_def(), network.layers)),
         recurrent=recurrent,
+    )
+
+
+class _Traced(NamedTuple):
+    """A network as a function, its trace with a batch of 1, and the loops that were met."""
+
+    function: Any
+    one: Any
+    loops: unrolling.Loops
+
+
+def _traced(network: Network, inputs: list[tf.TensorSpec], recurrent: Recurrent, name: str) -> _Traced:
+    """Trace a network with static shapes; what stands in for its loops is proved to compute the same."""
+    function = _function(network)
+    with unrolling.traced(network.keras_model, recurrent) as loops:
+        one = function.get_concrete_function(*inputs)
+    precision.require_float32(one.graph, name)
+    if loops.unrolled or loops.fused:
+        _require_equal(network, one, inputs, name)
+    return _Traced(function, one, loops)
+
+
+def _save(network: Network, traced: _Traced, out: Path) -> None:
+    """Write a SavedModel with all that the trace refers to."""
+    module = tf.Module()
+    module.network, module.owner, module.tracked = traced.function, network.owner, _captured(network, traced.one)
+    tf.saved_model.save(module, str(out / SAVED_MODEL), signatures={"serving_default": traced.one})
+
+
+def _described(network: Network, inputs: list[tf.TensorSpec], results: dict[str, Any]) -> ModelSpec:
+    """The network as seen from outside, given the static shapes of its inputs and what its trace gives."""
+    names = _output_names(network, len(results))
+    return ModelSpec(
+        inputs=tuple(
+            TensorSpec(name=spec.name, dtype=spec.dtype.name, shape=(-1, *static.shape[1:]))
+            for spec, static in zip(network.inputs, inputs, strict=True)
+        ),
+        outputs=tuple(TensorSpec(name=n, dtype=results[n].dtype.name, shape=_shape(results[n])) for n in names),
+        layers=tuple(network.layers),
+        parameters=sum(int(tf.size(variable)) for variable in network.variables),
+        framework=network.framework,
+        within=network.within,
+        streams=tuple(unrolling.stateful(network.keras_model)),
     )
 
 
