@@ -112,7 +112,7 @@ def test_a_function_that_gives_no_network(
         (["-t", "arm64", "-b", "size=60"], ["size: '60' has no unit", "300 KB"]),
         (["-t", "arm64", "-b", "sise=60KB"], ['did you mean "size"?']),
         (["-t", "arm64", "-b", "size"], ["--budget 'size' cannot be read"]),
-        (["-t", "arm64", "-b", "accuracy=0.9"], ["accuracy: '0.9' has no unit"]),
+        pytest.param(["-t", "arm64", "-b", "accuracy=0.9"], ["accuracy: '0.9' has no unit"], marks=pytest.mark.slow),
         (["-t", "arm64", "-m", "acuracy"], ['did you mean "accuracy"?']),
         (["-t", "arm64", "--bugdet", "size=1KB"], ["No such option", "--budget"]),
         (["-t", "arm64", "-q", "int4"], ["int4"]),

@@ -49,6 +49,7 @@ def notes(manifest: Any, start: str) -> list[str]:
     return [note for note in manifest["notes"] if note.split(": ", 1)[-1].startswith(start)]
 
 
+@pytest.mark.slow
 def test_channel_pruning_leaves_a_smaller_network(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.channels.keep=40%", "passes.channels.multiple=4", "passes.channels.max_drop=30%")
     ran = build(compresses, networks, "mcu", *settings)

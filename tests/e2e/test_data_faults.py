@@ -32,6 +32,7 @@ def test_a_fault_is_told_with_reason_and_remedy_and_kept_in_the_manifest(edgebui
     assert edgebuild.manifest("arm64")["findings"] == first
 
 
+@pytest.mark.slow
 def test_a_finding_that_is_to_be_ignored_is_not_told(edgebuild: Edgebuild, networks: Path) -> None:
     data = dict(np.load(networks / "images.npz"))
     np.savez(edgebuild.folder / "few.npz", **data, x_calibration=data["x_train"][:5])

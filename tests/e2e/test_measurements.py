@@ -32,6 +32,7 @@ LIMITS = ("-b", "size=+10%", "-b", "latency=+50%", "-b", "accuracy_drop=off")
 COARSELY = ("--time", "300s", "--set", "bench.precision=20 %")
 
 
+@pytest.mark.slow
 def test_a_build_is_gated_by_what_it_lost_against_the_one_before(edgebuild: Edgebuild, networks: Path) -> None:
     assert _build(edgebuild, networks, "keras3.keras", "-o", "old", "-b", "accuracy_drop=off").code == 0
     edgebuild.measures = True

@@ -84,6 +84,7 @@ def test_an_operator_that_cannot_be_int8_is_named_with_its_layer(
     assert not (edgebuild.folder / "dist").exists()
 
 
+@pytest.mark.slow
 def test_an_operation_that_tensorflow_lite_lacks_is_named_with_its_layer(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "mine.py").write_text((networks / "mine.py").read_text())
 

@@ -29,7 +29,9 @@ INT8 = Quantize(
     float_fallback=False,
     recurrent=Recurrent.FUSED,
 )
-KITS = pytest.mark.parametrize("kit", [keras, tf_keras], ids=["keras3", "tf_keras"])
+KITS = pytest.mark.parametrize(
+    "kit", [keras, pytest.param(tf_keras, marks=pytest.mark.slow)], ids=["keras3", "tf_keras"]
+)
 
 
 def _tagger(kit: Any, steps: int = 12) -> Any:

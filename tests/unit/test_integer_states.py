@@ -57,7 +57,7 @@ def _in_row(path: Path, samples: Any) -> Any:
     return [np.array(each) for each in zip(*rows, strict=True)]
 
 
-@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+@pytest.mark.parametrize("cell", [pytest.param("LSTM", marks=pytest.mark.slow), "GRU"])
 def test_states_are_integers_and_give_what_states_in_float_give(
     cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

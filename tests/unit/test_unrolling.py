@@ -21,7 +21,9 @@ from edgebuild.passes.loading import from_keras_model
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 
 INT8 = Quantize(scheme=Scheme.INT8, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
-KITS = pytest.mark.parametrize("kit", [keras, tf_keras], ids=["keras3", "tf_keras"])
+KITS = pytest.mark.parametrize(
+    "kit", [keras, pytest.param(tf_keras, marks=pytest.mark.slow)], ids=["keras3", "tf_keras"]
+)
 
 
 def _many(kit: Any) -> Any:
