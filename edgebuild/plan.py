@@ -154,13 +154,13 @@ def _recurrent(target: Target, scheme: Scheme) -> Recurrent:
     """How recurrent layers are converted: what AUTO comes to for this target.
 
     An LSTM as one operator is a twentieth of its steps written out. Its kernels take no activations of int16 (the
-    converter writes a file that does not load) and no weights of float16, and compilers of accelerators no variables.
+    converter writes a file that does not load), and compilers of accelerators no variables.
     """
     wanted = target.passes.quantize.recurrent
-    can_fuse = scheme in (Scheme.INT8, Scheme.DYNAMIC, Scheme.FLOAT32)
+    can_fuse = scheme != Scheme.INT16X8
     if wanted == Recurrent.FUSED and not can_fuse:
         raise UsageError(
-            f'passes.quantize.recurrent = "fused" is for int8, dynamic and float32, not for {scheme}',
+            f'passes.quantize.recurrent = "fused" is not for {scheme}: no kernel of an LSTM takes activations of int16',
             remedy='Leave it "auto", which writes out the steps one after another, or choose --quantize int8.',
         )
     allowed = target.operators.allowed

@@ -35,8 +35,7 @@ class Recurrent(StrEnum):
 
     FUSED makes each LSTM that TensorFlow Lite knows one operator, which clears its state after each inference, and
     unrolls sequences of other layers that are short enough. UNROLLED writes out every step, however many there are.
-    AUTO is FUSED for int8, dynamic range and float32 on processors; for other schemes and on accelerators it unrolls
-    sequences that are short enough.
+    AUTO is FUSED on processors; for int16x8 and on accelerators it unrolls sequences that are short enough.
     """
 
     AUTO = "auto"

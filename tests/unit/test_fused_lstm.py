@@ -17,7 +17,7 @@ from tflite_micro.python.tflite_micro import runtime
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.freeze import freeze
-from edgebuild.passes.loading import from_keras_model
+from edgebuild.passes.loading import from_keras_model, load
 
 # The converter's calibrator warns of its own interpreter.
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
@@ -93,7 +93,7 @@ def test_every_runtime_gives_the_networks_outputs_from_first_to_last(kit: Any, t
 
 
 @KITS
-@pytest.mark.parametrize("scheme", [Scheme.FLOAT32, Scheme.DYNAMIC])
+@pytest.mark.parametrize("scheme", [Scheme.FLOAT32, Scheme.DYNAMIC, Scheme.FLOAT16])
 def test_floats_forget_as_well(kit: Any, scheme: Scheme, tmp_path: Path) -> None:
     kit.utils.set_random_seed(0)
     model = kit.Sequential([kit.layers.Input((12, 3)), kit.layers.LSTM(40), kit.layers.Dense(3)])
@@ -103,6 +103,20 @@ def test_floats_forget_as_well(kit: Any, scheme: Scheme, tmp_path: Path) -> None
 
     assert not reader.read(path).keeps_state
     assert _sqnr_db(np.asarray(model(x)), _litert(path, x, OpResolverType.AUTO)) > 30
+
+
+def test_an_exported_lstm_forgets_too(tmp_path: Path) -> None:
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([tf_keras.layers.Input((12, 3)), tf_keras.layers.LSTM(6), tf_keras.layers.Dense(2)])
+    x = _samples()
+    model.export(tmp_path / "exported")  # its layers are not known any more: the converter finds the LSTM by itself
+
+    network = load("folder", str(tmp_path / "exported"), signature="", allow_code=False)
+    path = converted(network, [x], INT8, tmp_path / "net")
+
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in {operator.name for operator in reader.read(path).operators}
+    assert not reader.read(path).keeps_state
+    assert _sqnr_db(np.asarray(model(x)), _litert(path, x, OpResolverType.AUTO)) > 24
 
 
 def test_a_sequence_may_be_longer_than_any_that_is_written_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_CLEARING = frozenset({_CODES.ZEROS_LIKE, _CODES.QUANTIZE})
 # The first versions of SUB and QUANTIZE that take tensors of a type.
 _VERSIONS = {_TYPES.INT8: (2, 2), _TYPES.INT16: (5, 3)}
 
@@ -32,9 +33,10 @@ def cleared(data: bytes) -> bytes:
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
     changed = False
     for graph in model.subgraphs:
-        written = {index for each in graph.operators or () for index in unused.present(each.outputs)}
+        clearing = [each for each in graph.operators or () if opcodes.kind_of(model, each) in _CLEARING]
+        done = {index for each in clearing for index in unused.present(each.outputs)}
         for index, tensor in enumerate(list(graph.tensors)):
-            if tensor.isVariable and index not in written:
+            if tensor.isVariable and index not in done:
                 _clear(model, graph, index)
                 changed = True
     return tight.pack(model) if changed else data
