@@ -36,6 +36,8 @@ from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
 _DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}
+# What the converter leaves wrong in a file, in the order in which it is mended: states are cleared on their last grids.
+MENDED = (biases.unshared, states.in_integers, lstm_grids.agreed, moved.requantized, clearing.cleared)
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
@@ -46,8 +48,9 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         UsageError: the scheme needs calibration samples and there are none.
         StepError: the converter refused the network.
     """
-    artifact = states.in_integers(biases.unshared(_converted(job, say)))
-    artifact = clearing.cleared(moved.requantized(lstm_grids.agreed(artifact)))
+    artifact = _converted(job, say)
+    for mended in MENDED:
+        artifact = mended(artifact)
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)

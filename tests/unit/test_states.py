@@ -19,7 +19,6 @@ from edgebuild.data.samples import save
 from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import package
 from edgebuild.flatbuffer import reader
-from edgebuild.flatbuffer.rewriting import clearing
 from edgebuild.passes import quantize
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
@@ -43,7 +42,7 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(Examples((x,), np.asarray(model(x)).argmax(axis=1)), folder / "split")
     frozen = freeze(from_keras_model(model), folder, name="net", recurrent=Recurrent.FUSED)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(clearing, "cleared", lambda data: data)  # as others convert it
+        patched.setattr(quantize, "MENDED", ())  # as others convert it
         quantize.run(
             QuantizeJob(
                 saved_model=str(folder / SAVED_MODEL),
