@@ -21,7 +21,7 @@ QUICK = ("MobileNet", "MobileNetV3Small")
 # The others of a family are built in the same way, larger: all of them together take half an hour.
 ONE_OF_EACH_FAMILY = (
     *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3"),
-    *("MobileNetV2", "MobileNetV3Large", "NASNetMobile", "RegNetY002", "RegNetY004", "ResNet50", "ResNet50V2"),
+    *("MobileNetV2", "MobileNetV3Large", "RegNetY002", "RegNetY004", "ResNet50", "ResNet50V2"),
     *("ResNetRS50", "VGG16", "Xception"),
 )
 ALL = sorted(name for name, _ in inspect.getmembers(applications, inspect.isfunction))
