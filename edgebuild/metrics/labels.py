@@ -157,9 +157,9 @@ def _renumbering(answers: Array, classes: int) -> str:
         return "Give 0 in place of -1: the two classes are 0 and 1."
     values = np.unique(answers)
     if len(values) <= classes:
-        told = ", ".join(f"{place} for {value:g}" for place, value in enumerate(values[:_MOST_NAMED]))
+        examples = ", ".join(f"{place} for {value:g}" for place, value in enumerate(values[:_MOST_NAMED]))
         more = ", and so on" if len(values) > _MOST_NAMED else ""
-        return f"Number the classes as the network's outputs are, from 0 ({told}{more}, if that is their order)."
+        return f"Number the classes as the network's outputs are, from 0 ({examples}{more}, if that is their order)."
     return (
         f"They are {len(values):,} different ones: number the classes as the network's outputs are, from 0, and leave "
         f"out what is none of its {classes:,}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,22 @@ def replaced(calls: Sequence[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
                 del vars(layer)["call"]
             else:
                 vars(layer)["call"] = own
+
+
+@contextmanager
+def exchanged(layers: Iterable[Any], call_of: Callable[[Any], Callable[..., Any] | None]) -> Iterator[None]:
+    """While this lasts, layers that Keras itself made compute by what `call_of` gives for each; None leaves it.
+
+    A layer may stand there several times.
+    """
+    own = [each for each in {id(layer): layer for layer in layers}.values() if _is_keras(each)]
+    calls = [(layer, call) for layer in own if (call := call_of(layer)) is not None]
+    with replaced(calls):
+        yield
+
+
+def _is_keras(layer: Any) -> bool:
+    return type(layer).__module__.startswith(("keras.", "tf_keras."))
 
 
 def alone(own: Callable[..., Any], other: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., Any]:

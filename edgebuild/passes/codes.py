@@ -24,17 +24,13 @@ _MULTI_HOT, _COUNT = "multi_hot", "count"
 @contextmanager
 def looked_up(found: Sequence[Part]) -> Iterator[None]:
     """While this lasts, layers that look numbers up do it by a GATHER from what they know of each number."""
-    layers = {id(part.layer): part.layer for part in found}.values()
-    calls = [(layer, call) for layer in layers if (call := _call_of(layer)) is not None]
-    with calling.replaced(calls):
+    with calling.exchanged((part.layer for part in found), _call_of):
         yield
 
 
 def _call_of(layer: Any) -> Callable[..., Any] | None:
     """What stands in for a layer's own call; None where it stays."""
     kind = type(layer)
-    if not kind.__module__.startswith(("keras.", "tf_keras.")):
-        return None
     if kind.__name__ == "Embedding" and kind.__module__.startswith("keras."):
         return calling.alone(layer.call, functools.partial(_embedded, layer))
     if kind.__name__ == "CategoryEncoding" and not getattr(layer, "sparse", False):

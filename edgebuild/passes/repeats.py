@@ -20,17 +20,13 @@ from edgebuild.passes.naming import Part
 @contextmanager
 def stacked(found: Sequence[Part]) -> Iterator[None]:
     """While this lasts, layers that repeat what they are given stack it."""
-    layers = {id(part.layer): part.layer for part in found}.values()
-    calls = [(layer, call) for layer in layers if (call := _call_of(layer)) is not None]
-    with calling.replaced(calls):
+    with calling.exchanged((part.layer for part in found), _call_of):
         yield
 
 
 def _call_of(layer: Any) -> Callable[..., Any] | None:
     """What stands in for a layer's own call; None where it stays."""
     kind = type(layer)
-    if not kind.__module__.startswith(("keras.", "tf_keras.")):
-        return None
     if kind.__name__ == "RepeatVector":
         return calling.alone(layer.call, functools.partial(_repeated, int(layer.n)))
     if kind.__name__ == "UpSampling1D":

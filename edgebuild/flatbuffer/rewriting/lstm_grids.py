@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import opcodes, tight
+from edgebuild.flatbuffer.rewriting import grids, opcodes, tight
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 # Among what UNIDIRECTIONAL_SEQUENCE_LSTM reads, and among its intermediate tensors.
@@ -60,11 +60,11 @@ def _agree(model: Any, graph: Any) -> bool:
         if found is None:
             continue
         changed = _bound(found.cell) or changed
-        if len({_grid(each) for each in (found.hidden, found.state, found.output)}) == 1:
+        if len({grids.of(each) for each in (found.hidden, found.state, found.output)}) == 1:
             continue
         changed = True
         found.state.quantization = found.hidden.quantization
-        if _grid(found.output) != _grid(found.hidden):
+        if grids.of(found.output) != grids.of(found.hidden):
             operators.append(_requantizing(model, graph, found))
     graph.operators = operators
     return changed
@@ -97,8 +97,4 @@ def _requantizing(model: Any, graph: Any, found: _Lstm) -> Any:
     graph.tensors.append(written)
     own, read = len(graph.tensors) - 1, int(found.operator.outputs[0])
     found.operator.outputs = np.array([own], np.int32)
-    return opcodes.operator(model, _CODES.QUANTIZE, opcodes.REQUANTIZING, [own], read)
-
-
-def _grid(tensor: Any) -> tuple[float, int]:
-    return float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
+    return grids.requantizing(model, _TYPES.INT8, own, read)

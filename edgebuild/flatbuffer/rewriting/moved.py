@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import opcodes, tight
+from edgebuild.flatbuffer.rewriting import grids, opcodes, tight
 
-_CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_CODES = schema.BuiltinOperator
 _MOVING = frozenset(
     getattr(_CODES, name)
     for name in (
@@ -26,8 +26,6 @@ _MOVING = frozenset(
     )
 )
 _SECOND = frozenset({_CODES.SPLIT})  # the values that are moved come after the axis
-# The versions of QUANTIZE that take integers.
-_VERSIONS = {_TYPES.INT8: opcodes.REQUANTIZING, _TYPES.INT16: opcodes.REQUANTIZING + 1}
 
 
 def requantized(data: bytes) -> bytes:
@@ -59,9 +57,13 @@ def _behind(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
     given = graph.tensors[operator.inputs[1 if kind in _SECOND else 0]]
     for number, index in enumerate(operator.outputs):
         wanted = graph.tensors[index]
-        if given.type != wanted.type or wanted.type not in _VERSIONS or None in (_grid(given), _grid(wanted)):
+        if (
+            given.type != wanted.type
+            or wanted.type not in grids.VERSIONS
+            or None in (grids.of(given), grids.of(wanted))
+        ):
             continue
-        if _grid(given) == _grid(wanted):
+        if grids.of(given) == grids.of(wanted):
             continue
         written = copy.copy(wanted)
         written.name, written.quantization = (wanted.name or b"") + b"_moved", given.quantization
@@ -69,12 +71,4 @@ def _behind(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
         own = len(graph.tensors) - 1
         operator.outputs = np.array(operator.outputs, np.int32)
         operator.outputs[number] = own
-        yield opcodes.operator(model, _CODES.QUANTIZE, _VERSIONS[wanted.type], [own], int(index))
-
-
-def _grid(tensor: Any) -> tuple[float, int] | None:
-    """Scale and zero point; None where there is not one of each, as of indices and pixels that nobody quantized."""
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
-        return None
-    return float(quantization.scale[0]), int(quantization.zeroPoint[0])
+        yield grids.requantizing(model, wanted.type, own, int(index))

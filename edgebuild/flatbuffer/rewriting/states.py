@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
+from edgebuild.flatbuffer.rewriting import grids, opcodes, tight, unused
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 _DTYPES: dict[int, Any] = {_TYPES.INT8: np.int8, _TYPES.INT16: np.int16}
@@ -79,8 +79,8 @@ def _kept_as_integers(model: Any, variable: _Variable) -> bool:
     made = {place: _source(model, access) for place, access in enumerate(variable.assigns)}
     computed = {place: source for place, source in made.items() if source is not None}
     constant = [access for place, access in enumerate(variable.assigns) if place not in computed]
-    grids = {_grid(variable.assigns[place].graph.tensors[source]) for place, source in computed.items()}
-    if len(grids) != 1 or not all(_is_constant(model, access) for access in constant):
+    wanted = {grids.of(variable.assigns[place].graph.tensors[source]) for place, source in computed.items()}
+    if len(wanted) != 1 or not all(_is_constant(model, access) for access in constant):
         return False
     if not all(_is_quantized_alone(model, access) for access in variable.reads):
         return False
@@ -104,17 +104,10 @@ def _source(model: Any, access: _Access) -> int | None:
     """The integers that are dequantized to be assigned; None where they are none."""
     for operator in _of_kind(model, access.graph, _CODES.DEQUANTIZE):
         source = int(operator.inputs[0])
-        if access.value in operator.outputs and _grid(access.graph.tensors[source]) is not None:
+        tensor = access.graph.tensors[source]
+        if access.value in operator.outputs and tensor.type in _DTYPES and grids.of(tensor) is not None:
             return source
     return None
-
-
-def _grid(tensor: Any) -> tuple[int, float, int] | None:
-    """Type, scale and zero point of a tensor with one scale; None for any other."""
-    quantization = tensor.quantization
-    if tensor.type not in _DTYPES or quantization is None or quantization.scale is None or len(quantization.scale) != 1:
-        return None
-    return tensor.type, float(quantization.scale[0]), int(quantization.zeroPoint[0])
 
 
 def _is_constant(model: Any, access: _Access) -> bool:
@@ -132,7 +125,7 @@ def _is_quantized_alone(model: Any, access: _Access) -> bool:
 
 def _quantized_constant(model: Any, access: _Access, like: Any) -> int:
     """A new constant of the graph: what is assigned, as integers on the grid of the state."""
-    tensor, grid = access.graph.tensors[access.value], _grid(like)
+    tensor, grid = access.graph.tensors[access.value], grids.of(like)
     assert grid is not None, "the integers of a state have one scale"
     dtype, scale, zero = grid
     values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
@@ -155,11 +148,11 @@ def _read_as(model: Any, access: _Access, like: Any) -> None:
         if access.value not in operator.inputs:
             continue
         made = int(operator.outputs[0])
-        if _grid(access.graph.tensors[made]) == _grid(like) and made not in unused.present(access.graph.outputs):
+        if grids.of(access.graph.tensors[made]) == grids.of(like) and made not in unused.present(access.graph.outputs):
             for reader in access.graph.operators:
                 reader.inputs = np.array([access.value if each == made else each for each in reader.inputs], np.int32)
         else:
-            operator.opcodeIndex = opcodes.place(model, _CODES.QUANTIZE, opcodes.REQUANTIZING)
+            operator.opcodeIndex = opcodes.place(model, _CODES.QUANTIZE, grids.VERSIONS[like.type])
 
 
 def _drop_unread(model: Any, graph: Any) -> None:
