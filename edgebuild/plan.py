@@ -163,8 +163,7 @@ def _recurrent(target: Target, scheme: Scheme) -> Recurrent:
             f'passes.quantize.recurrent = "fused" is not for {scheme}: no kernel of an LSTM takes activations of int16',
             remedy='Leave it "auto", which writes out the steps one after another, or choose --quantize int8.',
         )
-    allowed = target.operators.allowed
-    takes = target.accelerator is None and (allowed is None or _FUSED_LSTM.issubset(allowed))
+    takes = target.accelerator is None and all(map(target.operators.has, _FUSED_LSTM))
     return Recurrent.FUSED if wanted == Recurrent.AUTO and can_fuse and takes else wanted
 
 

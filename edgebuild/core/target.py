@@ -94,6 +94,10 @@ class Operators(_Table, frozen=True, kw_only=True):
     int16: bool = True
     allowed: tuple[str, ...] | None = None
 
+    def has(self, name: str) -> bool:
+        """Whether the target runs an operator, by its name in BuiltinOperator."""
+        return self.allowed is None or name in self.allowed
+
 
 class Memory(_Table, frozen=True, kw_only=True):
     """Sizes of the device's memories in bytes; None where the profile does not limit them."""

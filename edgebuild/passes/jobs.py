@@ -191,7 +191,10 @@ class Linted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Convert to ARTIFACT; `calibration` is a split's folder, or empty where the scheme needs none."""
+    """Convert to ARTIFACT; `calibration` is a split's folder, or empty where the scheme needs none.
+
+    `has_unpack` is whether the target runs UNPACK; one that does not gets slices in its place.
+    """
 
     saved_model: str
     calibration: str
@@ -199,6 +202,7 @@ class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
     quantize: Quantize
     network: ModelSpec
     out: str
+    has_unpack: bool = True
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):

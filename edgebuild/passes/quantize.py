@@ -26,6 +26,8 @@ from edgebuild.flatbuffer.rewriting import (
     lstm_grids,
     moved,
     multipliers,
+    names,
+    slices,
     sparsity,
     states,
     tight,
@@ -51,11 +53,12 @@ def run(job: QuantizeJob, say: Say) -> Converted:
     artifact = _converted(job, say)
     for mended in MENDED:
         artifact = mended(artifact)
+    artifact = artifact if job.has_unpack else slices.in_place_of_unpack(artifact)
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
-    artifact = ends.ordered(tight.share(artifact), inputs, outputs)
+    artifact = ends.ordered(tight.share(names.shortened(artifact)), inputs, outputs)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))
@@ -141,8 +144,8 @@ def _is_sparse(quantize: Quantize) -> bool:
 
 def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator[dict[str, Any]]:
     """Single samples by the names of the inputs: the order of a reloaded signature changes from process to process."""
-    names = [spec.name for spec in network.inputs]
+    inputs = [spec.name for spec in network.inputs]
     dtypes = [np.dtype(spec.dtype) for spec in network.inputs]
     for done, arrays in enumerate(samples.batches(1, dtypes)):
         tell(f"calibrating: {done:,} of {len(samples):,} samples")
-        yield dict(zip(names, arrays, strict=True))
+        yield dict(zip(inputs, arrays, strict=True))

@@ -7,6 +7,7 @@ from typing import Any
 
 from making import IDENTITY
 
+from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Quantize
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
@@ -15,21 +16,28 @@ from edgebuild.passes.freeze import freeze
 from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
 from edgebuild.passes.loading import Network
 
+SPLIT = "split"
 
-def converted(network: Network, samples: list[Any], settings: Quantize, folder: Path) -> Path:
+
+def converted(
+    network: Network, samples: list[Any], settings: Quantize, folder: Path, *, has_unpack: bool = True
+) -> Path:
     """The artifact of a network, left in a new folder; `samples`, an array for each input, calibrate it."""
     folder.mkdir()
-    save(Examples(tuple(samples)), folder / "split")
+    save(Examples(tuple(samples)), folder / SPLIT)
     frozen = freeze(network, folder, name="net", recurrent=settings.recurrent)
-    quantize.run(
-        QuantizeJob(
-            saved_model=str(folder / SAVED_MODEL),
-            calibration=str(folder / "split"),
-            preprocess=IDENTITY,
-            quantize=settings,
-            network=frozen.network,
-            out=str(folder),
-        ),
-        lambda _: None,
-    )
+    quantize.run(job(frozen.network, settings, folder, folder, has_unpack=has_unpack), lambda _: None)
     return folder / ARTIFACT
+
+
+def job(network: ModelSpec, settings: Quantize, folder: Path, out: Path, *, has_unpack: bool = True) -> QuantizeJob:
+    """How the SavedModel in a folder, beside samples that calibrate it, is converted."""
+    return QuantizeJob(
+        saved_model=str(folder / SAVED_MODEL),
+        calibration=str(folder / SPLIT),
+        preprocess=IDENTITY,
+        quantize=settings,
+        network=network,
+        out=str(out),
+        has_unpack=has_unpack,
+    )

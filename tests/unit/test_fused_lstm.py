@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 import tf_keras
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import OpResolverType
 from converting import converted
-from tflite_micro.python.tflite_micro import runtime
+from running import on_litert, on_tflm, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.flatbuffer import reader
@@ -48,32 +48,6 @@ def _samples(steps: int = 12) -> Any:
     return np.random.default_rng(0).normal(size=(40, steps, 3)).astype(np.float32)
 
 
-def _litert(path: Path, samples: Any, resolver: OpResolverType) -> Any:
-    run = Interpreter(str(path), experimental_op_resolver_type=resolver)
-    run.allocate_tensors()
-    given, made = run.get_input_details()[0]["index"], run.get_output_details()[0]["index"]
-    rows = []
-    for sample in samples:
-        run.set_tensor(given, sample[None])
-        run.invoke()
-        rows.append(run.get_tensor(made)[0])
-    return np.array(rows)
-
-
-def _tflm(path: Path, samples: Any) -> Any:
-    run = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=1_000_000)
-    rows = []
-    for sample in samples:
-        run.set_input(sample[None], 0)
-        run.invoke()
-        rows.append(run.get_output(0)[0])
-    return np.array(rows)
-
-
-def _sqnr_db(expected: Any, found: Any) -> float:
-    return float(10 * np.log10(np.square(expected).sum() / np.square(expected - found).sum()))
-
-
 @KITS
 def test_every_runtime_gives_the_networks_outputs_from_first_to_last(kit: Any, tmp_path: Path) -> None:
     model, x = _tagger(kit), _samples()
@@ -85,10 +59,10 @@ def test_every_runtime_gives_the_networks_outputs_from_first_to_last(kit: Any, t
     assert [each.name for each in spec.operators].count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 5
     assert not spec.keeps_state
     resolvers = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.BUILTIN_REF)
-    found = [_litert(path, x, resolver) for resolver in resolvers]
-    for outputs in (*found, _tflm(path, x)):
-        assert _sqnr_db(expected, outputs) > 24
-    again = _litert(path, [*x[5:10], *x[:5]], OpResolverType.AUTO)
+    found = [on_litert(path, x, resolver) for resolver in resolvers]
+    for outputs in (*found, on_tflm(path, x)):
+        assert sqnr_db(expected, outputs) > 24
+    again = on_litert(path, [*x[5:10], *x[:5]])
     assert np.array_equal(again, np.concatenate([found[0][5:10], found[0][:5]]))
 
 
@@ -102,7 +76,7 @@ def test_floats_forget_as_well(kit: Any, scheme: Scheme, tmp_path: Path) -> None
     path = converted(from_keras_model(model), [x], msgspec.structs.replace(INT8, scheme=scheme), tmp_path / "net")
 
     assert not reader.read(path).keeps_state
-    assert _sqnr_db(np.asarray(model(x)), _litert(path, x, OpResolverType.AUTO)) > 30
+    assert sqnr_db(np.asarray(model(x)), on_litert(path, x)) > 30
 
 
 def test_an_exported_lstm_forgets_too(tmp_path: Path) -> None:
@@ -116,7 +90,7 @@ def test_an_exported_lstm_forgets_too(tmp_path: Path) -> None:
 
     assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in {operator.name for operator in reader.read(path).operators}
     assert not reader.read(path).keeps_state
-    assert _sqnr_db(np.asarray(model(x)), _litert(path, x, OpResolverType.AUTO)) > 24
+    assert sqnr_db(np.asarray(model(x)), on_litert(path, x)) > 24
 
 
 def test_a_sequence_may_be_longer_than_any_that_is_written_out(tmp_path: Path) -> None:
@@ -127,7 +101,7 @@ def test_a_sequence_may_be_longer_than_any_that_is_written_out(tmp_path: Path) -
     path = converted(from_keras_model(model), [x], INT8, tmp_path / "net")
 
     assert path.stat().st_size < 10_000
-    assert _sqnr_db(np.asarray(model(x)), _litert(path, x, OpResolverType.AUTO)) > 24
+    assert sqnr_db(np.asarray(model(x)), on_litert(path, x)) > 24
 
 
 @KITS

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tf_keras
+from converting import converted
 from making import ACCURACY, IDENTITY
 
 from edgebuild.core.delivery import Layout
@@ -20,8 +21,7 @@ from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import package
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import quantize
-from edgebuild.passes.freeze import freeze
-from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
+from edgebuild.passes.jobs import ARTIFACT
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.runtimes import litert
 from edgebuild.runtimes.jobs import ScoreJob
@@ -29,7 +29,9 @@ from edgebuild.runtimes.tflm import worker as tflm
 
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
 
-INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)
+INT8 = Quantize(
+    scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False, recurrent=Recurrent.FUSED
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +41,11 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tf_keras.utils.set_random_seed(0)
     model = tf_keras.Sequential([tf_keras.layers.Input((4, 3)), tf_keras.layers.LSTM(4), tf_keras.layers.Dense(3)])
     x = np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32)
-    save(Examples((x,), np.asarray(model(x)).argmax(axis=1)), folder / "split")
-    frozen = freeze(from_keras_model(model), folder, name="net", recurrent=Recurrent.FUSED)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(quantize, "MENDED", ())  # as others convert it
-        quantize.run(
-            QuantizeJob(
-                saved_model=str(folder / SAVED_MODEL),
-                calibration=str(folder / "split"),
-                preprocess=IDENTITY,
-                quantize=INT8,
-                network=frozen.network,
-                out=str(folder),
-            ),
-            lambda _: None,
-        )
-    return folder
+        converted(from_keras_model(model), [x], INT8, folder / "net")
+    save(Examples((x,), np.asarray(model(x)).argmax(axis=1)), folder / "net" / "labelled")
+    return folder / "net"
 
 
 def _outputs(evaluate: Any, fused: Path, out: Path, *, resets: bool) -> Any:
@@ -63,7 +54,7 @@ def _outputs(evaluate: Any, fused: Path, out: Path, *, resets: bool) -> Any:
         artifact=str(fused / ARTIFACT),
         spec=reader.read(fused / ARTIFACT),
         kernels=Kernels.REFERENCE,
-        samples=str(fused / "split"),
+        samples=str(fused / "labelled"),
         preprocess=IDENTITY,
         metric=ACCURACY,
         out=str(out),

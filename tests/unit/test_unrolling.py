@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from ai_edge_litert.interpreter import Interpreter
 from converting import converted
+from running import on_litert, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.passes import jobs, unrolling
@@ -43,23 +43,6 @@ def _many(kit: Any) -> Any:
     return kit.Model(rows, kl.Dense(3)(kl.Concatenate()(ends)))
 
 
-def _run(path: Path, samples: Any) -> Any:
-    """As anyone does: sample after sample, nothing reset."""
-    interpreter = Interpreter(str(path))
-    interpreter.allocate_tensors()
-    given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    rows = []
-    for row in range(len(samples)):
-        interpreter.set_tensor(given, samples[row : row + 1])
-        interpreter.invoke()
-        rows.append(interpreter.get_tensor(made))
-    return np.concatenate(rows)
-
-
-def _sqnr_db(expected: Any, found: Any) -> float:
-    return float(10 * np.log10(np.square(expected).sum() / np.square(expected - found).sum()))
-
-
 @pytest.mark.slow
 @KITS
 def test_all_kinds_are_written_out_and_compute_the_same(kit: Any, tmp_path: Path) -> None:
@@ -83,7 +66,7 @@ def test_networks_that_ended_the_converter_run_in_int8(kit: Any, tmp_path: Path)
 
     path = converted(from_keras_model(model), [x], INT8, tmp_path / "net")
 
-    assert _sqnr_db(expected, _run(path, x)) > 20
+    assert sqnr_db(expected, on_litert(path, x)) > 20
 
 
 @KITS
@@ -101,7 +84,7 @@ def test_a_stateful_network_carries_its_state_in_the_artifact(kit: Any, tmp_path
     assert unrolling.stateful(model) == ["stream"]
     path = converted(network, [x], INT8, tmp_path / "net")
 
-    assert _sqnr_db(expected, _run(path, x)) > 20
+    assert sqnr_db(expected, on_litert(path, x)) > 20
 
 
 @KITS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import OpResolverType
 from converting import converted
+from running import on_litert, on_tflm, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.flatbuffer import reader
@@ -47,44 +47,6 @@ def _normalization(x: Any) -> Any:
     return keras.layers.Normalization(mean=[120.0, 110.0, 90.0], variance=[3e3, 4e3, 2e3])(x)
 
 
-def _sqnr_db(expected: Any, outputs: Any) -> float:
-    return float(10 * np.log10((expected**2).sum() / ((expected - outputs) ** 2).sum()))
-
-
-def _run(path: Path, samples: Any) -> Any:
-    """Sample after sample, by what the file itself says of its ends."""
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
-    interpreter.allocate_tensors()
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-    found = []
-    for sample in samples:
-        interpreter.set_tensor(given["index"], _stored(sample, *given["quantization"], given["dtype"])[np.newaxis])
-        interpreter.invoke()
-        scale, zero = made["quantization"]
-        found.append((interpreter.get_tensor(made["index"])[0].astype(np.float64) - zero) * scale)
-    return np.array(found)
-
-
-def _stored(sample: Any, scale: float, zero: int, dtype: Any) -> Any:
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(sample / scale) + zero, limits.min, limits.max).astype(dtype)
-
-
-def _run_on_tflm(path: Path, samples: Any) -> Any:
-    from tflite_micro.python.tflite_micro import runtime
-
-    found = []
-    spec = reader.read(path)
-    for sample in samples:
-        interpreter = runtime.Interpreter.from_bytes(path.read_bytes())
-        stored = _stored(sample, spec.inputs[0].scale, spec.inputs[0].zero_point, np.dtype(spec.inputs[0].dtype))
-        interpreter.set_input(stored[np.newaxis], 0)
-        interpreter.invoke()
-        output = spec.outputs[0]
-        found.append((interpreter.get_output(0)[0].astype(np.float64) - output.zero_point) * output.scale)
-    return np.array(found)
-
-
 @pytest.mark.parametrize(
     ("dtype", "before", "stored"),
     [
@@ -106,9 +68,9 @@ def test_whole_numbers_are_quantized_as_integers(dtype: str, before: Any, stored
     assert given.scale == pytest.approx(1.0)
     assert given.zero_point == (0 if stored == "uint8" else -128)
     expected = np.asarray(model(samples), np.float64)
-    assert _sqnr_db(expected, _run(path, samples)) > 25
-    if importlib.util.find_spec("tflite_micro"):
-        assert np.array_equal(_run(path, samples[:3]), _run_on_tflm(path, samples[:3]))
+    found = on_litert(path, samples, OpResolverType.BUILTIN_REF)
+    assert sqnr_db(expected, found) > 25
+    assert np.array_equal(found, on_tflm(path, samples))
 
 
 def test_a_network_that_knows_fewer_values_saturates_beyond_them(tmp_path: Path) -> None:
@@ -116,7 +78,7 @@ def test_a_network_that_knows_fewer_values_saturates_beyond_them(tmp_path: Path)
     path = converted(from_keras_model(model), [samples], _INT8, tmp_path / "net")
     spec = reader.read(path)
     assert (spec.inputs[0].dtype, spec.inputs[0].scale, spec.inputs[0].zero_point) == ("uint8", 1.0, 0)
-    assert _sqnr_db(np.asarray(model(samples), np.float64), _run(path, samples)) > 25
+    assert sqnr_db(np.asarray(model(samples)), on_litert(path, samples, OpResolverType.BUILTIN_REF)) > 25
 
 
 def test_indices_and_files_in_float_stay_as_they_are(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import opcodes, tight, unused
+from edgebuild.flatbuffer.rewriting import grids, opcodes, tight, unused
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 _BYTES = frozenset({_TYPES.UINT8, _TYPES.INT8})
@@ -28,14 +28,6 @@ _MOVING = frozenset(
     )
 )
 _ROUNDING = 1e-6  # of a step that was worked out in float32
-
-
-class _Grid(NamedTuple):
-    """How integers map to values: value = scale * (integer - zero)."""
-
-    type: int
-    scale: float
-    zero: int
 
 
 class _Region(NamedTuple):
@@ -77,16 +69,17 @@ def _rewritten(model: Any, graph: Any, index: int, *, narrow: bool) -> bool:
     if region is None:
         return False
     if given.type in _BYTES:
-        grid = _Grid(_TYPES.INT8, 1.0, -128 if given.type == _TYPES.UINT8 else 0)
+        grid = grids.Grid(_TYPES.INT8, 1.0, -128 if given.type == _TYPES.UINT8 else 0)
     else:
-        grid, *more = {_grid(graph.tensors[graph.operators[place].outputs[0]]) for place in region.ends}
-        if more:
+        found, *more = {grids.of(graph.tensors[graph.operators[place].outputs[0]]) for place in region.ends}
+        if found is None or more:
             return False
+        grid = found
     inside = index
     if given.type == _TYPES.UINT8:
         inside = len(graph.tensors)
         graph.tensors.append(_copied(given, b"_int8"))
-        _set(given, _Grid(_TYPES.UINT8, 1.0, 0))
+        _set(given, grids.Grid(_TYPES.UINT8, 1.0, 0))
     for number in {*region.tensors - {index}, inside}:
         _set(graph.tensors[number], grid)
     _connect(model, graph, region, index, inside)
@@ -149,16 +142,14 @@ def _connect(model: Any, graph: Any, region: _Region, given: int, inside: int) -
 
 def _is_copy(graph: Any, source: int, made: int) -> bool:
     """Whether two tensors hold the same integers for the same values."""
-    one, other = _grid(graph.tensors[source]), _grid(graph.tensors[made])
+    one, other = grids.of(graph.tensors[source]), grids.of(graph.tensors[made])
+    if one is None or other is None:
+        return False
     same = one._replace(scale=other.scale) == other and abs(one.scale - other.scale) <= _ROUNDING * one.scale
     return same and made not in unused.present(graph.outputs)
 
 
-def _grid(tensor: Any) -> _Grid:
-    return _Grid(tensor.type, float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
-
-
-def _set(tensor: Any, grid: _Grid) -> None:
+def _set(tensor: Any, grid: grids.Grid) -> None:
     tensor.type, tensor.quantization = grid.type, schema.QuantizationParametersT()
     tensor.quantization.scale = np.array([grid.scale], np.float32)
     tensor.quantization.zeroPoint = np.array([grid.zero], np.int64)
