@@ -34,13 +34,14 @@ def exchanged(layers: Iterable[Any], call_of: Callable[[Any], Callable[..., Any]
 
     A layer may stand there several times.
     """
-    own = [each for each in {id(layer): layer for layer in layers}.values() if _is_keras(each)]
+    own = [each for each in {id(layer): layer for layer in layers}.values() if is_keras(each)]
     calls = [(layer, call) for layer in own if (call := call_of(layer)) is not None]
     with replaced(calls):
         yield
 
 
-def _is_keras(layer: Any) -> bool:
+def is_keras(layer: Any) -> bool:
+    """Whether a layer is of a class of Keras, of either version, and no other of the same name."""
     return type(layer).__module__.startswith(("keras.", "tf_keras."))
 
 

@@ -22,6 +22,7 @@ from unittest import mock
 import tensorflow as tf
 
 from edgebuild.core.passes import Recurrent
+from edgebuild.passes import calling
 from edgebuild.passes.jobs import MOST_STEPS, Loop
 from edgebuild.readback import SCOPE, layers_of
 
@@ -135,7 +136,7 @@ def _can_be_fused(layer: Any) -> bool:
     """Whether the converter's own LSTM computes what this layer does."""
     if (
         type(layer).__name__ != "LSTM"
-        or not _is_keras(layer)
+        or not calling.is_keras(layer)
         or layer.stateful
         or layer.return_state
         or layer.recurrent_dropout
@@ -144,11 +145,6 @@ def _can_be_fused(layer: Any) -> bool:
         return False
     names = (getattr(layer.activation, "__name__", ""), getattr(layer.recurrent_activation, "__name__", ""))
     return names == ("tanh", "sigmoid") and bool(layer.use_bias) and not getattr(layer, "time_major", False)
-
-
-def _is_keras(layer: Any) -> bool:
-    """Whether a class is one of Keras, and no other of the same name."""
-    return type(layer).__module__.startswith(("keras.", "tf_keras."))
 
 
 def _fused(layer: Any, original: Callable[..., Any], met: list[Loop]) -> Callable[..., Any]:

@@ -106,3 +106,19 @@ def test_importing_the_package_imports_nothing_else_of_it() -> None:
     program = "import sys, edgebuild; print([m for m in sys.modules if m.startswith('edgebuild.')])"
     ran: Any = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_converters_child_imports_scikit_learn_where_a_metric_needs_it_and_not_before() -> None:
+    script = """
+import json, sys
+from edgebuild.passes import worker
+try:
+    worker.JOBS["quantize"].run(None, print)
+except AttributeError:
+    print(json.dumps([name in sys.modules for name in ("keras", "tensorflow", "sklearn")]))
+from sklearn.metrics import r2_score
+print(r2_score([1, 2], [1, 2]))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[:2] == ["[true, true, false]", "1.0"]
