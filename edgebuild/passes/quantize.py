@@ -28,6 +28,7 @@ from edgebuild.flatbuffer.rewriting import (
     multipliers,
     names,
     slices,
+    softmaxes,
     sparsity,
     states,
     tight,
@@ -39,7 +40,14 @@ from edgebuild.readback import layers_of
 
 _DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}
 # What the converter leaves wrong in a file, in the order in which it is mended: states are cleared on their last grids.
-MENDED = (biases.unshared, states.in_integers, lstm_grids.agreed, moved.requantized, clearing.cleared)
+MENDED = (
+    biases.unshared,
+    states.in_integers,
+    lstm_grids.agreed,
+    moved.requantized,
+    clearing.cleared,
+    softmaxes.with_coarser_inputs,
+)
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
