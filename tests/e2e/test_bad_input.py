@@ -47,7 +47,7 @@ def refused(edgebuild: Edgebuild, *arguments: object, code: int, says: list[str]
         pytest.param("text.h5", 4, ["text.h5 is not an HDF5 file", "Save it again"], marks=pytest.mark.slow),
         ("text.keras", 4, ["text.keras is not a Keras file", "Save it again"]),
         pytest.param("bare.h5", 4, ["holds weights only"], marks=pytest.mark.slow),
-        ("code.keras", 4, ["Lambda layer twice", "--allow-code"]),
+        pytest.param("code.keras", 4, ["Lambda layer twice", "--allow-code"], marks=pytest.mark.slow),
     ],
 )
 def test_a_network_that_cannot_be_read(
@@ -88,7 +88,7 @@ def test_samples_that_cannot_be_used(careful: Edgebuild, networks: Path, data: s
 @pytest.mark.parametrize(
     ("model", "code", "says"),
     [
-        ("mine:nothing", 2, ["mine:nothing cannot be loaded"]),
+        pytest.param("mine:nothing", 2, ["mine:nothing cannot be loaded"], marks=pytest.mark.slow),
         pytest.param("absent:model", 2, ["absent:model cannot be loaded"], marks=pytest.mark.slow),
         ("mine:raises", 4, ["mine:raises failed", "not today"]),
         pytest.param(

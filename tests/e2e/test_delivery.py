@@ -126,6 +126,7 @@ def test_check_finds_sources_that_have_changed(edgebuild: Edgebuild, networks: P
     assert "keras3_model.cc is not the file that" in changed.err
 
 
+@pytest.mark.slow
 def test_figures_of_tools_that_are_absent_are_inconclusive_and_the_way_to_them_is_said(
     edgebuild: Edgebuild, networks: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_declared_preprocessing_decides_what_the_network_sees(edgebuild: Edgebui
     assert edgebuild.manifest("arm64")["accuracy"]["baseline"] < 0.6
 
 
+@pytest.mark.slow
 def test_a_missing_channel_axis_is_added_and_said(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "keras3.keras", "--data", networks / "flat_images.npz", "--target", "arm64")
 

@@ -189,7 +189,8 @@ def test_a_rung_of_int16_writes_out_what_its_kernels_have_no_operator_for(edgebu
     impossible = edgebuild.folder / "impossible.npz"
     with np.load(networks / "flat_images.npz") as data:
         np.savez(impossible, x_train=data["x_train"], x_eval=data["x_eval"], y_eval=np.roll(data["y_eval"], 1))
-    ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", "-b", "accuracy=100%", *PLAIN)
+    limits = ("-b", "accuracy=100%", "--time", "5s", "--set", "train.epochs=1")
+    ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", *limits, *PLAIN)
     assert ran.code == 1, ran.err
     built = {rung["name"]: rung for rung in edgebuild.manifest("mcu")["repair"]}
     assert built["int16x8"]["accuracy"] > 0.2
@@ -230,6 +231,7 @@ def test_layers_that_are_named_stay_in_float(
     assert refines == any("ranges: " in note for note in edgebuild.manifest("arm64")["notes"])
 
 
+@pytest.mark.slow
 def test_a_float_layer_that_does_not_exist_is_named(edgebuild: Edgebuild, networks: Path) -> None:
     keep = ("--set", 'passes.quantize.float_layers=["pointwize"]')
     ran = edgebuild(networks / "residual.h5", "-d", networks / "images.npz", "-t", "arm64", *keep)
@@ -250,6 +252,7 @@ def test_inputs_made_up_from_batch_norms_calibrate_without_data(edgebuild: Edgeb
     assert score(edgebuild, artifact, networks / "images.npz") > 0.9
 
 
+@pytest.mark.slow
 def test_inputs_cannot_be_made_up_without_batch_norms(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "recurrent.h5", "-t", "mcu", "--set", "data.synthesize=true")
     assert ran.code == 4

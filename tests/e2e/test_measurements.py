@@ -105,6 +105,7 @@ def test_a_place_that_is_not_there_is_told_with_the_remedy_and_nothing_else_is_l
     assert "SME" in wrong.err
 
 
+@pytest.mark.slow
 def test_the_history_shows_how_figures_moved_from_commit_to_commit(edgebuild: Edgebuild, networks: Path) -> None:
     history = str(edgebuild.folder / "history.sqlite")
     _git(edgebuild.folder, "init", "-q")

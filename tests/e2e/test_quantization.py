@@ -30,7 +30,7 @@ def weights_of(path: Path) -> dict[str, tuple[str, int]]:
         pytest.param("int16x8", "arm64", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
         pytest.param("float16", "arm64", ("float16", 0), {"float32"}, marks=pytest.mark.slow),
         pytest.param("float32", "arm64", ("float32", 0), {"float32"}, marks=pytest.mark.slow),
-        ("int8", "mcu", ("int8", 4), {"int8"}),
+        pytest.param("int8", "mcu", ("int8", 4), {"int8"}, marks=pytest.mark.slow),
         ("int16x8", "mcu", ("int8", 4), {"int16"}),
     ],
 )
@@ -51,6 +51,7 @@ def test_a_scheme_decides_how_the_artifact_stores_and_computes(
     assert {tensor["dtype"] for tensor in manifest["network"]["inputs"] + manifest["network"]["outputs"]} == ends
 
 
+@pytest.mark.slow
 def test_dynamic_range_needs_no_data_and_its_accuracy_budget_is_inconclusive(
     edgebuild: Edgebuild, networks: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_target_that_fails_leaves_the_others_alone(edgebuild: Edgebuild, netwo
     assert (edgebuild.folder / "dist/arm64/wave.tflite").is_file()
 
 
+@pytest.mark.slow
 def test_an_operator_newer_than_the_declared_runtime_is_refused(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "ancient.toml").write_text(
         'extends = "arm64"\ndescription = "a phone of 2018"\n[runtime]\nversion = "1.9.0"\n'

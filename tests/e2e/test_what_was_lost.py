@@ -64,6 +64,7 @@ def test_layers_are_compared_where_there_are_no_answers(edgebuild: Edgebuild, ne
     assert "(32 calibration samples)" in shown
 
 
+@pytest.mark.slow
 def test_nothing_is_quantized_in_a_float_build(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "arm64", "-q", "float32")
 

@@ -375,6 +375,7 @@ def test_calibration_is_deterministic(tmp_path: Path) -> None:
     assert one.notes == two.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["residual", pytest.param("two ends", marks=pytest.mark.slow)])
 def test_calibrated_networks_convert_with_their_ranges(name: str, tmp_path: Path) -> None:
     model, done = _calibrated(tmp_path, name, rounding=Rounding.ADAPTIVE, bias=BiasCorrection.EMPIRICAL)

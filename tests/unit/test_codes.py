@@ -62,7 +62,7 @@ def _outputs(path: Path, codes: Any, values: Any) -> Any:
     return np.concatenate(found)
 
 
-@pytest.mark.parametrize("library", [keras, tf_keras])
+@pytest.mark.parametrize("library", [keras, pytest.param(tf_keras, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "numbers"), [("one_hot", 1), ("multi_hot", 3), ("count", 3), ("embedding", 3)])
 def test_numbers_are_looked_up_as_they_are(library: Any, kind: str, numbers: int, tmp_path: Path) -> None:
     def encode(layers: Any) -> Any:

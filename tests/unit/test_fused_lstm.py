@@ -67,7 +67,14 @@ def test_every_runtime_gives_the_networks_outputs_from_first_to_last(kit: Any, t
 
 
 @KITS
-@pytest.mark.parametrize("scheme", [Scheme.FLOAT32, Scheme.DYNAMIC, Scheme.FLOAT16])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        pytest.param(Scheme.FLOAT32, marks=pytest.mark.slow),
+        Scheme.DYNAMIC,
+        pytest.param(Scheme.FLOAT16, marks=pytest.mark.slow),
+    ],
+)
 def test_floats_forget_as_well(kit: Any, scheme: Scheme, tmp_path: Path) -> None:
     kit.utils.set_random_seed(0)
     model = kit.Sequential([kit.layers.Input((12, 3)), kit.layers.LSTM(40), kit.layers.Dense(3)])
@@ -93,6 +100,7 @@ def test_an_exported_lstm_forgets_too(tmp_path: Path) -> None:
     assert sqnr_db(np.asarray(model(x)), on_litert(path, x)) > 24
 
 
+@pytest.mark.slow
 def test_a_sequence_may_be_longer_than_any_that_is_written_out(tmp_path: Path) -> None:
     tf_keras.utils.set_random_seed(0)
     model = tf_keras.Sequential([tf_keras.layers.Input((500, 3)), tf_keras.layers.LSTM(6), tf_keras.layers.Dense(2)])

@@ -264,6 +264,7 @@ def test_an_artifact_is_measured_on_this_machine(tmp_path: Path, nothing_left: N
     assert (told.baseline, told.ratios) == (None, {})
 
 
+@pytest.mark.slow
 def test_a_much_dearer_artifact_is_told_from_its_baseline(tmp_path: Path, nothing_left: None) -> None:
     """Thirty times the work: no noise hides that."""
     large, small = (hostile_networks.relu(tmp_path / f"{size}.tflite", size) for size in (3_000_000, 100_000))

@@ -180,7 +180,7 @@ def test_weights_become_the_nearest_of_the_best_centroids(trained: Any) -> None:
         assert value == pytest.approx(before[after == value].mean(), abs=0.01)
 
 
-@pytest.mark.parametrize("pattern", [Pattern.UNSTRUCTURED, Pattern.TWO_OF_FOUR])
+@pytest.mark.parametrize("pattern", [Pattern.UNSTRUCTURED, pytest.param(Pattern.TWO_OF_FOUR, marks=pytest.mark.slow)])
 def test_clustering_keeps_exactly_the_zeros_that_there_are(trained: Any, data: Data, pattern: Pattern) -> None:
     pruned = sparsity.prune_now(trained, prune_with(sparsity=0.5, pattern=pattern))
     for clustered in (

@@ -44,10 +44,10 @@ def _loaded(path: Path) -> Network:
     ("kit", "policy"),
     [
         (keras, "mixed_float16"),
-        (keras, "mixed_bfloat16"),
-        (keras, "float64"),
+        pytest.param(keras, "mixed_bfloat16", marks=pytest.mark.slow),
+        pytest.param(keras, "float64", marks=pytest.mark.slow),
         (tf_keras, "mixed_float16"),
-        (tf_keras, "float16"),
+        pytest.param(tf_keras, "float16", marks=pytest.mark.slow),
     ],
 )
 def test_it_is_computed_in_float32_and_said(kit: Any, policy: str, tmp_path: Path) -> None:

@@ -31,7 +31,14 @@ def _network() -> Any:
     return tf_keras.Model(given, layers.Concatenate()([layers.Flatten()(parts[2] - parts[0] * parts[1]), steps]))
 
 
-@pytest.mark.parametrize("scheme", [Scheme.FLOAT32, Scheme.INT8, Scheme.INT16X8])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        pytest.param(Scheme.FLOAT32, marks=pytest.mark.slow),
+        Scheme.INT8,
+        pytest.param(Scheme.INT16X8, marks=pytest.mark.slow),
+    ],
+)
 def test_slices_give_what_unpack_gives(scheme: Scheme, tmp_path: Path) -> None:
     settings = Quantize(scheme=scheme, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=False)
     x = np.random.default_rng(0).normal(size=(40, 4, 3, 2)).astype(np.float32)

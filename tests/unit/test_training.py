@@ -198,7 +198,9 @@ def test_stored_answers_and_augmentation_exclude_each_other(digits: Path, tmp_pa
         Trainer(lesson(digits, stored, augment="test_training:shifted"), QUIET)
 
 
-@pytest.mark.parametrize("part", ["feature", "attention", "relation"])
+@pytest.mark.parametrize(
+    "part", ["feature", *(pytest.param(part, marks=pytest.mark.slow) for part in ("attention", "relation"))]
+)
 def test_compared_layers_become_alike(digits: Path, part: str) -> None:
     layers = tf_keras.layers
 
