@@ -81,6 +81,9 @@ class InputOutput(_Table, frozen=True, kw_only=True):
     output: DType
 
 
+_APART = ("SPLIT", "SPLIT_V", "UNPACK")
+
+
 class Operators(_Table, frozen=True, kw_only=True):
     """Which operators the target runs.
 
@@ -97,6 +100,10 @@ class Operators(_Table, frozen=True, kw_only=True):
     def has(self, name: str) -> bool:
         """Whether the target runs an operator, by its name in BuiltinOperator."""
         return self.allowed is None or name in self.allowed
+
+    def sliced(self) -> tuple[str, ...]:
+        """The operators that take tensors apart and do not run where slices do, which can stand for them."""
+        return tuple(name for name in _APART if not self.has(name)) if self.has("STRIDED_SLICE") else ()
 
 
 class Memory(_Table, frozen=True, kw_only=True):

@@ -228,7 +228,7 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
     """Convert to the plan's scheme."""
     calibrates = plan.quantize.scheme.needs_calibration and data is not None and data.calibrates
     calibration = data if calibrates else None
-    has_unpack = plan.operators.has("UNPACK")
+    sliced = plan.operators.sliced()
     return Step(
         "quantize",
         f"convert to {wording.ends(plan.quantize)}",
@@ -236,7 +236,7 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
             network.identity,
             plan.quantize,
             [calibration.splits.calibration_sha256, plan.preprocess] if calibration else None,
-            has_unpack,
+            sliced,
         ],
         lambda out: jobs.QuantizeJob(
             saved_model=str(network.path),
@@ -245,7 +245,7 @@ def quantize(plan: Plan, network: Network, data: Data | None) -> Step:
             quantize=plan.quantize,
             network=network.frozen.network,
             out=str(out),
-            has_unpack=has_unpack,
+            sliced=sliced,
         ),
         if_it_crashes=_CRASHED,
     )

@@ -193,7 +193,7 @@ class Linted(msgspec.Struct, frozen=True, kw_only=True):
 class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
     """Convert to ARTIFACT; `calibration` is a split's folder, or empty where the scheme needs none.
 
-    `has_unpack` is whether the target runs UNPACK; one that does not gets slices in its place.
+    `sliced` are operators that the target does not run, and that get slices in their place.
     """
 
     saved_model: str
@@ -202,7 +202,7 @@ class QuantizeJob(msgspec.Struct, frozen=True, kw_only=True):
     quantize: Quantize
     network: ModelSpec
     out: str
-    has_unpack: bool = True
+    sliced: tuple[str, ...] = ()
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):

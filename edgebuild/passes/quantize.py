@@ -61,7 +61,7 @@ def run(job: QuantizeJob, say: Say) -> Converted:
     artifact = _converted(job, say)
     for mended in MENDED:
         artifact = mended(artifact)
-    artifact = artifact if job.has_unpack else slices.in_place_of_unpack(artifact)
+    artifact = slices.in_place_of(artifact, job.sliced)
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
     artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)

@@ -20,17 +20,19 @@ SPLIT = "split"
 
 
 def converted(
-    network: Network, samples: list[Any], settings: Quantize, folder: Path, *, has_unpack: bool = True
+    network: Network, samples: list[Any], settings: Quantize, folder: Path, *, sliced: tuple[str, ...] = ()
 ) -> Path:
     """The artifact of a network, left in a new folder; `samples`, an array for each input, calibrate it."""
     folder.mkdir()
     save(Examples(tuple(samples)), folder / SPLIT)
     frozen = freeze(network, folder, name="net", recurrent=settings.recurrent)
-    quantize.run(job(frozen.network, settings, folder, folder, has_unpack=has_unpack), lambda _: None)
+    quantize.run(job(frozen.network, settings, folder, folder, sliced=sliced), lambda _: None)
     return folder / ARTIFACT
 
 
-def job(network: ModelSpec, settings: Quantize, folder: Path, out: Path, *, has_unpack: bool = True) -> QuantizeJob:
+def job(
+    network: ModelSpec, settings: Quantize, folder: Path, out: Path, *, sliced: tuple[str, ...] = ()
+) -> QuantizeJob:
     """How the SavedModel in a folder, beside samples that calibrate it, is converted."""
     return QuantizeJob(
         saved_model=str(folder / SAVED_MODEL),
@@ -39,5 +41,5 @@ def job(network: ModelSpec, settings: Quantize, folder: Path, out: Path, *, has_
         quantize=settings,
         network=network,
         out=str(out),
-        has_unpack=has_unpack,
+        sliced=sliced,
     )

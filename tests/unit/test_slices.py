@@ -1,4 +1,4 @@
-"""UNPACK for targets that have none."""
+"""Operators that take tensors apart, for targets that have only slices."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from converting import converted
 from running import on_litert, on_tflm
 
 from edgebuild.core.passes import DType, Quantize, Scheme
+from edgebuild.core.target import Operators
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.loading import from_keras_model
 
 # The converter's calibrator warns of its own interpreter.
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
 
+APART = ("SPLIT", "SPLIT_V", "UNPACK")
+
 
 def _network() -> Any:
-    """Steps that are taken apart by a layer, and a tensor of four axes that is taken apart along its third."""
+    """Steps that are taken apart by a layer, and tensors of four axes along others than the first."""
     tf_keras.utils.set_random_seed(0)
     layers = tf_keras.layers
     given = layers.Input((4, 3, 2))
-    parts = tf.unstack(layers.Conv2D(3, 1)(given), axis=-2)
+    x = layers.Conv2D(6, 1)(given)
+    parts = tf.unstack(x, axis=-2)
+    even, (few, many) = tf.split(x, 3, axis=-1), tf.split(x, [1, -1], axis=1)
     steps = layers.SimpleRNN(3)(layers.Reshape((4, 6))(given))
-    return tf_keras.Model(given, layers.Concatenate()([layers.Flatten()(parts[2] - parts[0] * parts[1]), steps]))
+    ends = [parts[2] - parts[0] * parts[1], even[0] * even[2], few, many]
+    return tf_keras.Model(given, layers.Concatenate()([*map(layers.Flatten(), ends), steps]))
 
 
 @pytest.mark.parametrize(
@@ -39,20 +45,26 @@ def _network() -> Any:
         pytest.param(Scheme.INT16X8, marks=pytest.mark.slow),
     ],
 )
-def test_slices_give_what_unpack_gives(scheme: Scheme, tmp_path: Path) -> None:
+def test_slices_give_what_stands_there(scheme: Scheme, tmp_path: Path) -> None:
     settings = Quantize(scheme=scheme, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=False)
     x = np.random.default_rng(0).normal(size=(40, 4, 3, 2)).astype(np.float32)
     network = from_keras_model(_network())
 
-    unpacked = converted(network, [x], settings, tmp_path / "unpacked")
-    sliced = converted(network, [x], settings, tmp_path / "sliced", has_unpack=False)
+    whole = converted(network, [x], settings, tmp_path / "whole")
+    sliced = converted(network, [x], settings, tmp_path / "sliced", sliced=APART)
 
-    assert "UNPACK" in {operator.name for operator in reader.read(unpacked).operators}
-    names = [operator.name for operator in reader.read(sliced).operators]
-    assert "UNPACK" not in names
-    assert names.count("STRIDED_SLICE") == 3 + 4
+    before, after = ([operator.name for operator in reader.read(path).operators] for path in (whole, sliced))
+    assert set(APART) <= set(before)
+    assert not set(APART) & set(after)
+    assert after.count("STRIDED_SLICE") == 3 + 3 + 2 + 4
     for kernels in (OpResolverType.AUTO, OpResolverType.BUILTIN_REF):
-        expected = on_litert(unpacked, x, kernels)
+        expected = on_litert(whole, x, kernels)
         assert len(np.unique(expected)) > 50
         assert np.array_equal(on_litert(sliced, x, kernels), expected)
-    assert np.array_equal(on_tflm(sliced, x), on_tflm(unpacked, x))
+    assert np.array_equal(on_tflm(sliced, x), on_tflm(whole, x))
+
+
+def test_only_what_a_target_has_not_is_sliced() -> None:
+    assert Operators(float=True).sliced() == ()
+    assert Operators(float=False, allowed=("SPLIT", "STRIDED_SLICE")).sliced() == ("SPLIT_V", "UNPACK")
+    assert Operators(float=False, allowed=("SPLIT",)).sliced() == ()

@@ -1,13 +1,13 @@
-"""UNPACK as one STRIDED_SLICE for each of its results, for targets that have the one and not the other.
+"""Operators that take a tensor apart as one STRIDED_SLICE for each of their results, where a target has only that.
 
 Both copy the same values: nothing else changes. Layers that step through a sequence take it apart by UNPACK where
-their steps are written out, which the Edge TPU has not.
+their steps are written out, and their gates by SPLIT_V; the Edge TPU has neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -19,52 +19,108 @@ _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 _VERSIONS = {_TYPES.INT8: 2, _TYPES.BOOL: 3, _TYPES.INT16: 4}
 
 
-def in_place_of_unpack(data: bytes) -> bytes:
-    """A file that has no UNPACK.
+class _Cuts(NamedTuple):
+    """How a tensor is taken apart.
+
+    Attributes:
+        given: its index.
+        axis: along which.
+        places: where each part begins, and where the last one ends.
+        drops: whether parts have that axis no more.
+    """
+
+    given: int
+    axis: int
+    places: Sequence[int]
+    drops: bool
+
+
+def _unpack(_: Any, graph: Any, operator: Any) -> _Cuts | None:
+    given = int(operator.inputs[0])
+    rank = len(graph.tensors[given].shape)
+    return _Cuts(given, operator.builtinOptions.axis % rank, range(len(operator.outputs) + 1), drops=True)
+
+
+def _split(model: Any, graph: Any, operator: Any) -> _Cuts | None:
+    axis = _constant(model, graph, operator.inputs[0])
+    return None if axis is None else _even(graph, operator, int(operator.inputs[1]), int(axis[0]))
+
+
+def _even(graph: Any, operator: Any, given: int, axis: int) -> _Cuts:
+    shape = graph.tensors[given].shape
+    parts = len(operator.outputs)
+    size = int(shape[axis]) // parts
+    return _Cuts(given, axis % len(shape), range(0, size * parts + 1, size), drops=False)
+
+
+def _split_by_sizes(model: Any, graph: Any, operator: Any) -> _Cuts | None:
+    given = int(operator.inputs[0])
+    sizes, axis = (_constant(model, graph, operator.inputs[number]) for number in (1, 2))
+    if sizes is None or axis is None:
+        return None
+    shape = graph.tensors[given].shape
+    along = int(axis[0]) % len(shape)
+    left = int(shape[along]) - int(sizes[sizes >= 0].sum())
+    return _Cuts(given, along, [0, *map(int, np.where(sizes < 0, left, sizes).cumsum())], drops=False)
+
+
+_CUTS: dict[str, Callable[[Any, Any, Any], _Cuts | None]] = {
+    "UNPACK": _unpack,
+    "SPLIT": _split,
+    "SPLIT_V": _split_by_sizes,
+}
+
+
+def in_place_of(data: bytes, kinds: Collection[str]) -> bytes:
+    """A file without operators of some kinds.
 
     Args:
-        data: a .tflite file; one without UNPACK comes back as it is.
+        data: a .tflite file; one that has none of them comes back as it is.
+        kinds: UNPACK, SPLIT, SPLIT_V or some of them. One that takes apart by what is known only as it runs stays.
 
     Raises:
         ValueError: the file is damaged.
     """
+    cuts_of = {getattr(_CODES, kind): _CUTS[kind] for kind in kinds}
     model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
     changed = False
     for graph in model.subgraphs:
         operators: list[Any] = []
         for operator in graph.operators or ():
-            if opcodes.kind_of(model, operator) == _CODES.UNPACK:
-                operators += _slices(model, graph, operator)
-                changed = True
-            else:
-                operators.append(operator)
+            find = cuts_of.get(opcodes.kind_of(model, operator))
+            cuts = None if find is None else find(model, graph, operator)
+            operators += [operator] if cuts is None else _slices(model, graph, operator, cuts)
+            changed = changed or cuts is not None
         graph.operators = operators
     return tight.pack(model) if changed else data
 
 
-def _slices(model: Any, graph: Any, operator: Any) -> Iterator[Any]:
-    given = int(operator.inputs[0])
-    tensor = graph.tensors[given]
-    rank, axis = len(tensor.shape), operator.builtinOptions.axis % len(tensor.shape)
-    version = _VERSIONS.get(tensor.type, 1)
-    ones = _constant(model, graph, [1] * rank)
-    bounds = [
-        _constant(model, graph, [place * (each == axis) for each in range(rank)])
-        for place in range(len(operator.outputs) + 1)
-    ]
-    for place, output in enumerate(operator.outputs):
-        ends = [given, bounds[place], bounds[place + 1], ones]
-        made = opcodes.operator(model, _CODES.STRIDED_SLICE, version, ends, int(output))
+def _slices(model: Any, graph: Any, operator: Any, cuts: _Cuts) -> Iterator[Any]:
+    tensor = graph.tensors[cuts.given]
+    rank = len(tensor.shape)
+    ones = _added(model, graph, [1] * rank)
+    bounds = [_added(model, graph, [place * (axis == cuts.axis) for axis in range(rank)]) for place in cuts.places]
+    for number, output in enumerate(operator.outputs):
+        ends = [cuts.given, bounds[number], bounds[number + 1], ones]
+        made = opcodes.operator(model, _CODES.STRIDED_SLICE, _VERSIONS.get(tensor.type, 1), ends, int(output))
         made.builtinOptionsType = schema.BuiltinOptions.StridedSliceOptions
-        made.builtinOptions = schema.StridedSliceOptionsT()
-        # All of every other axis; the one that is taken apart is gone from the result, as UNPACK leaves it.
-        made.builtinOptions.beginMask = made.builtinOptions.endMask = ((1 << rank) - 1) & ~(1 << axis)
-        made.builtinOptions.shrinkAxisMask = 1 << axis
+        options = made.builtinOptions = schema.StridedSliceOptionsT()
+        options.beginMask = options.endMask = ((1 << rank) - 1) & ~(1 << cuts.axis)  # all of every other axis
+        options.shrinkAxisMask = 1 << cuts.axis if cuts.drops else 0
         yield made
 
 
-def _constant(model: Any, graph: Any, values: Sequence[int]) -> int:
-    """A new tensor of int32 that nothing writes."""
+def _constant(model: Any, graph: Any, index: int) -> Any:
+    """The values of a constant of int32; None for what is computed."""
+    tensor = graph.tensors[index]
+    data = model.buffers[tensor.buffer].data
+    if tensor.type != _TYPES.INT32 or data is None or not len(data):
+        return None
+    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32)
+
+
+def _added(model: Any, graph: Any, values: Sequence[int]) -> int:
+    """A new constant of int32."""
     buffer, tensor = schema.BufferT(), schema.TensorT()
     buffer.data = np.frombuffer(np.array(values, np.int32).tobytes(), np.uint8)
     model.buffers.append(buffer)
