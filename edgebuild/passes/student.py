@@ -15,6 +15,7 @@ from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.narrowing import narrow
+from edgebuild.passes.training.hooks import Hooks
 from edgebuild.passes.training.trainer import in_words
 
 
@@ -39,7 +40,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
         what = f"a copy of {settings.width:.0%} of the width"
     trainer = lessons.trainer(lesson, original, say)
     model = building.build(student)
-    trainer(model)
+    trainer(model, hooks=Hooks(from_scratch=settings.network != "" or settings.fresh))
     learned = building.learned(student, model)
     score = in_words(trainer.score(model), lesson.metric)
     standard = in_words(trainer.score(building.build(original)), lesson.metric)

@@ -147,6 +147,27 @@ def test_selection_takes_no_more_than_it_must() -> None:
     assert sum(row.before != row.after for row in selection.groups) == 1
 
 
+@pytest.mark.parametrize("keep", [0.85, 0.7, 0.6, 0.5, 0.35])
+def test_no_layer_could_keep_more_without_missing_the_goal(keep: float) -> None:
+    """A wide layer that is taken last saves more than is missing: narrow ones were taken for nothing before it."""
+
+    def body(x: Any) -> Any:
+        for number, filters in enumerate((24, 16, 64, 16, 32)):
+            x = conv(f"c{number}", filters)(x)
+        return end(x)
+
+    graph = graph_of(body)
+    channels = trace(graph)
+    found = operators(graph, channels)
+    selection = _selected(graph, keep=keep, multiple=8)
+    counts = [row.after for row in selection.groups]
+    assert total(found, Macs(), counts) == selection.after <= keep * selection.before
+    for number, row in enumerate(selection.groups):
+        if row.after < row.before:
+            wider = [*counts[:number], min(row.before, row.after + 8), *counts[number + 1 :]]
+            assert total(found, Macs(), wider) > keep * selection.before
+
+
 def test_a_count_that_is_no_multiple_comes_down_to_one() -> None:
     graph = graph_of(lambda x: end(conv("two", 21)(conv("one", 13)(x))))
     selection = _selected(graph, keep=0.9)

@@ -285,6 +285,58 @@ def test_the_best_epoch_is_kept_and_not_the_last(digits: Path) -> None:
     assert score > 0.5
 
 
+def test_a_training_that_makes_nothing_better_says_so_and_leaves_the_network(digits: Path) -> None:
+    model = network()
+    before = model.get_weights()
+    trainer = Trainer(lesson(digits, epochs=2, learning_rate=1e6), QUIET)
+    trainer(model)
+    assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+    assert "made nothing better" in trainer.notes[0]
+
+    useful = Trainer(lesson(digits, epochs=2, learning_rate=0.01), QUIET)
+    useful(network())
+    assert useful.notes == []
+
+
+def test_the_start_of_a_network_that_knows_nothing_is_not_chosen(digits: Path) -> None:
+    model = network()
+    before = model.get_weights()
+    trainer = Trainer(lesson(digits, epochs=2, learning_rate=1e3), QUIET)
+    trainer(model, hooks=Hooks(from_scratch=True))
+    assert not any(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+    assert "made nothing better" in trainer.notes[0]
+
+
+def normed(seed: int = 1) -> Any:
+    """A network of which batch norms are a part; its kernels are so large that moving averages start far off."""
+    tf_keras.utils.set_random_seed(seed)
+    layers, large = tf_keras.layers, tf_keras.initializers.RandomNormal(stddev=3.0)
+    inputs = layers.Input((64,), name="pixels")
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Dense(32, kernel_initializer=large)(inputs)))
+    return tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="answer")(x))
+
+
+def test_a_short_training_ends_with_batch_norms_that_are_current(digits: Path) -> None:
+    found, model = lesson(digits, epochs=2, learning_rate=0.01), normed()
+    Trainer(found, QUIET)(model, hooks=Hooks(from_scratch=True))
+
+    rows = np.concatenate([arrays[0] for arrays in found.data.sample()])
+    given = np.asarray(tf_keras.Model(model.inputs, model.get_layer("norm").input)(rows), np.float64)
+    norm = model.get_layer("norm")
+    np.testing.assert_allclose(norm.moving_variance, given.var(axis=0), rtol=1e-3)
+    assert np.abs(norm.moving_mean - given.mean(axis=0)).max() < 1e-3 * given.std()
+    score = Trainer(found, QUIET).score(model)
+    assert score is not None
+    assert score > 0.5
+
+
+def test_losses_that_decide_are_those_of_current_batch_norms(digits: Path) -> None:
+    trainer, model = Trainer(lesson(digits), QUIET), normed()
+    stale = trainer.loss(model)  # which brings them up to date
+    model.get_layer("norm").moving_mean.assign(np.full(32, 50.0))
+    assert trainer.loss(model) == pytest.approx(stale, rel=1e-4)
+
+
 def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
     trainer = Trainer(lesson(digits, epochs=6, learning_rate=0.01), QUIET)
     model = network()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +69,7 @@ def select(
 
     Again and again the group gives its least important channels (as many as the next smaller multiple asks) that loses
     the least importance for the cost it saves; what it saves is reckoned at the widths that the others have by then.
+    The last of these may save more than is missing: what still fits is given back then, the most important first.
 
     Args:
         channels: the trace of the network.
@@ -116,6 +117,15 @@ class _Step(NamedTuple):
     saved: float
 
 
+class _Wider(NamedTuple):
+    """What a group could have back: it keeps `classes` then, at this cost."""
+
+    group: int
+    classes: int
+    regained: float
+    costs: float
+
+
 class _Search:
     """The greedy search. `counts` has the kept classes of each group so far."""
 
@@ -156,7 +166,31 @@ class _Search:
             left -= found[group].saved
             for touched in self._savings.touched(group):
                 open_steps[touched] = self._next(touched)
+        self._give_back(goal)
         return total(self._operators, self._cost, self.counts)
+
+    def _give_back(self, goal: float) -> None:
+        """Widen groups again as long as one fits under the goal, each time the one that regains most."""
+        spare = goal - total(self._operators, self._cost, self.counts)
+        while spare >= 0:
+            fitting = [
+                wider for group in range(len(self._groups)) for wider in self._wider(group) if wider.costs <= spare
+            ]
+            if not fitting:
+                break
+            best = max(fitting, key=lambda wider: (wider.regained, -wider.costs, -wider.group))
+            self.counts[best.group] = best.classes
+            spare -= best.costs
+
+    def _wider(self, group: int) -> Iterator[_Wider]:
+        """The widths that a group has lost, each with what it costs to have it again."""
+        now, step, order = self.counts[group], self._steps[group], self._order[group]
+        lost = self._lost[group]
+        for classes in sorted({*range(step * (now // step + 1), len(order), step), len(order)} - {now}):
+            counts = [*self.counts]
+            counts[group] = classes
+            regained = lost[len(order) - now] - lost[len(order) - classes]
+            yield _Wider(group, classes, float(regained), self._savings.of(group, now, counts))
 
     def _next(self, group: int) -> _Step | None:
         if self._notes[group]:

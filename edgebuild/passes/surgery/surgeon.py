@@ -32,7 +32,10 @@ class Evidence(Protocol):
         """The loss of a batch, a scalar tensor."""
 
     def loss(self, model: Any) -> float:
-        """The mean loss of a model over the validation part."""
+        """The mean loss of a model over the validation part, its batch norms brought up to date."""
+
+    def refresh(self, model: Any) -> None:
+        """Bring the batch norms of a model up to date."""
 
 
 class Cut(NamedTuple):
@@ -86,9 +89,16 @@ class Surgeon:
         block = self._worst_block(traced)
         if block is None:
             return [plain]
-        shorter = blocks.drop(graph, block)
+        shorter = self._refreshed(blocks.drop(graph, block))
         narrower = self._narrowed(self._traced(shorter), share) or Cut(shorter)
         return [plain, Cut(narrower.graph, (block.name,))]
+
+    def _refreshed(self, graph: Graph) -> Graph:
+        if self._evidence is None:
+            return graph
+        model = building.build(graph)
+        self._evidence.refresh(model)
+        return building.learned(graph, model)
 
     def share(self, graph: Graph) -> float:
         """The cost of a network, as a share of the first one's."""

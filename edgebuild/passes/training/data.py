@@ -19,6 +19,9 @@ from edgebuild.metrics import load_callable, taught
 
 Rows = npt.NDArray[np.intp]
 _FEWEST = 2  # samples that can be divided
+# What statistics are taken from: so many rows in all, fewer where they are large, and so many at a time.
+_MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 2048, 128, 1 << 25
+_ROWS_AT_ONCE = 128
 
 
 class TrainData:
@@ -89,6 +92,15 @@ class TrainData:
         for start in range(0, len(rows), self.batch_size):
             some = rows[start : start + self.batch_size]
             yield some, self.take(some)
+
+    def sample(self) -> Iterator[list[Array]]:
+        """Batches of some of the rows to learn from, the same each time: what statistics are taken from."""
+        values = sum(array.size for array in self.take(self.rows[:1]))
+        count = max(_LEAST_ROWS, min(_MOST_ROWS, _MOST_VALUES // max(1, values)))
+        some = np.sort(np.random.default_rng([self._seed, 3]).permutation(self.rows)[:count])
+        # Whole batches alone, where there is one: each shape of a batch is traced by itself.
+        for start in range(0, max(1, len(some) - _ROWS_AT_ONCE + 1), _ROWS_AT_ONCE):
+            yield self.take(some[start : start + _ROWS_AT_ONCE])
 
     def take(self, rows: Rows) -> list[Array]:
         """Samples at the given positions, one array for each input."""

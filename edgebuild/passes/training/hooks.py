@@ -18,11 +18,13 @@ class Hooks(NamedTuple):
         after_step: after the weights were changed.
         settled_from: the share of the training after which the network has what the pass is for (all its zeros, say):
             the best epoch is chosen from those that end later.
+        from_scratch: whether the network knows nothing yet: then its start is no epoch that may be chosen.
     """
 
     before_step: Callable[[int], None] = _nothing
     after_step: Callable[[int], None] = _nothing
     settled_from: float = 0.0
+    from_scratch: bool = False
 
 
 class Fit(Protocol):

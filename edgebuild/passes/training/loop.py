@@ -14,6 +14,7 @@ from edgebuild.passes.training.hooks import Hooks
 from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.objective import Objective
 from edgebuild.passes.training.pace import Pace
+from edgebuild.passes.training.statistics import BatchNorms
 from edgebuild.units import format_seconds
 
 _MOST_VALIDATIONS = 50
@@ -24,6 +25,18 @@ class Best(NamedTuple):
 
     loss: float
     weights: list[Any]
+
+
+class Outcome(NamedTuple):
+    """Validation losses: at the start of a training, and of the weights that it left."""
+
+    start: float
+    end: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the training was worth anything; one that begins with no numbers is, if it ends with some."""
+        return self.end < self.start if math.isfinite(self.start) else math.isfinite(self.end)
 
 
 class Loop:
@@ -50,15 +63,17 @@ class Loop:
             autograph=False,
             reduce_retracing=True,
         )
+        self._norms = BatchNorms(model)
         self._best: Best | None = None
         self._waited = 0  # rounds without a better one
 
-    def run(self) -> None:
-        """Train in place; afterwards the model has the weights of its best epoch."""
+    def run(self) -> Outcome:
+        """Train in place; afterwards the model has the weights of its best epoch, statistics and all."""
         tf_keras.utils.set_random_seed(self._lesson.seed)
-        if not self._hooks.settled_from:
+        start = Best(self._validation_loss(), self._weights())
+        if not self._hooks.settled_from and not self._hooks.from_scratch:
             # Training never leaves a network worse than it was, unless it is changed meanwhile by design.
-            self._best = Best(self._validation_loss(), self._weights())
+            self._best = start
         for step, (rows, x) in enumerate(self._lesson.data.shuffled()):
             self._pace.begin(step)
             self._one(step, rows, x)
@@ -71,6 +86,7 @@ class Loop:
         assert self._best is not None, "the last step is compared"
         for variable, value in zip(self._model.variables, self._best.weights, strict=True):
             variable.assign(value)
+        return Outcome(start.loss, self._best.loss)
 
     def _one(self, step: int, rows: Rows, x: list[Any]) -> None:
         self._hooks.before_step(step)
@@ -111,8 +127,9 @@ class Loop:
         return [tf.constant(array) for array in x], None if y is None else tf.constant(y), outside
 
     def _validation_loss(self) -> float:
-        """The mean over the validation part."""
+        """The mean over the validation part, with batch norms that are up to date."""
         data = self._lesson.data
+        self._norms.bring_up_to_date(data.sample())
         found = [(len(rows), float(self._loss(*self._batch(rows, x)))) for rows, x in data.in_order(data.validation)]
         return sum(count * loss for count, loss in found) / len(data.validation)
 

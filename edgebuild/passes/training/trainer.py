@@ -23,6 +23,7 @@ from edgebuild.passes.training.loop import Loop
 from edgebuild.passes.training.objective import Objective, heads_of
 from edgebuild.passes.training.pace import Pace
 from edgebuild.passes.training.probing import Probe
+from edgebuild.passes.training.statistics import BatchNorms
 from edgebuild.passes.training.teachers import require_fit
 from edgebuild.units import format_share
 
@@ -40,6 +41,7 @@ class Trainer:
         self._lesson = lesson
         self._say = say
         self.notes: list[str] = []
+        self._last: tuple[Any, BatchNorms] | None = None
         require_fit(lesson.teachers, augments=lesson.data.augments)
         labels, taught = lesson.data.has_answers and lesson.distill.hard > 0, lesson.teachers and lesson.distill.soft
         if not labels and not taught:
@@ -75,7 +77,11 @@ class Trainer:
         return score(outputs, y, self._lesson.metric) if np.isfinite(outputs).all() else math.nan
 
     def loss(self, model: Any) -> float:
-        """The mean loss of a model over the validation part, from the labels where there are any."""
+        """The mean loss of a model over the validation part, from the labels where there are any.
+
+        Its batch norms are brought up to date first.
+        """
+        self.refresh(model)
         batches = list(self._with_targets(self._lesson.data.validation))
         function = tf.function(
             lambda x, wanted: self.criterion(wanted, calling.outputs(model, x)),
@@ -85,6 +91,12 @@ class Trainer:
         sizes = [len(wanted) for _, wanted in batches]
         found = [float(function([tf.constant(array) for array in x], tf.constant(wanted))) for x, wanted in batches]
         return float(np.average(found, weights=sizes))
+
+    def refresh(self, model: Any) -> None:
+        """Give the batch norms of a model that was changed the statistics of what they are given now."""
+        if self._last is None or self._last[0] is not model:  # passes ask for many losses of one model in turn
+            self._last = (model, BatchNorms(model))
+        self._last[1].bring_up_to_date(self._lesson.data.sample())
 
     def batches(self, count: int) -> list[tuple[Any, Any]]:
         """The first batches of the rows to learn from, each with what `criterion` takes."""
@@ -133,7 +145,12 @@ class Trainer:
             has_answers=lesson.data.has_answers,
         )
         pace = Pace(self.steps(part), lesson.time_s * part, lesson.train.learning_rate)
-        Loop(lesson, model, objective, hooks, pace, self._say).run()
+        outcome = Loop(lesson, model, objective, hooks, pace, self._say).run()
+        if not hooks.settled_from and not outcome.is_better:
+            self.notes.append(
+                f"{pace.steps:,} steps of training made nothing better: the validation loss is {outcome.end:.4f}, and "
+                f"was {outcome.start:.4f} before"
+            )
         if pace.steps < pace.asked:
             self.notes.append(
                 f"training was cut from {pace.asked:,} to {pace.steps:,} steps by [train] time; "

@@ -1,0 +1,119 @@
+"""Statistics of batch norms as the network has them now: exact means and variances instead of moving averages.
+
+Each cut and each step of training changes what a batch norm is given, and moving averages follow slowly: with Keras's
+momentum of 0.99 a training of a hundred steps ends with statistics of which a third are still the old network's.
+Here each batch norm normalizes by its batch, as in training, while everything else computes as in inference, and gets
+the mean and variance of all that it was given (Wu and Johnson 2021, Rethinking "Batch" in BatchNorm, section 3.2,
+PreciseBN). The weights stay as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.passes import calling
+
+Array = npt.NDArray[Any]
+_FEWEST = 2  # rows of a batch: those of one have no variance
+
+
+class _Seen(NamedTuple):
+    """What one use of a batch norm was given in a batch, as tensors [channels]; `norm` is the layer's id."""
+
+    norm: int
+    mean: Any
+    variance: Any
+
+
+class _Sums:
+    """Mean and variance of all that a batch norm was given, from those of its batches."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._mean: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, mean: Array, variance: Array, rows: int) -> None:
+        """Take in a batch."""
+        mean = mean.astype(np.float64)
+        self._rows += rows
+        self._mean = self._mean + rows * mean
+        self._squares = self._squares + rows * (variance.astype(np.float64) + np.square(mean))
+
+    def hand_to(self, norm: Any) -> None:
+        """Give the layer what was found."""
+        if not self._rows:
+            return
+        mean = self._mean / self._rows
+        norm.moving_mean.assign(mean)
+        norm.moving_variance.assign(np.maximum(self._squares / self._rows - np.square(mean), 0.0))
+
+
+def _batch_norms(model: Any) -> list[Any]:
+    """The batch norms whose statistics training changes, those inside wrappers too; each stands once."""
+    found = (layer for layer in model._flatten_layers() if isinstance(layer, tf_keras.layers.BatchNormalization))
+    return [layer for layer in {id(layer): layer for layer in found}.values() if not _is_frozen(layer)]
+
+
+def _is_frozen(norm: Any) -> bool:
+    """Whether a batch norm computes in training as in inference: then its statistics are weights like any other."""
+    told = (node.call_kwargs.get("training") for node in norm._inbound_nodes)
+    return not norm.trainable or any(training is False for training in told)
+
+
+class BatchNorms:
+    """Those of a model whose statistics training changes: not the frozen ones (not trainable, or told to infer).
+
+    Args:
+        model: a tf_keras model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._norms = _batch_norms(model)
+        self._seen: list[_Seen] = []
+        self._look = tf.function(self._moments, autograph=False, reduce_retracing=True)
+
+    def bring_up_to_date(self, batches: Iterable[Sequence[Array]]) -> None:
+        """Give them the statistics of what they are given; one that is never reached keeps its own.
+
+        Args:
+            batches: samples, one array [rows, ...] for each input. Large ones come nearer to the statistics of all.
+        """
+        if not self._norms:
+            return
+        sums = {id(norm): _Sums() for norm in self._norms}
+        for arrays in batches:
+            if len(arrays[0]) < _FEWEST:
+                continue
+            found = self._look(*map(tf.constant, arrays))
+            for each, (mean, variance) in zip(self._seen, found, strict=True):
+                sums[each.norm].add(mean.numpy(), variance.numpy(), len(arrays[0]))
+        for norm in self._norms:
+            sums[id(norm)].hand_to(norm)
+
+    def _moments(self, *x: Any) -> list[Any]:
+        """What each norm is given in a batch; traced, so that `_seen` has them in the same order."""
+        self._seen.clear()
+        with calling.replaced([(norm, functools.partial(_normalized, norm, self._seen)) for norm in self._norms]):
+            calling.outputs(self._model, x)
+        return [(each.mean, each.variance) for each in self._seen]
+
+
+def _normalized(norm: Any, seen: list[_Seen], inputs: Any, *_: Any, **__: Any) -> Any:
+    """What a batch norm makes of a batch by the statistics of that batch, which are noted."""
+    kept = {axis % inputs.shape.rank for axis in tf.nest.flatten(norm.axis)}
+    others = [axis for axis in range(inputs.shape.rank) if axis not in kept]
+    values = tf.cast(inputs, tf.float32)
+    mean, variance = tf.nn.moments(values, others, keepdims=True)
+    seen.append(_Seen(id(norm), tf.squeeze(mean, others), tf.squeeze(variance, others)))
+    shape = [-1 if axis in kept else 1 for axis in range(inputs.shape.rank)]
+    offset, scale = (None if weight is None else tf.reshape(weight, shape) for weight in (norm.beta, norm.gamma))
+    return tf.cast(tf.nn.batch_normalization(values, mean, variance, offset, scale, norm.epsilon), inputs.dtype)
