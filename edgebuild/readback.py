@@ -72,7 +72,7 @@ def in_float(artifact: ArtifactSpec) -> list[Operator]:
 
 def names_of(operators: Iterable[Operator], network: ModelSpec) -> str:
     """Operators with the layers they came from, for people: "SIN (from wave), ..."."""
-    return ", ".join(f"{name} {origin}" for name, origin in _origins(operators, network).items())
+    return ", ".join(f"{name} {origin}".rstrip() for name, origin in _origins(operators, network).items())
 
 
 def in_order(artifact: ArtifactSpec, network: ModelSpec) -> ArtifactSpec:
@@ -171,7 +171,7 @@ def _culprits(floating: Sequence[Operator]) -> Sequence[Operator]:
 def _named(reason: str, operators: Iterable[Operator], network: ModelSpec) -> Iterator[str]:
     """A sentence for each operator name, with the layers of all its occurrences."""
     for name, origin in _origins(operators, network).items():
-        yield f"{name} {reason} {origin}"
+        yield f"{name} {reason} {origin}".rstrip()
 
 
 def _origins(operators: Iterable[Operator], network: ModelSpec) -> dict[str, str]:
@@ -179,15 +179,20 @@ def _origins(operators: Iterable[Operator], network: ModelSpec) -> dict[str, str
     layers: dict[str, dict[str, None]] = {}
     for operator in operators:
         origin = layers_of(operator.tensor, network.layers) or (operator.tensor.split(";")[0],)
-        layers.setdefault(operator.name, {}).update(dict.fromkeys(origin))
-    return {name: f"(from {', '.join(origins)})" for name, origins in layers.items()}
+        # An operator that writes to a variable has no tensor of a name.
+        layers.setdefault(operator.name, {}).update(dict.fromkeys(filter(None, origin)))
+    return {name: f"(from {', '.join(origins)})" if origins else "" for name, origins in layers.items()}
 
 
 def _too_new(operators: Iterable[Operator], runtime: str, network: ModelSpec) -> Iterator[str]:
+    newer: dict[str, list[Operator]] = {}
     for operator in operators:
         if operator.runtime == UNKNOWN_RUNTIME:
             reason = f"version {operator.version} is newer than any runtime that is known, the target has {runtime}"
-            yield from _named(reason, [operator], network)
         elif operator.runtime and version_key(operator.runtime) > version_key(runtime):
             reason = f"version {operator.version} needs the runtime {operator.runtime}, the target has {runtime}"
-            yield from _named(reason, [operator], network)
+        else:
+            continue
+        newer.setdefault(reason, []).append(operator)
+    for reason, found in newer.items():
+        yield from _named(reason, found, network)

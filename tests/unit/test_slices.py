@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import OpResolverType
 from converting import converted
-from running import on_litert, on_tflm
+from running import on_litert, on_tflm, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.target import Operators
@@ -62,6 +62,23 @@ def test_slices_give_what_stands_there(scheme: Scheme, tmp_path: Path) -> None:
         assert len(np.unique(expected)) > 50
         assert np.array_equal(on_litert(sliced, x, kernels), expected)
     assert np.array_equal(on_tflm(sliced, x), on_tflm(whole, x))
+
+
+def test_a_mask_runs_in_tensorflow_lite_micro(tmp_path: Path) -> None:
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    given = layers.Input((5,), dtype="int32")
+    x = layers.GRU(4)(layers.Embedding(20, 6, "orthogonal", mask_zero=True)(given))
+    model = tf_keras.Model(given, layers.Dense(3)(x))
+    ids = np.random.default_rng(0).integers(1, 20, (40, 5)).astype(np.int32)
+    ids[::2, 3:] = 0
+    settings = Quantize(scheme=Scheme.INT8, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=False)
+
+    path = converted(from_keras_model(model), [ids], settings, tmp_path / "net")
+
+    assert "UNPACK" in {operator.name for operator in reader.read(path).operators}  # of the embedded steps
+    for found in (on_tflm(path, ids), on_litert(path, ids)):
+        assert sqnr_db(np.asarray(model(ids)), found) > 25
 
 
 def test_only_what_a_target_has_not_is_sliced() -> None:

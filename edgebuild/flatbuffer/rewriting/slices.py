@@ -1,7 +1,8 @@
 """Operators that take a tensor apart as one STRIDED_SLICE for each of their results, where a target has only that.
 
 Both copy the same values: nothing else changes. Layers that step through a sequence take it apart by UNPACK where
-their steps are written out, and their gates by SPLIT_V; the Edge TPU has neither.
+their steps are written out, and their gates by SPLIT_V; the Edge TPU has neither. TensorFlow Lite Micro unpacks no
+truth values, as masks of sequences are: those are sliced for every target, since LiteRT runs both.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ _CUTS: dict[str, Callable[[Any, Any, Any], _Cuts | None]] = {
 
 
 def in_place_of(data: bytes, kinds: Collection[str]) -> bytes:
-    """A file without operators of some kinds.
+    """A file without operators of some kinds, and without any UNPACK of truth values.
 
     Args:
-        data: a .tflite file; one that has none of them comes back as it is.
+        data: a .tflite file; one that has none of these comes back as it is.
         kinds: UNPACK, SPLIT, SPLIT_V or some of them. One that takes apart by what is known only as it runs stays.
 
     Raises:
@@ -87,12 +88,17 @@ def in_place_of(data: bytes, kinds: Collection[str]) -> bytes:
     for graph in model.subgraphs:
         operators: list[Any] = []
         for operator in graph.operators or ():
-            find = cuts_of.get(opcodes.kind_of(model, operator))
+            kind = opcodes.kind_of(model, operator)
+            find = _unpack if kind == _CODES.UNPACK and _is_of_truth_values(graph, operator) else cuts_of.get(kind)
             cuts = None if find is None else find(model, graph, operator)
             operators += [operator] if cuts is None else _slices(model, graph, operator, cuts)
             changed = changed or cuts is not None
         graph.operators = operators
     return tight.pack(model) if changed else data
+
+
+def _is_of_truth_values(graph: Any, operator: Any) -> bool:
+    return bool(graph.tensors[operator.inputs[0]].type == _TYPES.BOOL)
 
 
 def _slices(model: Any, graph: Any, operator: Any, cuts: _Cuts) -> Iterator[Any]:
