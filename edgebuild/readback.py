@@ -16,6 +16,7 @@ from edgebuild.errors import StepError
 SCOPE = "layer"
 _IN_FLOAT = "computes in float"
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+_NEWER = re.compile(r"needs the runtime ([\d.]+),")
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 # What ends a network whose answers are asked for in float: functions that integer kernels compute on a fixed grid, and
 # that every version of TensorFlow Lite computes in float as version 1.
@@ -44,6 +45,11 @@ def _remedy(problems: Sequence[str], plan: Plan) -> str:
     if any(_IN_FLOAT in problem for problem in problems):
         scheme = plan.quantize.scheme
         return f"Replace the layers named (ReLU runs in {scheme}), or choose a target with float operators, arm64 say."
+    newest = [match[1] for problem in problems if (match := _NEWER.search(problem))]
+    if len(newest) == len(problems):
+        version = max(newest, key=version_key)
+        newer = f"--set targets.{plan.target}.runtime.version={version}"
+        return f"If you ship a newer runtime, say so: {newer}. Else replace the layers named."
     return "Replace the layers named, or choose a target that takes them: edgebuild targets NAME lists its operators."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,11 @@ def test_an_operator_newer_than_the_declared_runtime_is_refused(edgebuild: Edgeb
     assert "CONV_2D version 3 needs the runtime 1.14.0, the target has 1.9.0 (from relu, norm, stem)" in ran.err, (
         ran.err
     )
+    (remedy,) = re.findall(r"--set targets\.ancient\.runtime\.version=[\d.]+\d", ran.err)
+    followed = edgebuild(
+        networks / "keras3.keras", "-d", networks / "images.npz", "-t", "ancient.toml", *remedy.split(" ")
+    )
+    assert followed.code == 0, followed.err
 
 
 def test_an_operator_outside_the_profile_is_refused(edgebuild: Edgebuild, networks: Path) -> None:

@@ -85,6 +85,22 @@ def test_an_operator_too_new_for_the_runtime_is_named_with_both_versions() -> No
     assert problem == "CONV_2D version 6 needs the runtime 2.9.0, the target has 2.5.0 (from conv)"
 
 
+def test_operators_too_new_are_said_once_for_each_version_with_the_runtime_that_takes_them_all() -> None:
+    found = [
+        ("CONV_2D", "conv", "2.9.0"),
+        ("CONV_2D", "other", "2.9.0"),
+        ("TANH", "log", "2.15.0"),
+        ("ADD", "", "2.15.0"),
+    ]
+    operators = tuple(operator(name, tensor, version=6, runtime=runtime) for name, tensor, runtime in found)
+    every = Operators(float=True, allowed=None)
+    assert _problems({"runtime": LITERT, "operators": every}, operators=operators) == [
+        "CONV_2D version 6 needs the runtime 2.9.0, the target has 2.5.0 (from conv, other)",
+        "TANH version 6 needs the runtime 2.15.0, the target has 2.5.0 (from log)",
+        "ADD version 6 needs the runtime 2.15.0, the target has 2.5.0",
+    ]
+
+
 @pytest.mark.parametrize("runtime", ["2.5.0", "2.4.9", "1.14.0", ""])
 def test_an_operator_as_old_as_the_runtime_fits(runtime: str) -> None:
     assert _problems({"runtime": LITERT}, operators=(operator("CONV_2D", "conv", runtime=runtime),)) == []
