@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +19,14 @@ from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
 from edgebuild.passes.training.trainer import Trainer, in_words
 from edgebuild.units import format_share
 
-# How the training is shared out: trials compare cuts, rounds heal them, the last one finishes.
-_TRIAL = 0.1
-_BETWEEN = 0.4
-_FINAL = 0.5
+# How the training is shared out, all of it being 1: trials compare cuts, rounds heal them, each round that did not heal
+# gets more, and what is left finishes.
+_TRIAL = 0.08
+_BETWEEN = 0.28
+_AGAIN = 0.1
+_FINAL = 0.24
+# A cut that did not recover is tried again half-way to it, as long as that is worth a training.
+_SMALLEST_STEP = 0.95
 
 
 class _Done(NamedTuple):
@@ -31,13 +36,11 @@ class _Done(NamedTuple):
         graph: the network.
         score: on validation.
         dropped: the blocks that were dropped for it, in all rounds.
-        full: whether it had the training that finishes.
     """
 
     graph: Graph
     score: float | None
     dropped: tuple[str, ...] = ()
-    full: bool = False
 
 
 def run(job: CompressJob, say: Say) -> Compressed:
@@ -76,58 +79,79 @@ class _Pruning:
         self._settings, self._graph = settings, graph
         self._trainer, self._say = trainer, say
         self._surgeon = Surgeon(graph, settings, job.latencies, trainer)
+        self._left = 1.0  # of the training
         self.notes: list[str] = []
 
     def go(self, guard: Guard) -> Graph:
-        settings, surgeon = self._settings, self._surgeon
-        kept = _Done(self._graph, None, full=True)
-        for number in range(1, settings.rounds + 1):
-            done = self._round(number, kept, guard)
+        """Cut as far as the guard allows: in rounds, then half-way to what it did not."""
+        kept = _Done(self._graph, None)
+        for number in range(1, self._settings.rounds + 1):
+            share = self._settings.keep ** (number / self._settings.rounds)
+            done = self._round(f"round {number} of {self._settings.rounds}", share, kept, guard)
             if done is None:
                 continue
             if not guard.holds(done.score):
-                self.notes.append(guard.refusal(f"round {number} of {settings.rounds}", done.score))
+                self.notes.append(guard.refusal(f"round {number} of {self._settings.rounds}", done.score))
+                kept = self._half_way(share, kept, guard)
                 break
             kept = done
-            if kept.full:
-                if number < settings.rounds:
-                    self.notes.append(f"stopped after round {number} of {settings.rounds}: it only just recovered")
-                break
-        if not kept.full:
-            kept = self._trained(Cut(kept.graph, kept.dropped), full=True)
+        if kept.graph is not self._graph:
+            kept = self._trained(Cut(kept.graph, kept.dropped), self._left)
         self.notes += narrowed(self._graph, kept.graph)
         self.notes += [f"the block up to {name} was dropped" for name in kept.dropped]
-        self.notes += [f"{format_share(surgeon.share(kept.graph))} of the {settings.cost} is left"]
-        self.notes += surgeon.left_alone
+        self.notes += [f"{format_share(self._surgeon.share(kept.graph))} of the {self._settings.cost} is left"]
+        self.notes += self._surgeon.left_alone
         return kept.graph
 
-    def _round(self, number: int, before: _Done, guard: Guard) -> _Done | None:
-        """Cut and train; None where the network is small enough for the round already."""
-        rounds = self._settings.rounds
-        cuts = self._surgeon.cuts(before.graph, self._settings.keep ** (number / rounds))
+    def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
+        """The smallest network between one that the guard holds for and a share of the cost at which it does not."""
+        while self._left > _FINAL:
+            share = math.sqrt(failed * self._surgeon.share(kept.graph))
+            if share > _SMALLEST_STEP * self._surgeon.share(kept.graph):
+                break
+            done = self._round(f"{format_share(share)} of the {self._settings.cost}", share, kept, guard)
+            if done is None:
+                break
+            if guard.holds(done.score):
+                kept = done
+            else:
+                failed = share
+        return kept
+
+    def _round(self, what: str, share: float, before: _Done, guard: Guard) -> _Done | None:
+        """Cut and train; None where the network is as small as that already."""
+        cuts = self._surgeon.cuts(before.graph, share)
         if not cuts:
             return None
         chosen = self._chosen(cuts)
         chosen = chosen._replace(dropped=(*before.dropped, *chosen.dropped))
-        done = self._trained(chosen, full=number == rounds)
-        if not done.full and not guard.holds(done.score):
-            # What a short training did not heal the full one may.
-            done = self._trained(Cut(done.graph, done.dropped), full=True)
-        self._say(f"round {number} of {rounds}: {in_words(done.score, self._trainer.metric)} on validation")
+        done = self._trained(chosen, self._taken(_BETWEEN / self._settings.rounds))
+        if not guard.holds(done.score) and self._left > _FINAL:
+            # What a short training did not heal a longer one may.
+            done = self._trained(Cut(done.graph, done.dropped), self._taken(_AGAIN))
+        found = in_words(done.score, self._trainer.metric)
+        self._say(f"{what}: {found} on validation, {'kept' if guard.holds(done.score) else 'taken back'}")
         return done
 
     def _chosen(self, cuts: Sequence[Cut]) -> Cut:
         """The cut that recovers best: each is trained for a little while."""
         if len(cuts) == 1:
             return cuts[0]
+        part = self._taken(_TRIAL / self._settings.rounds) / len(cuts)
         tried = []
         for cut in cuts:
             model = building.build(cut.graph)
-            self._trainer(model, part=_TRIAL / self._settings.rounds)
+            self._trainer(model, part=part)
             tried.append((self._trainer.loss(model), Cut(building.learned(cut.graph, model), cut.dropped)))
         return min(tried, key=lambda item: item[0])[1]
 
-    def _trained(self, cut: Cut, *, full: bool) -> _Done:
+    def _taken(self, part: float) -> float:
+        """As much of the training as is wanted, and as there is beside what finishes."""
+        taken = max(0.0, min(part, self._left - _FINAL))
+        self._left -= taken
+        return taken
+
+    def _trained(self, cut: Cut, part: float) -> _Done:
         model = building.build(cut.graph)
-        self._trainer(model, part=_FINAL if full else _BETWEEN / self._settings.rounds)
-        return _Done(building.learned(cut.graph, model), self._trainer.score(model), cut.dropped, full)
+        self._trainer(model, part=part)
+        return _Done(building.learned(cut.graph, model), self._trainer.score(model), cut.dropped)

@@ -28,6 +28,8 @@ from edgebuild.passes.training.teachers import require_fit
 from edgebuild.units import format_share
 
 _STEPS_A_MINUTE = 200
+# Shorter ones compare, or begin what others finish: whether they make anything better is nothing to be told.
+_WHOLE = 0.5
 
 
 class Trainer:
@@ -146,7 +148,7 @@ class Trainer:
         )
         pace = Pace(self.steps(part), lesson.time_s * part, lesson.train.learning_rate)
         outcome = Loop(lesson, model, objective, hooks, pace, self._say).run()
-        if not hooks.settled_from and not outcome.is_better:
+        if part >= _WHOLE and not hooks.settled_from and not outcome.is_better:
             self.notes.append(
                 f"{pace.steps:,} steps of training made nothing better: the validation loss is {outcome.end:.4f}, and "
                 f"was {outcome.start:.4f} before"

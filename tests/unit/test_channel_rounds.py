@@ -1,0 +1,100 @@
+"""How far channel pruning goes: round by round while the score holds, then half-way to where it does not.
+
+Networks are numbers here, the share of the cost that they have left: what is tested is who is tried, kept and trained.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from making import ACCURACY
+
+from edgebuild.passes import channels
+from edgebuild.passes.guard import Guard
+from edgebuild.passes.surgery.surgeon import Cut
+
+GUARD = Guard(0.9, 0.01, ACCURACY)
+
+
+class Bench:
+    """A surgeon and a trainer of networks that keep their score down to a share of the cost, and lose it below.
+
+    Args:
+        limit: that share, where a network is trained briefly.
+        healed: the same after all that a round may have.
+    """
+
+    left_alone = ()
+    metric = ACCURACY
+
+    def __init__(self, limit: float, healed: float, goal: float) -> None:
+        self.limit, self.healed, self.goal = limit, healed, goal
+        self.parts: list[tuple[float, float]] = []
+        self.said: list[str] = []
+
+    def cuts(self, graph: float, share: float) -> list[Cut]:
+        return [] if graph <= share else [Cut(share)]  # type: ignore[arg-type]
+
+    def share(self, graph: float) -> float:
+        return graph
+
+    def __call__(self, model: float, part: float = 1.0) -> None:
+        self.parts.append((model, part))
+
+    def score(self, model: float) -> float:
+        longest = max(part for trained, part in self.parts if trained == model)
+        return 0.9 if model >= (self.limit if longest < channels._AGAIN else self.healed) else 0.5
+
+
+def _gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[float, list[str]]:
+    monkeypatch.setattr(channels, "Surgeon", lambda *_: bench)
+    monkeypatch.setattr(channels, "building", SimpleNamespace(build=lambda g: g, learned=lambda _, model: model))
+    monkeypatch.setattr(channels, "narrowed", lambda *_: ())
+    settings: Any = SimpleNamespace(keep=bench.goal, rounds=4, cost="macs")
+    job: Any = SimpleNamespace(latencies=None)
+    pruning = channels._Pruning(job, settings, 1.0, bench, bench.said.append)  # type: ignore[arg-type]
+    return float(pruning.go(GUARD)), pruning.notes  # type: ignore[arg-type]
+
+
+def test_the_goal_is_reached_where_the_score_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=0.4, healed=0.4, goal=0.5)
+    left, notes = _gone(bench, monkeypatch)
+    assert left == pytest.approx(0.5)
+    assert "50.0 % of the macs is left" in notes
+    assert len(bench.said) == 4
+    assert bench.parts[-1] == (left, pytest.approx(1 - channels._BETWEEN))
+
+
+def test_a_round_that_needed_more_training_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=0.8, healed=0.4, goal=0.5)
+    left, _ = _gone(bench, monkeypatch)
+    assert left == pytest.approx(0.5)
+
+
+def test_what_lies_between_the_last_that_held_and_the_first_that_did_not_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(limit=0.66, healed=0.66, goal=0.3)
+    left, notes = _gone(bench, monkeypatch)
+    rounds = [0.3 ** (number / 4) for number in range(1, 5)]
+    assert rounds[0] > left > 0.66 > rounds[1]
+    assert left < 0.95 * rounds[0]
+    assert any("round 2 of 4 was taken back" in note for note in notes)
+
+
+def test_the_training_is_never_more_than_there_is_and_ends_with_what_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=0.79, healed=0.79, goal=0.1)
+    _gone(bench, monkeypatch)
+    parts = [part for _, part in bench.parts]
+    assert sum(parts) == pytest.approx(1.0)
+    assert parts[-1] >= channels._FINAL
+
+
+def test_a_network_that_bears_nothing_is_not_trained_on_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=1.0, healed=1.0, goal=0.5)
+    left, notes = _gone(bench, monkeypatch)
+    assert left == 1.0
+    assert any("was taken back" in note for note in notes)
+    assert all(model < 1.0 for model, _ in bench.parts)
