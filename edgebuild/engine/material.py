@@ -48,10 +48,11 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Divided data: what they are, and where the splits lie."""
+    """Divided data: what they are, where the splits lie, and how the float network does on samples it has not seen."""
 
     splits: jobs.Splits
     path: Path
+    unseen: jobs.Unseen | None = None
 
     @property
     def learns(self) -> bool:

@@ -79,9 +79,8 @@ def _prepared(plan: Plan, session: Session) -> Shared:
     if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
         scored = session.transform(steps.baseline(plan, network, data.evaluation))
         found = scored.read(jobs.Baseline)
-        return shared._replace(
-            data=_with_input(data, found.metric), baseline=found, metric=found.metric, outputs=scored.path
-        )
+        known = _with_input(data, found.metric)._replace(unseen=jobs.Unseen(score=found.score, samples=found.samples))
+        return shared._replace(data=known, baseline=found, metric=found.metric, outputs=scored.path)
     if not data.splits.learning_has_answers:
         return shared
     # Nothing is scored, but training goes by labels all the same.

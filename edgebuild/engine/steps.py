@@ -113,7 +113,7 @@ def change(
     """
     learns = data if isinstance(settings, Compression) and data is not None and data.learns else None
     lesson = _lesson(plan, learns) if learns else None
-    learnt = [learns.splits.learning_sha256, _lesson_settings(plan)] if learns else None
+    learnt = [learns.splits.learning_sha256, learns.unseen, _lesson_settings(plan)] if learns else None
     observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
     calibrates = data if observes else None
     seen = [calibrates.splits.calibration_sha256, plan.preprocess, plan.split.seed] if calibrates else None
@@ -305,6 +305,7 @@ def _lesson(plan: Plan, data: Data) -> jobs.LessonJob:
         seed=plan.split.seed,
         time_s=_pass_time_s(plan),
         allow_code=plan.allow_code,
+        unseen=data.unseen,
     )
 
 

@@ -58,8 +58,9 @@ def run(job: CompressJob, say: Say) -> Compressed:
     else:
         trainer = lessons.trainer(job.lesson, original, say)
         pruning = _Pruning(job, job.settings, graph, trainer, say)
-        smaller = pruning.go(Guard.of(original, job.settings.max_drop, trainer))
-        notes += [*pruning.notes, *trainer.notes]
+        guard = Guard.of(original, job.settings.max_drop, trainer)
+        smaller = pruning.go(guard)
+        notes += [*guard.said(), *pruning.notes, *trainer.notes]
     return written(smaller, job, notes)
 
 

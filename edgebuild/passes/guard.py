@@ -1,38 +1,100 @@
-"""What a pass may cost: its network is taken only where the validation score holds."""
+"""What a pass may cost: its network is taken only where the score holds on samples that it did not learn from."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from edgebuild.core.metric import Metric
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.trainer import Trainer, in_words
+
+# How many standard errors a score on validation lies above that on unseen samples where it was learnt by heart.
+_BY_HEART = 2.0
+# The same for errors, whose spread is not known: as a share of the error.
+_BY_HEART_SHARE = 0.1
 
 
 class Guard(NamedTuple):
-    """The validation score of the network before all compression, and how far a smaller one may fall below it."""
+    """What smaller networks are held against.
+
+    Attributes:
+        standard: the score of the network before all compression; None where there are no labels.
+        max_drop: how far a smaller one may fall below it.
+        metric: of both.
+        samples: of the validation part, that smaller networks are scored on; 0 for not known.
+        learnt: what the network before all compression scores on them, where it knows them by heart: the standard is
+            its score on samples that it never saw then.
+    """
 
     standard: float | None
     max_drop: float
     metric: Metric
+    samples: int = 0
+    learnt: float | None = None
 
     @classmethod
     def of(cls, original: Graph, max_drop: float, trainer: Trainer) -> Guard:
-        """The guard that a network sets up for its successors."""
-        return cls(trainer.score(building.build(original)), max_drop, trainer.metric)
+        """The guard that a network sets up for its successors.
+
+        The validation part is of the train split, which the original has most likely learnt: where it scores more on it
+        than on evaluation samples, it is that score that a network which did not learn them is held against. Only the
+        original's own score is taken from there: nothing is chosen by evaluation samples.
+        """
+        found, samples = trainer.score(building.build(original)), trainer.validation_samples
+        unseen = trainer.unseen
+        if found is None or unseen is None or not _is_learnt(found, samples, unseen, trainer.metric):
+            return cls(found, max_drop, trainer.metric, samples)
+        return cls(unseen.score, max_drop, trainer.metric, samples, found)
 
     def holds(self, score: float | None) -> bool:
-        """Whether a score is good enough; without labels every network is, and one that gives no numbers never."""
-        return score is None or self.standard is None or drop(self.standard, score, self.metric) <= self.max_drop
+        """Whether a score is good enough; without labels every network is, and one that gives no numbers never.
+
+        What is less than a standard error of the score is no drop.
+        """
+        if score is None or self.standard is None:
+            return True
+        return drop(self.standard, score, self.metric) <= max(self.max_drop, self._error(score))
+
+    def _error(self, score: float) -> float:
+        return _standard_error(score, self.samples) if self.metric.is_share and self.samples else 0.0
 
     def refusal(self, what: str, score: float | None) -> str:
         """Why something was taken back, for people."""
         now, before = (in_words(value, self.metric) for value in (score, self.standard))
-        return f"{what} was taken back: {now} on validation, {before} before; max_drop allows less"
+        where = "before" if self.learnt is None else "before (on evaluation samples)"
+        return f"{what} was taken back: {now} on validation, {before} {where}; max_drop allows less"
+
+    def said(self) -> tuple[str, ...]:
+        """What is to be known of the standard, for people."""
+        if self.learnt is None:
+            return ()
+        learnt, unseen = (in_words(value, self.metric) for value in (self.learnt, self.standard))
+        return (
+            f"the network knows its validation samples by heart ({learnt}, and {unseen} on evaluation samples): "
+            "smaller ones are held against the latter",
+        )
 
 
 def drop(before: float, after: float, metric: Metric) -> float:
     """How much of a score was lost: points of a share, else a share of the score before."""
     lost = after - before if metric.less_is_more else before - after
     return lost if metric.is_share or before == 0 else lost / abs(before)
+
+
+def _is_learnt(found: float, samples: int, unseen: Unseen, metric: Metric) -> bool:
+    """Whether validation samples are so much easier than unseen ones that they must have been learnt."""
+    easier = drop(found, unseen.score, metric)
+    if not metric.is_share:
+        return easier > _BY_HEART_SHARE
+    error = math.hypot(_standard_error(unseen.score, samples), _standard_error(unseen.score, unseen.samples))
+    return easier > _BY_HEART * error
+
+
+def _standard_error(share: float, samples: int) -> float:
+    """Of a share of samples, by the binomial distribution; at least half a sample, which no share resolves."""
+    if not samples:
+        return math.inf
+    return max(math.sqrt(max(0.0, share * (1 - share)) / samples), 0.5 / samples)

@@ -229,6 +229,13 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class Unseen(msgspec.Struct, frozen=True, kw_only=True):
+    """The original network's score on so many evaluation samples."""
+
+    score: float
+    samples: int
+
+
 class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
     """What trainings learn from.
 
@@ -237,6 +244,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
         given_samples: in the train split as it was given.
         time_s: that this pass may train for.
         allow_code: whether Python code stored in a teacher's file may run.
+        unseen: how the original does on samples that it did not learn; None where that is not known.
     """
 
     data: str
@@ -248,6 +256,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     time_s: float
     allow_code: bool
+    unseen: Unseen | None = None
 
 
 class LayersJob(msgspec.Struct, frozen=True, kw_only=True):

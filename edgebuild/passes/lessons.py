@@ -49,6 +49,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
         metric=job.metric,
         time_s=job.time_s,
         seed=job.seed,
+        unseen=job.unseen,
     )
     return Trainer(lesson, say)
 

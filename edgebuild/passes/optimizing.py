@@ -50,5 +50,5 @@ def run(job: CompressJob, method: Method, max_drop: float, say: Say) -> Compress
     changed = method.trained(model, trainer)
     score = trainer.score(changed)
     if guard.holds(score):
-        return written(building.learned(graph, changed), job, [method.said(changed), *trainer.notes])
-    return written(graph, job, [guard.refusal(method.name, score), *trainer.notes])
+        return written(building.learned(graph, changed), job, [*guard.said(), method.said(changed), *trainer.notes])
+    return written(graph, job, [*guard.said(), guard.refusal(method.name, score), *trainer.notes])

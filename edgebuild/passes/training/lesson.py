@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import DistillSettings, TrainSettings
+from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.teachers import Teacher
 
 
 class Lesson(NamedTuple):
-    """All that trainings of one target share: `time_s` is for all of them together."""
+    """All that trainings of one target share.
+
+    `time_s` is for all of them together; `unseen` is how the original does on evaluation samples.
+    """
 
     data: TrainData
     teachers: Sequence[Teacher]
@@ -21,3 +25,4 @@ class Lesson(NamedTuple):
     metric: Metric
     time_s: float
     seed: int
+    unseen: Unseen | None = None

@@ -15,6 +15,7 @@ from edgebuild.core.metric import Metric
 from edgebuild.errors import UsageError
 from edgebuild.metrics import score
 from edgebuild.passes import calling
+from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training import heads, losses
 from edgebuild.passes.training.data import Rows
 from edgebuild.passes.training.hooks import Hooks
@@ -61,6 +62,16 @@ class Trainer:
     def metric(self) -> Metric:
         """What networks are scored by."""
         return self._lesson.metric
+
+    @property
+    def validation_samples(self) -> int:
+        """How many samples `score` and `loss` are of."""
+        return len(self._lesson.data.validation)
+
+    @property
+    def unseen(self) -> Unseen | None:
+        """How the original does on samples that it did not learn."""
+        return self._lesson.unseen
 
     def steps(self, part: float = 1.0) -> int:
         """How many optimizer steps a training takes at most: the given epochs, else what its time is worth."""
