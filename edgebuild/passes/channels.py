@@ -25,6 +25,8 @@ _TRIAL = 0.08
 _BETWEEN = 0.28
 _AGAIN = 0.1
 _FINAL = 0.24
+# A trial of fewer steps tells nothing that the loss right after the cut does not.
+_FEWEST_STEPS = 20
 # A cut that did not recover is tried again half-way to it, as long as that is worth a training.
 _SMALLEST_STEP = 0.95
 
@@ -85,17 +87,19 @@ class _Pruning:
 
     def go(self, guard: Guard) -> Graph:
         """Cut as far as the guard allows: in rounds, then half-way to what it did not."""
-        kept = _Done(self._graph, None)
-        for number in range(1, self._settings.rounds + 1):
-            share = self._settings.keep ** (number / self._settings.rounds)
-            done = self._round(f"round {number} of {self._settings.rounds}", share, kept, guard)
+        rounds = self._settings.rounds
+        kept, shares = _Done(self._graph, None), [self._settings.keep ** (n / rounds) for n in range(1, rounds + 1)]
+        while shares:
+            share, *shares = shares
+            left = self._trainer.left
+            done = self._round(share, kept, guard)
             if done is None:
                 continue
             if not guard.holds(done.score):
-                self.notes.append(guard.refusal(f"round {number} of {self._settings.rounds}", done.score))
+                self.notes.append(guard.refusal(self._called(share), done.score))
                 kept = self._half_way(share, kept, guard)
                 break
-            kept = done
+            kept, shares = done, self._fitting(shares, left - self._trainer.left)
         if kept.graph is not self._graph:
             kept = self._trained(Cut(kept.graph, kept.dropped), self._left)
         self.notes += narrowed(self._graph, kept.graph)
@@ -106,11 +110,11 @@ class _Pruning:
 
     def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
         """The smallest network between one that the guard holds for and a share of the cost at which it does not."""
-        while self._left > _FINAL:
+        while self._left > _FINAL and self._trainer.left > _FINAL:
             share = math.sqrt(failed * self._surgeon.share(kept.graph))
             if share > _SMALLEST_STEP * self._surgeon.share(kept.graph):
                 break
-            done = self._round(f"{format_share(share)} of the {self._settings.cost}", share, kept, guard)
+            done = self._round(share, kept, guard)
             if done is None:
                 break
             if guard.holds(done.score):
@@ -119,7 +123,18 @@ class _Pruning:
                 failed = share
         return kept
 
-    def _round(self, what: str, share: float, before: _Done, guard: Guard) -> _Done | None:
+    def _fitting(self, shares: list[float], took: float) -> list[float]:
+        """The rounds that are left, fewer and larger ones where one takes so much of the time."""
+        fitting = int((self._trainer.left - _FINAL) / took) if took > 0 else len(shares)
+        if not shares or fitting >= len(shares):
+            return shares
+        number = max(1, fitting)
+        return [shares[len(shares) * (place + 1) // number - 1] for place in range(number)]
+
+    def _called(self, share: float) -> str:
+        return f"the cut to {format_share(share)} of the {self._settings.cost}"
+
+    def _round(self, share: float, before: _Done, guard: Guard) -> _Done | None:
         """Cut and train; None where the network is as small as that already."""
         cuts = self._surgeon.cuts(before.graph, share)
         if not cuts:
@@ -127,22 +142,26 @@ class _Pruning:
         chosen = self._chosen(cuts)
         chosen = chosen._replace(dropped=(*before.dropped, *chosen.dropped))
         done = self._trained(chosen, self._taken(_BETWEEN / self._settings.rounds))
-        if not guard.holds(done.score) and self._left > _FINAL:
+        if not guard.holds(done.score) and self._left > _FINAL and self._trainer.left > _FINAL:
             # What a short training did not heal a longer one may.
             done = self._trained(Cut(done.graph, done.dropped), self._taken(_AGAIN))
         found = in_words(done.score, self._trainer.metric)
-        self._say(f"{what}: {found} on validation, {'kept' if guard.holds(done.score) else 'taken back'}")
+        self._say(
+            f"{self._called(share)}: {found} on validation, {'kept' if guard.holds(done.score) else 'taken back'}"
+        )
         return done
 
     def _chosen(self, cuts: Sequence[Cut]) -> Cut:
-        """The cut that recovers best: each is trained for a little while."""
+        """The cut that recovers best: each is trained a little, where there is time for more than a few steps."""
         if len(cuts) == 1:
             return cuts[0]
-        part = self._taken(_TRIAL / self._settings.rounds) / len(cuts)
+        part = _TRIAL / self._settings.rounds / len(cuts)
+        trains = self._trainer.steps(part) >= _FEWEST_STEPS
         tried = []
         for cut in cuts:
             model = building.build(cut.graph)
-            self._trainer(model, part=part)
+            if trains:
+                self._trainer(model, part=self._taken(part))
             tried.append((self._trainer.loss(model), Cut(building.learned(cut.graph, model), cut.dropped)))
         return min(tried, key=lambda item: item[0])[1]
 

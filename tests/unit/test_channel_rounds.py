@@ -28,6 +28,7 @@ class Bench:
 
     left_alone = ()
     metric = ACCURACY
+    left, takes = 1.0, 0.0
 
     def __init__(self, limit: float, healed: float, goal: float) -> None:
         self.limit, self.healed, self.goal = limit, healed, goal
@@ -42,6 +43,10 @@ class Bench:
 
     def __call__(self, model: float, part: float = 1.0) -> None:
         self.parts.append((model, part))
+        self.left -= self.takes
+
+    def steps(self, part: float) -> int:
+        return 0
 
     def score(self, model: float) -> float:
         longest = max(part for trained, part in self.parts if trained == model)
@@ -81,7 +86,7 @@ def test_what_lies_between_the_last_that_held_and_the_first_that_did_not_is_trie
     rounds = [0.3 ** (number / 4) for number in range(1, 5)]
     assert rounds[0] > left > 0.66 > rounds[1]
     assert left < 0.95 * rounds[0]
-    assert any("round 2 of 4 was taken back" in note for note in notes)
+    assert any("the cut to 54.77 % of the macs was taken back" in note for note in notes)
 
 
 def test_the_training_is_never_more_than_there_is_and_ends_with_what_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +103,22 @@ def test_a_network_that_bears_nothing_is_not_trained_on_for_nothing(monkeypatch:
     assert left == 1.0
     assert any("was taken back" in note for note in notes)
     assert all(model < 1.0 for model, _ in bench.parts)
+
+
+def test_nothing_is_tried_again_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=0.79, healed=0.79, goal=0.1)
+    bench.left = 0.1
+    left, _ = _gone(bench, monkeypatch)
+    assert left == 1.0
+    assert len(bench.parts) == 1
+
+
+@pytest.mark.parametrize(("takes", "rounds"), [(0.0, 4), (0.2, 3), (0.3, 2), (0.9, 2)])
+def test_rounds_are_fewer_where_each_takes_long_and_the_goal_stays(
+    takes: float, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(limit=0.1, healed=0.1, goal=0.5)
+    bench.takes = takes
+    left, _ = _gone(bench, monkeypatch)
+    assert left == pytest.approx(0.5)
+    assert len(bench.parts) == rounds + 1  # and what finishes

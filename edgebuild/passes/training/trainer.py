@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ from edgebuild.passes.training.teachers import require_fit
 from edgebuild.units import format_share
 
 _STEPS_A_MINUTE = 200
+# A training for which no time is left has this share of its own all the same: what came before it was for it.
+_LEAST = 0.5
 # Shorter ones compare, or begin what others finish: whether they make anything better is nothing to be told.
 _WHOLE = 0.5
 
@@ -44,6 +47,7 @@ class Trainer:
         self._lesson = lesson
         self._say = say
         self.notes: list[str] = []
+        self._started = time.monotonic()
         self._last: tuple[Any, BatchNorms] | None = None
         require_fit(lesson.teachers, augments=lesson.data.augments)
         labels, taught = lesson.data.has_answers and lesson.distill.hard > 0, lesson.teachers and lesson.distill.soft
@@ -67,6 +71,11 @@ class Trainer:
     def validation_samples(self) -> int:
         """How many samples `score` and `loss` are of."""
         return len(self._lesson.data.validation)
+
+    @property
+    def left(self) -> float:
+        """The share of all the time for training that has not gone by, whatever it was spent on; 0 at least."""
+        return max(0.0, 1 - (time.monotonic() - self._started) / self._lesson.time_s)
 
     @property
     def unseen(self) -> Unseen | None:
@@ -157,7 +166,9 @@ class Trainer:
             lesson.metric,
             has_answers=lesson.data.has_answers,
         )
-        pace = Pace(self.steps(part), lesson.time_s * part, lesson.train.learning_rate)
+        pace = Pace(
+            self.steps(part), lesson.time_s * max(min(part, self.left), _LEAST * part), lesson.train.learning_rate
+        )
         outcome = Loop(lesson, model, objective, hooks, pace, self._say).run()
         if part >= _WHOLE and not hooks.settled_from and not outcome.is_better:
             self.notes.append(
