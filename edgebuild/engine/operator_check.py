@@ -101,7 +101,7 @@ def _require_no_loops(plan: Plan, network: Network) -> None:
         raise StepError(
             f"{said} would stay a loop: sequences of up to {jobs.MOST_STEPS} steps are written out one after another",
             why,
-            'Set [passes.quantize] recurrent = "unrolled" to write out all of them (2 to 14 kB a step in the file, '
+            'Set [passes.quantize] recurrent = "unrolled" to write out all of them (1 to 6 kB a step in the file, '
             "conversions of minutes), feed shorter sequences, or choose --quantize dynamic or float16.",
         )
     raise StepError(

@@ -12,6 +12,7 @@ folder, so that a run that was cut short goes on.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -118,9 +119,16 @@ def _build(network: Path, settings: str, target: str) -> Built:
     apart = {"EDGEBUILD_STORE": str(network.parent / "store"), "EDGEBUILD_HISTORY": "off"}
     started = time.monotonic()
     ran = subprocess.run(command, env={**os.environ, **apart}, capture_output=True, text=True, check=False)
-    errors = [line for line in ran.stderr.splitlines() if line.startswith("error")]
-    words = (errors or ran.stderr.splitlines() or [""])[-1].removeprefix("error: ").replace("|", "/")
-    return Built(ran.returncode, folder, words, time.monotonic() - started)
+    return Built(ran.returncode, folder, _words(ran.stderr), time.monotonic() - started)
+
+
+def _words(told: str) -> str:
+    """What an error says, why and what to do: in one line."""
+    lines = told.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines) - 1)
+    ends = itertools.takewhile(lambda line: line.startswith("  "), lines[start + 1 :])
+    said = [line.strip().removeprefix("error: ").rstrip(".") for line in (*lines[start : start + 1], *ends)]
+    return ". ".join(said).replace("|", "/")
 
 
 def _sqnr(network: Path, artifact: Path, runtime: str) -> float | str:
