@@ -87,6 +87,26 @@ def test_a_block_is_offered_where_data_can_tell_what_it_is_worth(graph: Graph) -
     assert len(Surgeon(graph, settings(keep="90 %"), None, Images(graph)).cuts(graph, 0.9)) == 1
 
 
+def test_a_later_round_measures_only_the_likeliest_blocks_again() -> None:
+    layers = tf_keras.layers
+    x = inputs = layers.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="stem")(x)
+    for number in range(5):
+        x = layers.Add(name=f"sum{number}")([x, layers.Conv2D(8, 3, padding="same", activation="relu")(x)])
+    deep = reading.read(tf_keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
+    evidence, asked_for = Images(deep), []
+    loss = evidence.loss
+    evidence.loss = lambda model: asked_for.append(1) or loss(model)  # type: ignore[method-assign, func-returns-value]
+    surgeon = Surgeon(deep, settings(keep="25 %"), None, evidence)
+
+    first, _ = surgeon.cuts(deep, 0.8)
+    assert len(asked_for) == 5
+    second = surgeon.cuts(first.graph, 0.6)
+
+    assert len(asked_for) == 5 + 2
+    assert second[1].dropped
+
+
 def test_excluded_layers_keep_their_channels_and_their_block(graph: Graph) -> None:
     surgeon = Surgeon(graph, settings(keep="60 %", exclude=["inner"]), None, Images(graph))
     (cut,) = surgeon.cuts(graph, 0.7)
