@@ -244,7 +244,9 @@ def test_two_builds_of_the_same_give_the_same_bytes_and_an_unchanged_one_does_no
             2,
             'names the layer "steam", which the network does not have; did you',
         ),
-        (("passes.prune.layers={steam='50%'}",), 4, "there is no kernel to prune in steam"),
+        pytest.param(
+            ("passes.prune.layers={steam='50%'}",), 4, "there is no kernel to prune in steam", marks=pytest.mark.slow
+        ),
         pytest.param(
             ("passes.cluster.layers={steam=4}",), 4, "there is no kernel to cluster in steam", marks=pytest.mark.slow
         ),

@@ -75,6 +75,7 @@ def test_two_trainings_with_one_seed_give_the_same_bytes(edgebuild: Edgebuild) -
     assert (edgebuild.folder / "again/mcu/digits.tflite").read_bytes() == first.read_bytes()
 
 
+@pytest.mark.slow
 def test_json_prints_the_manifests_alone(edgebuild: Edgebuild) -> None:
     ran = edgebuild("--target", "arm64", "--target", "mcu", "--json")
 

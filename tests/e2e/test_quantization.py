@@ -32,7 +32,7 @@ def weights_of(path: Path) -> dict[str, tuple[str, int]]:
         pytest.param("float16", "arm64", ("float16", 0), {"float32"}, marks=pytest.mark.slow),
         pytest.param("float32", "arm64", ("float32", 0), {"float32"}, marks=pytest.mark.slow),
         pytest.param("int8", "mcu", ("int8", 4), {"int8"}, marks=pytest.mark.slow),
-        ("int16x8", "mcu", ("int8", 4), {"int16"}),
+        pytest.param("int16x8", "mcu", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_scheme_decides_how_the_artifact_stores_and_computes(
@@ -128,6 +128,7 @@ def test_an_operator_newer_than_the_declared_runtime_is_refused(edgebuild: Edgeb
     assert followed.code == 0, followed.err
 
 
+@pytest.mark.slow
 def test_an_operator_outside_the_profile_is_refused(edgebuild: Edgebuild, networks: Path) -> None:
     (edgebuild.folder / "tiny.toml").write_text(
         'extends = "mcu"\ndescription = "dense only"\n[operators]\n'

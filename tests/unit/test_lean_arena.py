@@ -197,6 +197,7 @@ def test_operators_stay_where_they_are_beside_state_effects_unknown_ones_and_pla
         assert memory_plan.arena_order(data) is data
 
 
+@pytest.mark.slow
 def test_the_child_hands_out_what_it_has_proved(files: Files, measuring: Measuring) -> None:
     for given, what in zip(files, ((True, False), (False, True)), strict=True):
         made = measuring.lean(given, kernels=(Kernels.REFERENCE, Kernels.XNNPACK))

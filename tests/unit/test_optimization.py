@@ -106,6 +106,7 @@ def test_training_recovers_what_pruning_lost(trained: Any, data: Data) -> None:
     assert loss(pruned) < 0.5 * loss(sparsity.prune_now(trained, settings))
 
 
+@pytest.mark.slow
 def test_masks_stay_through_a_later_training(trained: Any, data: Data) -> None:
     pruned = sparsity.prune_now(trained, prune_with(sparsity=0.6, smallest=0))
     found = masks.masks_of(pruned)
