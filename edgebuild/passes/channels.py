@@ -110,7 +110,10 @@ class _Pruning:
 
     def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
         """The smallest network between one that the guard holds for and a share of the cost at which it does not."""
-        while self._left > _FINAL and self._trainer.left > _FINAL:
+        while self._left > _FINAL:
+            if self._trainer.left <= _FINAL:
+                self.notes.append("no smaller step was tried: [train] time is over; give more (--time)")
+                break
             share = math.sqrt(failed * self._surgeon.share(kept.graph))
             if share > _SMALLEST_STEP * self._surgeon.share(kept.graph):
                 break
@@ -129,6 +132,10 @@ class _Pruning:
         if not shares or fitting >= len(shares):
             return shares
         number = max(1, fitting)
+        self.notes.append(
+            f"rounds were made larger, since each took {format_share(took)} of [train] time: {number} for what "
+            f"{len(shares)} were to do; give more (--time) for a better network"
+        )
         return [shares[len(shares) * (place + 1) // number - 1] for place in range(number)]
 
     def _called(self, share: float) -> str:

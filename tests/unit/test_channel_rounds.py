@@ -108,9 +108,10 @@ def test_a_network_that_bears_nothing_is_not_trained_on_for_nothing(monkeypatch:
 def test_nothing_is_tried_again_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(limit=0.79, healed=0.79, goal=0.1)
     bench.left = 0.1
-    left, _ = _gone(bench, monkeypatch)
+    left, notes = _gone(bench, monkeypatch)
     assert left == 1.0
     assert len(bench.parts) == 1
+    assert "no smaller step was tried: [train] time is over; give more (--time)" in notes
 
 
 @pytest.mark.parametrize(("takes", "rounds"), [(0.0, 4), (0.2, 3), (0.3, 2), (0.9, 2)])
@@ -119,6 +120,7 @@ def test_rounds_are_fewer_where_each_takes_long_and_the_goal_stays(
 ) -> None:
     bench = Bench(limit=0.1, healed=0.1, goal=0.5)
     bench.takes = takes
-    left, _ = _gone(bench, monkeypatch)
+    left, notes = _gone(bench, monkeypatch)
     assert left == pytest.approx(0.5)
     assert len(bench.parts) == rounds + 1  # and what finishes
+    assert any("rounds were made larger" in note for note in notes) == (rounds < 4)
