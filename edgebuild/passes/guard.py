@@ -15,6 +15,7 @@ from edgebuild.passes.training.trainer import Trainer, in_words
 _BY_HEART = 1.0
 # The same for errors, whose spread is not known: as a share of the error.
 _BY_HEART_SHARE = 0.1
+_MOST_ALLOWED = 2.0
 
 
 class Guard(NamedTuple):
@@ -52,11 +53,13 @@ class Guard(NamedTuple):
     def holds(self, score: float | None) -> bool:
         """Whether a score is good enough; without labels every network is, and one that gives no numbers never.
 
-        What is less than a standard error of the score is no drop.
+        A drop of up to twice as much that is within a standard error of the score is none: but few samples, whose
+        error is large, must not let everything pass.
         """
         if score is None or self.standard is None:
             return True
-        return drop(self.standard, score, self.metric) <= max(self.max_drop, self._error(score))
+        allowed = max(self.max_drop, min(self._error(score), _MOST_ALLOWED * self.max_drop))
+        return drop(self.standard, score, self.metric) <= allowed
 
     def _error(self, score: float) -> float:
         return _standard_error(score, self.samples) if self.metric.is_share and self.samples else 0.0

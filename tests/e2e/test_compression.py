@@ -57,7 +57,7 @@ def test_channel_pruning_leaves_a_smaller_network(compresses: Edgebuild, network
     manifest = compresses.manifest("mcu")
     shrinkage = manifest["compression"]
     assert shrinkage["after"]["macs"] <= 0.4 * shrinkage["before"]["macs"]
-    assert shrinkage["after"]["size_bytes"] < 0.8 * shrinkage["before"]["size_bytes"]
+    assert shrinkage["after"]["size_bytes"] < 0.9 * shrinkage["before"]["size_bytes"]
     convolutions = [
         item.values.shape for item in weights.read(artifact(compresses, "mcu")) if item.operator == "CONV_2D"
     ]
@@ -68,14 +68,16 @@ def test_channel_pruning_leaves_a_smaller_network(compresses: Edgebuild, network
 
 
 @pytest.mark.slow
-def test_a_round_that_costs_too_much_is_taken_back_and_said(compresses: Edgebuild, networks: Path) -> None:
+def test_a_cut_that_costs_too_much_is_taken_back_and_half_of_it_is_tried(compresses: Edgebuild, networks: Path) -> None:
     settings = ("passes.channels.keep=1%", "passes.channels.importance=l1", "passes.channels.rounds=1")
     nothing_learnt = ("passes.channels.max_drop=0%", "passes.channels.multiple=1", "train.learning_rate=1e-9")
     ran = build(compresses, networks, "mcu", *settings, *nothing_learnt, "train.epochs=1")
     assert ran.code == 0, ran.err
     manifest = compresses.manifest("mcu")
-    assert notes(manifest, "round 1 of 1 was taken back")
-    assert manifest["compression"] is None
+    assert notes(manifest, "the cut to 1.0 % of the macs was taken back")
+    shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
+    assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
+    assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]
 
 
 @pytest.mark.slow
@@ -194,7 +196,9 @@ def test_without_train_data_the_profiles_passes_are_left_out_and_named(compresse
         "arm64: prune",
         "arm64: cluster",
     ]
-    assert manifest["compression"] is None
+    shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
+    assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
+    assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]
 
 
 @pytest.mark.slow
@@ -214,7 +218,9 @@ def test_a_network_without_layers_is_only_quantized_and_that_is_said(compresses:
     assert ran.code in (0, 1), ran.err
     manifest = compresses.manifest("mcu")
     assert notes(manifest, "channels left out: the layers of")
-    assert manifest["compression"] is None
+    shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
+    assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
+    assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]
 
 
 @pytest.mark.slow
