@@ -189,7 +189,7 @@ def test_a_rung_of_int16_writes_out_what_its_kernels_have_no_operator_for(edgebu
     impossible = edgebuild.folder / "impossible.npz"
     with np.load(networks / "flat_images.npz") as data:
         np.savez(impossible, x_train=data["x_train"], x_eval=data["x_eval"], y_eval=np.roll(data["y_eval"], 1))
-    limits = ("-b", "accuracy=100%", "--time", "5s", "--set", "train.epochs=1")
+    limits = ("-b", "accuracy=100%", "--time", "5s", "--set", "train.epochs=1", "--set", "data.calibration_samples=20")
     ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", *limits, *PLAIN)
     assert ran.code == 1, ran.err
     built = {rung["name"]: rung for rung in edgebuild.manifest("mcu")["repair"]}
