@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import grids, opcodes, tight
+from edgebuild.flatbuffer.rewriting import exchanging, grids, opcodes
 
 _CODES = schema.BuiltinOperator
 _MOVING = frozenset(
@@ -37,16 +37,12 @@ def requantized(data: bytes) -> bytes:
     Raises:
         ValueError: the file is damaged.
     """
-    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-    changed = False
-    for graph in model.subgraphs:
-        operators: list[Any] = []
-        for operator in graph.operators or ():
-            behind = list(_behind(model, graph, operator))
-            operators += [operator, *behind]
-            changed = changed or bool(behind)
-        graph.operators = operators
-    return tight.pack(model) if changed else data
+    return exchanging.exchanged(data, _with_what_follows)
+
+
+def _with_what_follows(model: Any, graph: Any, operator: Any) -> list[Any] | None:
+    behind = list(_behind(model, graph, operator))
+    return [operator, *behind] if behind else None
 
 
 def _behind(model: Any, graph: Any, operator: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import opcodes, tight
+from edgebuild.flatbuffer.rewriting import exchanging, opcodes
 
 _CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
 # The first versions of STRIDED_SLICE that take tensors of a type; all others are of the first.
@@ -44,14 +44,13 @@ def _unpack(_: Any, graph: Any, operator: Any) -> _Cuts | None:
 
 def _split(model: Any, graph: Any, operator: Any) -> _Cuts | None:
     axis = _constant(model, graph, operator.inputs[0])
-    return None if axis is None else _even(graph, operator, int(operator.inputs[1]), int(axis[0]))
-
-
-def _even(graph: Any, operator: Any, given: int, axis: int) -> _Cuts:
-    shape = graph.tensors[given].shape
-    parts = len(operator.outputs)
-    size = int(shape[axis]) // parts
-    return _Cuts(given, axis % len(shape), range(0, size * parts + 1, size), drops=False)
+    if axis is None:
+        return None
+    given = int(operator.inputs[1])
+    shape, parts = graph.tensors[given].shape, len(operator.outputs)
+    along = int(axis[0]) % len(shape)
+    size = int(shape[along]) // parts
+    return _Cuts(given, along, range(0, size * parts + 1, size), drops=False)
 
 
 def _split_by_sizes(model: Any, graph: Any, operator: Any) -> _Cuts | None:
@@ -83,18 +82,14 @@ def in_place_of(data: bytes, kinds: Collection[str]) -> bytes:
         ValueError: the file is damaged.
     """
     cuts_of = {getattr(_CODES, kind): _CUTS[kind] for kind in kinds}
-    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-    changed = False
-    for graph in model.subgraphs:
-        operators: list[Any] = []
-        for operator in graph.operators or ():
-            kind = opcodes.kind_of(model, operator)
-            find = _unpack if kind == _CODES.UNPACK and _is_of_truth_values(graph, operator) else cuts_of.get(kind)
-            cuts = None if find is None else find(model, graph, operator)
-            operators += [operator] if cuts is None else _slices(model, graph, operator, cuts)
-            changed = changed or cuts is not None
-        graph.operators = operators
-    return tight.pack(model) if changed else data
+
+    def sliced(model: Any, graph: Any, operator: Any) -> Iterator[Any] | None:
+        kind = opcodes.kind_of(model, operator)
+        find = _unpack if kind == _CODES.UNPACK and _is_of_truth_values(graph, operator) else cuts_of.get(kind)
+        cuts = None if find is None else find(model, graph, operator)
+        return None if cuts is None else _slices(model, graph, operator, cuts)
+
+    return exchanging.exchanged(data, sliced)
 
 
 def _is_of_truth_values(graph: Any, operator: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import grids, opcodes, tight
+from edgebuild.flatbuffer.rewriting import exchanging, grids, opcodes
 
 _KINDS = frozenset({schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.LOG_SOFTMAX})
 _FINEST = 2.0**-20  # a step, times beta, that is more than what kernels need
@@ -30,17 +30,13 @@ def with_coarser_inputs(data: bytes) -> bytes:
     Raises:
         ValueError: the file is damaged.
     """
-    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
-    changed = False
-    for graph in model.subgraphs:
-        operators: list[Any] = []
-        for operator in graph.operators or ():
-            if opcodes.kind_of(model, operator) in _KINDS and _is_too_fine(graph, operator):
-                operators.append(_requantizing(model, graph, operator))
-                changed = True
-            operators.append(operator)
-        graph.operators = operators
-    return tight.pack(model) if changed else data
+    return exchanging.exchanged(data, _behind_a_coarser_input)
+
+
+def _behind_a_coarser_input(model: Any, graph: Any, operator: Any) -> list[Any] | None:
+    if opcodes.kind_of(model, operator) not in _KINDS or not _is_too_fine(graph, operator):
+        return None
+    return [_requantizing(model, graph, operator), operator]
 
 
 def _is_too_fine(graph: Any, operator: Any) -> bool:
