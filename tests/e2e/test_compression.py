@@ -196,9 +196,7 @@ def test_without_train_data_the_profiles_passes_are_left_out_and_named(compresse
         "arm64: prune",
         "arm64: cluster",
     ]
-    shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
-    assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
-    assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]
+    assert manifest["compression"] is None
 
 
 @pytest.mark.slow
@@ -218,9 +216,7 @@ def test_a_network_without_layers_is_only_quantized_and_that_is_said(compresses:
     assert ran.code in (0, 1), ran.err
     manifest = compresses.manifest("mcu")
     assert notes(manifest, "channels left out: the layers of")
-    shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
-    assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
-    assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]
+    assert manifest["compression"] is None
 
 
 @pytest.mark.slow
