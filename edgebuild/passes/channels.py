@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgebuild.child import Say
 from edgebuild.core.passes import Channels
@@ -16,15 +16,15 @@ from edgebuild.passes.guard import Guard
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
-from edgebuild.passes.training.trainer import Trainer, in_words
+from edgebuild.passes.training.trainer import Trainer
 from edgebuild.units import format_share
 
 # How the training is shared out, all of it being 1: trials compare cuts, rounds heal them, each round that did not heal
-# gets more, and what is left finishes.
-_TRIAL = 0.08
-_BETWEEN = 0.28
-_AGAIN = 0.1
-_FINAL = 0.24
+# gets more, and what is left finishes; the rest of the time goes by while networks are measured and cut.
+_TRIAL = 0.06
+_BETWEEN = 0.36
+_AGAIN = 0.12
+_FINAL = 0.28
 # A trial of fewer steps tells nothing that the loss right after the cut does not.
 _FEWEST_STEPS = 20
 # A cut that did not recover is tried again half-way to it, as long as that is worth a training.
@@ -38,11 +38,20 @@ class _Done(NamedTuple):
         graph: the network.
         score: on validation.
         dropped: the blocks that were dropped for it, in all rounds.
+        model: the same as a tf_keras model, that training goes on with; None for the network before all rounds.
     """
 
     graph: Graph
     score: float | None
     dropped: tuple[str, ...] = ()
+    model: Any = None
+
+
+class _Candidate(NamedTuple):
+    """A cut as a tf_keras model, trained a little where that tells more."""
+
+    cut: Cut
+    model: Any
 
 
 def run(job: CompressJob, say: Say) -> Compressed:
@@ -83,6 +92,7 @@ class _Pruning:
         self._trainer, self._say = trainer, say
         self._surgeon = Surgeon(graph, settings, job.latencies, trainer)
         self._left = 1.0  # of the training
+        self._each = _BETWEEN / settings.rounds  # of it for a round
         self.notes: list[str] = []
 
     def go(self, guard: Guard) -> Graph:
@@ -100,8 +110,8 @@ class _Pruning:
                 kept = self._half_way(share, kept, guard)
                 break
             kept, shares = done, self._fitting(shares, left - self._trainer.left)
-        if kept.graph is not self._graph:
-            kept = self._trained(Cut(kept.graph, kept.dropped), self._left)
+        if kept.model is not None:
+            kept = self._trained(kept, self._finishing)
         self.notes += narrowed(self._graph, kept.graph)
         self.notes += [f"the block up to {name} was dropped" for name in kept.dropped]
         self.notes += [f"{format_share(self._surgeon.share(kept.graph))} of the {self._settings.cost} is left"]
@@ -136,6 +146,7 @@ class _Pruning:
             f"rounds were made larger, since each took {format_share(took)} of [train] time: {number} for what "
             f"{len(shares)} were to do; give more (--time) for a better network"
         )
+        self._each *= len(shares) / number
         return [shares[len(shares) * (place + 1) // number - 1] for place in range(number)]
 
     def _called(self, share: float) -> str:
@@ -146,31 +157,25 @@ class _Pruning:
         cuts = self._surgeon.cuts(before.graph, share)
         if not cuts:
             return None
-        chosen = self._chosen(cuts)
-        chosen = chosen._replace(dropped=(*before.dropped, *chosen.dropped))
-        done = self._trained(chosen, self._taken(_BETWEEN / self._settings.rounds))
+        cut, model = self._chosen([_Candidate(cut, building.build(cut.graph)) for cut in cuts])
+        new = _Done(cut.graph, None, (*before.dropped, *cut.dropped), model)
+        done = self._trained(new, self._taken(self._each))
         if not guard.holds(done.score) and self._left > _FINAL and self._trainer.left > _FINAL:
             # What a short training did not heal a longer one may.
-            done = self._trained(Cut(done.graph, done.dropped), self._taken(_AGAIN))
-        found = in_words(done.score, self._trainer.metric)
-        self._say(
-            f"{self._called(share)}: {found} on validation, {'kept' if guard.holds(done.score) else 'taken back'}"
-        )
+            done = self._trained(done, self._taken(_AGAIN))
+        verdict = "kept" if guard.holds(done.score) else "reverted"
+        self._say(f"{self._called(share)}: {guard.comparison(done.score)}: {verdict}")
         return done
 
-    def _chosen(self, cuts: Sequence[Cut]) -> Cut:
-        """The cut that recovers best: each is trained a little, where there is time for more than a few steps."""
-        if len(cuts) == 1:
-            return cuts[0]
-        part = _TRIAL / self._settings.rounds / len(cuts)
-        trains = self._trainer.steps(part) >= _FEWEST_STEPS
-        tried = []
-        for cut in cuts:
-            model = building.build(cut.graph)
-            if trains:
-                self._trainer(model, part=self._taken(part))
-            tried.append((self._trainer.loss(model), Cut(building.learned(cut.graph, model), cut.dropped)))
-        return min(tried, key=lambda item: item[0])[1]
+    def _chosen(self, candidates: Sequence[_Candidate]) -> _Candidate:
+        """The one that recovers best: each is trained a little, where there is time for more than a few steps."""
+        if len(candidates) == 1:
+            return candidates[0]
+        part = _TRIAL / self._settings.rounds / len(candidates)
+        if self._trainer.expected_steps(part) >= _FEWEST_STEPS:
+            for candidate in candidates:
+                self._trainer(candidate.model, part=self._taken(part))
+        return min(candidates, key=lambda candidate: self._trainer.loss(candidate.model))
 
     def _taken(self, part: float) -> float:
         """As much of the training as is wanted, and as there is beside what finishes."""
@@ -178,7 +183,12 @@ class _Pruning:
         self._left -= taken
         return taken
 
-    def _trained(self, cut: Cut, part: float) -> _Done:
-        model = building.build(cut.graph)
-        self._trainer(model, part=part)
-        return _Done(building.learned(cut.graph, model), self._trainer.score(model), cut.dropped)
+    @property
+    def _finishing(self) -> float:
+        """What the last training may take: all that is left."""
+        return self._left if self._trainer.counts_epochs else max(self._left, self._trainer.left)
+
+    def _trained(self, done: _Done, part: float) -> _Done:
+        self._trainer(done.model, part=part)
+        graph = building.learned(done.graph, done.model)
+        return done._replace(graph=graph, score=self._trainer.score(done.model))

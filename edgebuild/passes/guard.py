@@ -10,6 +10,7 @@ from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.trainer import Trainer, in_words
+from edgebuild.units import format_share
 
 # How many standard errors a score on validation lies above that on unseen samples where these were learnt.
 _BY_HEART = 1.0
@@ -19,7 +20,7 @@ _MOST_ALLOWED = 2.0
 
 
 class Guard(NamedTuple):
-    """What smaller networks are held against.
+    """What smaller networks are compared with.
 
     Attributes:
         standard: the score of the network before all compression; None where there are no labels.
@@ -41,7 +42,7 @@ class Guard(NamedTuple):
         """The guard that a network sets up for its successors.
 
         The validation part is of the train split, which the original has most likely learnt: where it scores more on it
-        than on evaluation samples, it is that score that a network which did not learn them is held against. Only the
+        than on evaluation samples, it is that score that a network which did not learn them is compared with. Only the
         original's own score is taken from there: nothing is chosen by evaluation samples.
         """
         found, samples = trainer.score(building.build(original)), trainer.validation_samples
@@ -58,17 +59,39 @@ class Guard(NamedTuple):
         """
         if score is None or self.standard is None:
             return True
-        allowed = max(self.max_drop, min(self._error(score), _MOST_ALLOWED * self.max_drop))
-        return drop(self.standard, score, self.metric) <= allowed
+        return drop(self.standard, score, self.metric) <= self._limit(score)
+
+    def _limit(self, score: float) -> float:
+        return max(self.max_drop, min(self._error(score), _MOST_ALLOWED * self.max_drop))
 
     def _error(self, score: float) -> float:
         return _standard_error(score, self.samples) if self.metric.is_share and self.samples else 0.0
 
+    def comparison(self, score: float | None) -> str:
+        """A score beside what it is compared with, for people."""
+        now = f"validation {in_words(score, self.metric)}"
+        if score is None or self.standard is None:
+            return now
+        where = "" if self.learnt is None else " (on evaluation samples)"
+        limit = self._amount(self._limit(score))
+        return f"{now}, original {self._value(self.standard)}{where}, limit {limit}"
+
     def refusal(self, what: str, score: float | None) -> str:
-        """Why something was taken back, for people."""
-        now, before = (in_words(value, self.metric) for value in (score, self.standard))
-        where = "before" if self.learnt is None else "before (on evaluation samples)"
-        return f"{what} was taken back: {now} on validation, {before} {where}; max_drop allows less"
+        """Why something was reverted, for people."""
+        if score is None or self.standard is None or math.isnan(score):
+            return f"reverted {what}: {self.comparison(score)}"
+        lost = drop(self.standard, score, self.metric)
+        direction = "rose" if self.metric.less_is_more else "fell"
+        return (
+            f"reverted {what}: validation {self.metric.label} {direction} by {self._amount(lost)} "
+            f"(limit {self._amount(self._limit(score))}), from {self._value(self.standard)} to {self._value(score)}"
+        )
+
+    def _value(self, score: float) -> str:
+        return format_share(score) if self.metric.is_share else f"{score:.4g}"
+
+    def _amount(self, lost: float) -> str:
+        return f"{100 * lost:.1f} points" if self.metric.is_share else format_share(lost)
 
     def said(self) -> tuple[str, ...]:
         """What is to be known of the standard, for people."""
@@ -76,8 +99,8 @@ class Guard(NamedTuple):
             return ()
         learnt, unseen = (in_words(value, self.metric) for value in (self.learnt, self.standard))
         return (
-            f"the network does better on the validation samples, which it has most likely learnt, than on evaluation "
-            f"samples ({learnt}, {unseen}): smaller ones are held against the latter",
+            f"the original has most likely learnt the validation samples ({learnt}; {unseen} on evaluation samples): "
+            f"smaller networks are compared with its score on evaluation samples",
         )
 
 

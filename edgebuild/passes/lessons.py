@@ -20,6 +20,7 @@ from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, LessonJob
 from edgebuild.passes.training import teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.lesson import Lesson
+from edgebuild.passes.training.remembering import remembering
 from edgebuild.passes.training.teachers import Teacher
 from edgebuild.passes.training.trainer import Trainer
 
@@ -41,9 +42,13 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
     data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed, job.metric)
     _require_labels(data, job.metric, original)
+    shapes = [original.tensors[number].shape[1:] for number in original.outputs]
+    taught_by = [teacher for teacher in _teachers(job, original) if teacher.weight > 0]
+    if not data.augments:
+        taught_by = [remembering(teacher, shapes, len(data)) for teacher in taught_by]
     lesson = Lesson(
         data=data,
-        teachers=[teacher for teacher in _teachers(job, original) if teacher.weight > 0],
+        teachers=taught_by,
         train=job.train,
         distill=job.distill,
         metric=job.metric,

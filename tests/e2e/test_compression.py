@@ -74,7 +74,7 @@ def test_a_cut_that_costs_too_much_is_taken_back_and_half_of_it_is_tried(compres
     ran = build(compresses, networks, "mcu", *settings, *nothing_learnt, "train.epochs=1")
     assert ran.code == 0, ran.err
     manifest = compresses.manifest("mcu")
-    assert notes(manifest, "the cut to 1.0 % of the macs was taken back")
+    assert notes(manifest, "reverted the cut to 1.0 % of the macs")
     shrinkage, accuracy = manifest["compression"], manifest["accuracy"]
     assert accuracy["artifact"] >= accuracy["baseline"] - 0.01
     assert 0.05 * shrinkage["before"]["macs"] < shrinkage["after"]["macs"] < shrinkage["before"]["macs"]

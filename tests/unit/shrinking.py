@@ -54,9 +54,9 @@ class Training:
         for step in range(self.steps(part)):
             model.optimizer.learning_rate.assign(2e-3 * (1 - step / self.steps(part)))
             rows = rng.integers(0, 1200, BATCH)
-            hooks.before_step(step)
+            hooks.before_step(step / self.steps(part))
             model.train_on_batch(self._data.x[rows], self._data.y[rows])
-            hooks.after_step(step)
+            hooks.after_step((step + 1) / self.steps(part))
             self.seen.append(self._watch(model))
 
 

@@ -30,9 +30,17 @@ def test_a_guard_lets_pass_what_holds_and_says_what_does_not() -> None:
     assert not guard.holds(float("nan"))
     assert Guard(None, 0.0, ACCURACY).holds(0.1)
     assert guard.refusal("it", 0.93) == (
-        "it was taken back: accuracy 93.0 % on validation, accuracy 95.0 % before; max_drop allows less"
+        "reverted it: validation accuracy fell by 2.0 points (limit 1.0 points), from 95.0 % to 93.0 %"
     )
     assert guard.said() == ()
+    assert guard.comparison(0.945) == "validation accuracy 94.5 %, original 95.0 %, limit 1.0 points"
+    assert guard.comparison(None) == "validation no labels"
+    assert guard.refusal("it", float("nan")) == (
+        "reverted it: validation no numbers, original 95.0 %, limit 1.0 points"
+    )
+    assert Guard(0.2, 0.1, metric("mse")).refusal("it", 0.3) == (
+        "reverted it: validation mse rose by 50.0 % (limit 10.0 %), from 0.2 to 0.3"
+    )
 
 
 def test_what_is_within_a_standard_error_is_no_drop() -> None:
@@ -70,8 +78,9 @@ def test_a_network_that_knows_its_validation_samples_by_heart_is_taken_at_its_wo
     assert guard.holds(0.905)
     assert not guard.holds(0.88)
     (said,) = guard.said()
-    assert "(accuracy 99.75 %, accuracy 91.0 %)" in said
-    assert "91.0 % before (on evaluation samples)" in guard.refusal("it", 0.88)
+    assert "(accuracy 99.75 %; accuracy 91.0 % on evaluation samples)" in said
+    assert "from 91.0 % to 88.0 %" in guard.refusal("it", 0.88)
+    assert "original 91.0 % (on evaluation samples), limit" in guard.comparison(0.905)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from edgebuild.passes.training import features, losses, pace, teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.hooks import Hooks
 from edgebuild.passes.training.lesson import Lesson
+from edgebuild.passes.training.remembering import remembering
 from edgebuild.passes.training.teachers import Teacher
 from edgebuild.passes.training.trainer import Trainer
 
@@ -261,21 +262,24 @@ def test_two_trainings_of_one_seed_give_the_same_weights(digits: Path, teacher: 
         np.testing.assert_array_equal(one, other)
 
 
-def test_hooks_are_called_around_each_step(digits: Path) -> None:
-    called: list[tuple[str, int]] = []
-    hooks = Hooks(lambda step: called.append(("before", step)), lambda step: called.append(("after", step)))
+def test_hooks_are_called_around_each_step_with_the_share_that_is_done(digits: Path) -> None:
+    called: list[tuple[str, float]] = []
+    hooks = Hooks(lambda done: called.append(("before", done)), lambda done: called.append(("after", done)))
     trainer = Trainer(lesson(digits, epochs=2), QUIET)
     trainer(network(), hooks=hooks)
-    assert called == [(when, step) for step in range(trainer.steps()) for when in ("before", "after")]
+    steps = trainer.most_steps()
+    assert called == [(when, (step + late) / steps) for step in range(steps) for late, when in enumerate(WHEN)]
+
+
+WHEN = ("before", "after")
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(digits: Path) -> None:
     trainer = Trainer(lesson(digits, epochs=6, learning_rate=0.01), QUIET)
     model = network()
-    each = trainer.steps() // 6
 
-    def spoil(step: int) -> None:
-        if step == 6 * each - 1:
+    def spoil(done: float) -> None:
+        if done == 1:
             for variable in model.trainable_variables:
                 variable.assign(tf.zeros_like(variable))
 
@@ -340,10 +344,9 @@ def test_losses_that_decide_are_those_of_current_batch_norms(digits: Path) -> No
 def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
     trainer = Trainer(lesson(digits, epochs=6, learning_rate=0.01), QUIET)
     model = network()
-    each = trainer.steps() // 6
 
-    def empty(step: int) -> None:
-        if step >= 4 * each:
+    def empty(done: float) -> None:
+        if done > 0.7:
             model.get_layer("answer").bias.assign(np.full(10, 7.0))
 
     trainer(model, hooks=Hooks(after_step=empty, settled_from=0.9))
@@ -351,19 +354,17 @@ def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
 
 
 def test_training_ends_early_where_nothing_gets_better(digits: Path) -> None:
-    steps: list[int] = []
+    done: list[float] = []
     trainer = Trainer(lesson(digits, epochs=50, patience=2, learning_rate=1e-9), QUIET)
-    trainer(network(), hooks=Hooks(steps.append))
-    each = trainer.steps() // 50
-    assert len(steps) < 50 * each
+    trainer(network(), hooks=Hooks(after_step=done.append))
+    assert done[-1] < 1
 
 
 def test_patience_is_in_epochs_and_begins_with_the_second_half(digits: Path) -> None:
-    steps: list[int] = []
+    done: list[float] = []
     trainer = Trainer(lesson(digits, epochs=40, patience=3, learning_rate=1e-9), QUIET)
-    trainer(network(), hooks=Hooks(steps.append))
-    each = trainer.steps() // 40
-    assert 20 * each <= len(steps) <= 25 * each
+    trainer(network(), hooks=Hooks(after_step=done.append))
+    assert 20 <= 40 * done[-1] <= 25
 
 
 def test_a_network_that_gives_no_numbers_is_scored_as_that(digits: Path) -> None:
@@ -374,9 +375,15 @@ def test_a_network_that_gives_no_numbers_is_scored_as_that(digits: Path) -> None
     assert np.isnan(score)
 
 
-def test_time_ends_training_and_is_told(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = itertools.count()  # how far it gets must not hang on the machine's speed
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a millisecond each time it is looked at: nothing hangs on the machine's speed."""
+    ticks = itertools.count()
     monkeypatch.setattr(pace.time, "monotonic", lambda: next(ticks) * 1e-3)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_time_ends_training_and_is_told(digits: Path) -> None:
     trainer = Trainer(lesson(digits, epochs=100_000)._replace(time_s=1.5), QUIET)
     model = network()
     trainer(model)
@@ -386,10 +393,72 @@ def test_time_ends_training_and_is_told(digits: Path, monkeypatch: pytest.Monkey
     assert score > 0.3
 
 
-def test_epochs_follow_from_the_time_where_none_are_given(digits: Path) -> None:
-    assert Trainer(lesson(digits, epochs=0)._replace(time_s=120.0), QUIET).steps() == 400
-    assert Trainer(lesson(digits, epochs=3), QUIET).steps() == 3 * -(-540 // 64)
-    assert Trainer(lesson(digits, epochs=4), QUIET).steps(0.5) == 2 * -(-540 // 64)
+@pytest.mark.usefixtures("ticking")
+def test_a_training_takes_as_many_steps_as_its_time_is_worth_and_ends_with_the_least_rate(digits: Path) -> None:
+    rates: dict[float, list[float]] = {}
+    for time_s in (0.5, 2.0):
+        found, learning_rate = lesson(digits, epochs=0)._replace(time_s=time_s), train_settings().learning_rate
+        planned = pace.Pace(10**6, time_s, learning_rate)
+        rates[time_s] = []
+        for step in itertools.count():
+            planned.begin(step)
+            rates[time_s].append(planned.rate(step))
+            if planned.is_last(step):
+                break
+        assert max(rates[time_s]) == pytest.approx(learning_rate, rel=0.05)
+        assert rates[time_s][-1] < 0.05 * learning_rate
+        Trainer(found, QUIET)(network())
+    assert 3.5 * len(rates[0.5]) < len(rates[2.0]) < 4.5 * len(rates[0.5])
+
+
+@pytest.mark.usefixtures("ticking")
+def test_too_little_time_for_one_pass_over_the_train_split_is_said(digits: Path) -> None:
+    trainer = Trainer(lesson(digits, epochs=0, batch_size=1)._replace(time_s=0.3), QUIET)
+    trainer(network())
+    assert "less than one pass over the train split" in trainer.notes[0]
+
+
+def test_a_training_has_the_epochs_that_are_given_and_else_as_many_as_are_of_use(digits: Path) -> None:
+    each = -(-540 // 64)
+    assert Trainer(lesson(digits, epochs=3), QUIET).most_steps() == 3 * each
+    assert Trainer(lesson(digits, epochs=4), QUIET).most_steps(0.5) == 2 * each
+    assert Trainer(lesson(digits, epochs=0, batch_size=8), QUIET).most_steps() == 60 * -(-540 // 8)
+    assert Trainer(lesson(digits, epochs=0, batch_size=540), QUIET).most_steps() == 600
+
+
+def test_two_trainings_of_one_model_are_traced_once_and_begin_alike(digits: Path) -> None:
+    model, trainer = network(), Trainer(lesson(digits, epochs=2, learning_rate=0.01), QUIET)
+    before, results = model.get_weights(), []
+    for _ in range(2):
+        model.set_weights(before)
+        trainer(model)
+        results.append(model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    fresh = network()
+    Trainer(lesson(digits, epochs=2, learning_rate=0.01), QUIET)(fresh)
+    np.testing.assert_array_equal(results[0][0], fresh.get_weights()[0])
+
+
+def test_a_teacher_is_asked_about_each_sample_once(digits: Path, teacher: Any) -> None:
+    asked = []
+
+    def answer(tensors: list[Any]) -> list[Any]:
+        tf.py_function(lambda x: asked.append(len(x)), tensors, [])
+        return [teacher(tensors[0])]
+
+    known = remembering(Teacher("t", 1.0, answer, None, teacher), [(10,)], 600)
+    models = [network(), network()]
+    found = lesson(digits, known, epochs=2)
+    for model in models:
+        Trainer(found, QUIET)(model)
+    assert sum(asked) == 600
+    same = network()
+    Trainer(lesson(digits, teachers.of_model(teacher, "t", 1.0), epochs=2), QUIET)(same)
+    np.testing.assert_allclose(same.get_weights()[0], models[0].get_weights()[0], atol=1e-5)
+    assert remembering(found.teachers[0], [(10,)], 600) is found.teachers[0]
+    large = teachers.of_model(teacher, "t", 1.0)
+    assert remembering(large, [(10_000, 1_000)], 600) is large
 
 
 # Data

@@ -115,8 +115,8 @@ def hooks(model: tf_keras.Model, *, clustered: bool) -> Hooks:
 
     traced: Any = tf.function(clip, autograph=False)
 
-    def after_step(step: int) -> None:
-        kept.after_step(step)
+    def after_step(done: float) -> None:
+        kept.after_step(done)
         traced()
 
     return Hooks(after_step=after_step)

@@ -20,6 +20,8 @@ Shares = Mapping[str, float]
 
 # tfmot takes shares below one; the last weight of a kernel has to stay anyway.
 _MOST = 0.999
+# Steps from one update of the masks to the next, as tfmot's schedule counts them: see _Turns.
+_FREQUENCY = 2
 
 
 def shares(model: tf_keras.Model, settings: Prune) -> Shares:
@@ -97,8 +99,6 @@ def _prune(model: tf_keras.Model, settings: Prune, planned: Shares) -> None:
 
 def _ramped(model: tf_keras.Model, settings: Prune, planned: Shares, fit: Fit) -> tf_keras.Model:
     """The model after the part of the training in which the share of zeros rises."""
-    steps = max(settings.updates, fit.steps(settings.end))
-    frequency = steps // settings.updates
 
     def wrapped(layer: Any) -> Any:
         if layer.name not in planned:
@@ -107,24 +107,54 @@ def _ramped(model: tf_keras.Model, settings: Prune, planned: Shares, fit: Fit) -
             initial_sparsity=min(settings.initial, planned[layer.name]),
             final_sparsity=planned[layer.name],
             begin_step=1,
-            end_step=1 + frequency * (settings.updates - 1),
+            end_step=1 + _FREQUENCY * (settings.updates - 1),
             power=settings.power,
-            frequency=frequency,
+            frequency=_FREQUENCY,
         )
         return PatternedPruning(layer, pattern=settings.pattern, norm=settings.norm, pruning_schedule=schedule)
 
     pruned = tf_keras.models.clone_model(model, clone_function=wrapped)
     wrappers = [layer for layer in pruned.layers if isinstance(layer, PatternedPruning)]
-    for wrapper in wrappers:
-        wrapper.pruning_step.assign(0)
+    turns = _Turns(settings.updates)
+
+    def before() -> None:
+        for wrapper in wrappers:
+            wrapper.pruning_step.assign(turns.step)
 
     def remask() -> None:
         for wrapper in wrappers:
             wrapper.pruning_obj.weight_mask_op()
 
-    traced: Any = tf.function(remask, autograph=False)
-    fit(pruned, hooks=Hooks(after_step=lambda _: traced(), settled_from=1.0), part=settings.end)
+    assign, mask = (tf.function(function, autograph=False) for function in (before, remask))
+
+    def before_step(done: float) -> None:
+        turns.go(done)
+        assign()
+
+    fit(pruned, hooks=Hooks(before_step=before_step, after_step=lambda _: mask(), settled_from=1.0), part=settings.end)
     return copied(tfmot.strip_pruning(pruned))
+
+
+class _Turns:
+    """tfmot's count of steps, as it would be if the training had two for each update of the masks.
+
+    tfmot's schedule asks for the number of steps, which is not known before their speed is: the share of the training
+    that is done decides when masks are updated.
+
+    Attributes:
+        step: the count before the step of the training that comes next, an int64 variable; tfmot adds one and updates
+            the masks where that is odd.
+    """
+
+    def __init__(self, updates: int) -> None:
+        self.step = tf.Variable(0, dtype=tf.int64)
+        self._updates, self._last = updates, -1
+
+    def go(self, done: float) -> None:
+        """A share of the training is done: the masks are updated now, if it is time for the next update."""
+        turn = min(int(done * self._updates), self._updates - 1)
+        self.step.assign(_FREQUENCY * turn + int(turn == self._last))
+        self._last = turn
 
 
 def _require_known(layers: Mapping[str, float], known: list[str]) -> None:

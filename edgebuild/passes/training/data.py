@@ -63,6 +63,10 @@ class TrainData:
         self.validation: Rows = np.sort(order[:kept])
         self.rows: Rows = np.sort(order[kept:])
 
+    def __len__(self) -> int:
+        """All samples, those to learn from and those to choose by."""
+        return len(self._samples)
+
     @property
     def augments(self) -> bool:
         """Whether a batch differs each time it is drawn."""
@@ -93,10 +97,10 @@ class TrainData:
             some = rows[start : start + self.batch_size]
             yield some, self.take(some)
 
-    def sample(self) -> Iterator[list[Array]]:
+    def sample(self, most: int | None = None) -> Iterator[list[Array]]:
         """Batches of some of the rows to learn from, the same each time: what statistics are taken from."""
         values = sum(array.size for array in self.take(self.rows[:1]))
-        count = max(_LEAST_ROWS, min(_MOST_ROWS, _MOST_VALUES // max(1, values)))
+        count = max(_LEAST_ROWS, min(most or _MOST_ROWS, _MOST_VALUES // max(1, values)))
         some = np.sort(np.random.default_rng([self._seed, 3]).permutation(self.rows)[:count])
         # Whole batches alone, where there is one: each shape of a batch is traced by itself.
         for start in range(0, max(1, len(some) - _ROWS_AT_ONCE + 1), _ROWS_AT_ONCE):

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 
-def _nothing(_: int) -> None:
+def _nothing(_: float) -> None:
     """Leaves the network as it is."""
 
 
 class Hooks(NamedTuple):
-    """What is called around the steps of an optimizer; each is given the number of the step, from 0.
+    """What is called around the steps of an optimizer.
+
+    Each is given the share of the training that is done: the number of steps is known only once their speed is.
 
     Attributes:
         before_step: before the gradients are taken.
@@ -21,8 +23,8 @@ class Hooks(NamedTuple):
         from_scratch: whether the network knows nothing yet: then its start is no epoch that may be chosen.
     """
 
-    before_step: Callable[[int], None] = _nothing
-    after_step: Callable[[int], None] = _nothing
+    before_step: Callable[[float], None] = _nothing
+    after_step: Callable[[float], None] = _nothing
     settled_from: float = 0.0
     from_scratch: bool = False
 
@@ -31,7 +33,4 @@ class Fit(Protocol):
     """A training, as the passes see it: data, teachers and settings are in it already."""
 
     def __call__(self, model: Any, *, hooks: Hooks = ..., part: float = ...) -> None:
-        """Train a tf_keras model in place; `part` scales the length."""
-
-    def steps(self, part: float = ...) -> int:
-        """How many optimizer steps a training of this length takes at most."""
+        """Train a tf_keras model in place; `part` is the share of all the time or epochs that it takes."""

@@ -4,59 +4,96 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from typing import NamedTuple
 
 from edgebuild.stats import median
 
 _RISE = 0.05  # of the steps, until the learning rate is at its highest
-# Steps by which the speed is known: the first ones trace the graph, and an odd batch traces it again.
-_TIMED_FROM, _TIMED_TO = 3, 13
+# The first step traces the graph; by so many the speed is known, and looked at again after as many as these.
+_TIMED_TO, _TIMED_AGAIN = 9, 32
+_LAST_TIMES = 101  # the machine may be faster or slower than it was
+
+
+class Speed(NamedTuple):
+    """What steps of the optimizer and comparisons on the validation part take, in seconds; 0 for not known."""
+
+    step_s: float = 0.0
+    comparison_s: float = 0.0
+
+
+_UNKNOWN = Speed()
 
 
 class Pace:
-    """The steps of one training, fewer where the machine is too slow for all of them.
+    """The steps of one training: as many as are asked for, or as there is time for at the speed that is measured.
 
     Args:
         steps: at most.
-        time_s: likewise, from when the graph is traced.
+        time_s: for all of it from now on, tracing and comparing too.
         learning_rate: the highest.
+        between: steps from one comparison to the next.
+        speed: as it is expected, from a training before.
     """
 
-    def __init__(self, steps: int, time_s: float, learning_rate: float) -> None:
-        self.steps = self.asked = steps
-        self._time_s, self._highest = time_s, learning_rate
-        self._started = self._step_started = time.monotonic()
-        self._ends_at = math.inf
-        self._times_s: list[float] = []
+    def __init__(
+        self, steps: int, time_s: float, learning_rate: float, between: int = 0, speed: Speed = _UNKNOWN
+    ) -> None:
+        self.asked = steps
+        self._highest, self._between = learning_rate, between or steps
+        self._ends_at = time.monotonic() + time_s
+        self._begun: float | None = None  # when the step before did, unless something came between
+        self._times_s: deque[float] = deque(maxlen=_LAST_TIMES)
+        self.speed = speed
+        self.steps = steps
+        self.is_short_of_time = False
+        self._plan(0)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: a linear rise, then half a cosine (Loshchilov and Hutter 2017, SGDR, eq. 5)."""
         rise = max(1, round(_RISE * self.steps))
         if step < rise:
             return self._highest * (step + 1) / rise
-        return self._highest * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+        share = min(1.0, (step - rise) / max(1, self.steps - rise))
+        return self._highest * 0.5 * (1 + math.cos(math.pi * share))
 
     def begin(self, step: int) -> None:
         """A step begins."""
-        self._step_started = time.monotonic()
-        if step == _TIMED_FROM:
-            self._ends_at = self._step_started + self._time_s
-        if step == _TIMED_TO:
-            self._shorten(step)
+        now = time.monotonic()
+        if self._begun is not None and step > 1:
+            self._times_s.append(now - self._begun)
+        self._begun = now
+        if step == _TIMED_TO or (step and step % _TIMED_AGAIN == 0):
+            self._plan(step)
 
-    def end(self) -> None:
-        """The step is done."""
-        self._times_s.append(time.monotonic() - self._step_started)
+    def compared(self, step: int, took_s: float) -> None:
+        """The network was compared with the best one after a step."""
+        self.speed = self.speed._replace(comparison_s=took_s)
+        self._begun = None
+        self._plan(step + 1)
 
     def is_last(self, step: int) -> bool:
-        """Whether nothing comes after a step."""
-        return step + 1 >= self.steps or time.monotonic() >= self._ends_at
+        """Whether nothing comes after a step but the last comparison."""
+        is_over = time.monotonic() + self.speed.comparison_s >= self._ends_at
+        is_last = is_over or step + 1 >= self.steps
+        self.is_short_of_time = is_last and step + 1 < self.asked
+        return is_last
+
+    def done(self, step: int) -> float:
+        """The share of the training that is done before a step."""
+        return min(1.0, step / self.steps)
 
     def left_s(self, step: int) -> float:
         """The time that what comes after a step will take."""
-        now = time.monotonic()
-        return max(0.0, min((now - self._started) / (step + 1) * (self.steps - step - 1), self._ends_at - now))
+        return max(0.0, min(self._cost_s(self.steps - step - 1), self._ends_at - time.monotonic()))
 
-    def _shorten(self, step: int) -> None:
-        """Plan only what there is time for, so that the learning rate still falls to its end."""
-        fitting = step + max(1, int((self._ends_at - time.monotonic()) / max(median(self._times_s), 1e-9)))
-        self.steps = min(self.steps, fitting)
+    def _cost_s(self, steps: int) -> float:
+        return steps * (self.speed.step_s + self.speed.comparison_s / self._between)
+
+    def _plan(self, step: int) -> None:
+        """As many steps as there is time for, so that the learning rate falls to its end."""
+        if self._times_s:
+            self.speed = self.speed._replace(step_s=max(median(self._times_s), 1e-9))
+        if self.speed.step_s:
+            left_s = self._ends_at - time.monotonic() - self.speed.comparison_s
+            self.steps = max(step + 1, min(self.asked, step + int(left_s / self._cost_s(1))))
