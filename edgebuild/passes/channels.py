@@ -90,7 +90,7 @@ class _Pruning:
     def __init__(self, job: CompressJob, settings: Channels, graph: Graph, trainer: Trainer, say: Say) -> None:
         self._settings, self._graph = settings, graph
         self._trainer, self._say = trainer, say
-        self._surgeon = Surgeon(graph, settings, job.latencies, trainer)
+        self._surgeon = Surgeon(graph, settings, job.latencies, trainer.evidence)
         self._left = 1.0  # of the training
         self._each = _BETWEEN / settings.rounds  # of it for a round
         self.notes: list[str] = []
@@ -175,7 +175,7 @@ class _Pruning:
         if self._trainer.expected_steps(part) >= _FEWEST_STEPS:
             for candidate in candidates:
                 self._trainer(candidate.model, part=self._taken(part))
-        return min(candidates, key=lambda candidate: self._trainer.loss(candidate.model))
+        return min(candidates, key=lambda candidate: self._trainer.evidence.loss(candidate.model))
 
     def _taken(self, part: float) -> float:
         """As much of the training as is wanted, and as there is beside what finishes."""
@@ -191,4 +191,4 @@ class _Pruning:
     def _trained(self, done: _Done, part: float) -> _Done:
         self._trainer(done.model, part=part)
         graph = building.learned(done.graph, done.model)
-        return done._replace(graph=graph, score=self._trainer.score(done.model))
+        return done._replace(graph=graph, score=self._trainer.evidence.score(done.model))

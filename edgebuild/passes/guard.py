@@ -45,7 +45,7 @@ class Guard(NamedTuple):
         than on evaluation samples, it is that score that a network which did not learn them is compared with. Only the
         original's own score is taken from there: nothing is chosen by evaluation samples.
         """
-        found, samples = trainer.score(building.build(original)), trainer.validation_samples
+        found, samples = trainer.evidence.score(building.build(original)), trainer.validation_samples
         unseen = trainer.unseen
         if found is None or unseen is None or not _is_learnt(found, samples, unseen, trainer.metric):
             return cls(found, max_drop, trainer.metric, samples)

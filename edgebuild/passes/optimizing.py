@@ -48,7 +48,7 @@ def run(job: CompressJob, method: Method, max_drop: float, say: Say) -> Compress
     trainer = lessons.trainer(job.lesson, original, say)
     guard = Guard.of(original, max_drop, trainer)
     changed = method.trained(model, trainer)
-    score = trainer.score(changed)
+    score = trainer.evidence.score(changed)
     if guard.holds(score):
         return written(building.learned(graph, changed), job, [*guard.said(), method.said(changed), *trainer.notes])
     return written(graph, job, [*guard.said(), guard.refusal(method.name, score), *trainer.notes])

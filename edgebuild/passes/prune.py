@@ -26,7 +26,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
         planned = None
         if settings.allocation == Allocation.SENSITIVITY:
             say("measuring what each layer can bear")
-            planned = sensitivity.allocate(model, settings, trainer.loss)
+            planned = sensitivity.allocate(model, settings, trainer.evidence.loss)
         return sparsity.prune(model, settings, trainer, planned)
 
     method = optimizing.Method("weight pruning", trained, lambda model: sparsity.prune_now(model, settings), _said)

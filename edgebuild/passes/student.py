@@ -42,8 +42,8 @@ def run(job: CompressJob, say: Say) -> Compressed:
     model = building.build(student)
     trainer(model, hooks=Hooks(from_scratch=settings.network != "" or settings.fresh))
     learned = building.learned(student, model)
-    score = in_words(trainer.score(model), lesson.metric)
-    standard = in_words(trainer.score(building.build(original)), lesson.metric)
+    score = in_words(trainer.evidence.score(model), lesson.metric)
+    standard = in_words(trainer.evidence.score(building.build(original)), lesson.metric)
     said = (
         f"student: {what}, {learned.parameters:,} parameters for {original.parameters:,}; on validation {score}, "
         f"the original {standard}"

@@ -62,6 +62,7 @@ def _guard(monkeypatch: pytest.MonkeyPatch, score: float, unseen: Unseen | None,
 
         def __init__(self) -> None:
             self.unseen = unseen
+            self.evidence = self
 
         def score(self, _: Any) -> float:
             return score

@@ -38,7 +38,7 @@ def _network(**options: Any) -> Any:
 def test_they_are_those_of_all_samples() -> None:
     model, x = _network(), (3 * RNG.normal(size=(220, 8, 8, 3)) + 1).astype(np.float32)
 
-    BatchNorms(model).bring_up_to_date(_batches(x))
+    BatchNorms.of(model).bring_up_to_date(_batches(x))
 
     for name, tolerance in {"first": 1e-4, "second": 0.02}.items():
         norm, given = model.get_layer(name), _given(model, name, x)
@@ -51,7 +51,7 @@ def test_weights_stay_and_outputs_are_those_of_training_without_its_noise() -> N
     model.get_layer("first").set_weights([*RNG.uniform(0.5, 2, (2, 6)), *model.get_layer("first").get_weights()[2:]])
     before = [variable.numpy() for variable in model.trainable_variables]
 
-    BatchNorms(model).bring_up_to_date([[x]])
+    BatchNorms.of(model).bring_up_to_date([[x]])
 
     assert all(np.array_equal(old, new) for old, new in zip(before, model.trainable_variables, strict=True))
     for layer in model.layers:
@@ -69,7 +69,7 @@ def test_those_that_training_leaves_alone_are_left_alone(kind: str) -> None:
         model = _network(trainable=False)
     x = (RNG.normal(size=(60, *model.input_shape[1:])) + 5).astype(np.float32)
 
-    BatchNorms(model).bring_up_to_date(_batches(x))
+    BatchNorms.of(model).bring_up_to_date(_batches(x))
 
     assert np.array_equal(model.get_layer("first").moving_mean, np.zeros_like(model.get_layer("first").moving_mean))
 
@@ -82,7 +82,7 @@ def test_one_that_is_used_twice_in_a_wrapper_and_on_another_axis_has_its_own() -
     model = tf_keras.Model(frames, [shared, each])
     x = RNG.normal(size=(100, 4, 6, 2)).astype(np.float32)
 
-    BatchNorms(model).bring_up_to_date(_batches(x))
+    BatchNorms.of(model).bring_up_to_date(_batches(x))
 
     both = np.concatenate([x, 3 * x]).reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(twice.moving_variance, both.var(axis=0), rtol=1e-4)
@@ -92,6 +92,6 @@ def test_one_that_is_used_twice_in_a_wrapper_and_on_another_axis_has_its_own() -
 
 def test_a_network_without_any_and_a_single_sample_change_nothing() -> None:
     model = tf_keras.Sequential([kl.Input((3,)), kl.BatchNormalization()])
-    BatchNorms(model).bring_up_to_date([[np.ones((1, 3), np.float32)]])
+    BatchNorms.of(model).bring_up_to_date([[np.ones((1, 3), np.float32)]])
     assert np.array_equal(model.layers[0].moving_mean, np.zeros(3))
-    BatchNorms(tf_keras.Sequential([kl.Input((3,)), kl.Dense(2)])).bring_up_to_date([[tf.ones((4, 3))]])
+    BatchNorms.of(tf_keras.Sequential([kl.Input((3,)), kl.Dense(2)])).bring_up_to_date([[tf.ones((4, 3))]])

@@ -113,8 +113,8 @@ def test_a_network_has_nothing_to_learn_from_itself_at_any_of_its_outputs(unlabe
 def test_a_network_that_ends_in_logits_is_ranked_by_its_own_answers(unlabelled: Path) -> None:
     model = network(activation=None)
     trainer = Trainer(lesson(unlabelled, teachers.of_model(model, "itself", 1.0)), QUIET)
-    assert trainer.loss(model) == pytest.approx(0, abs=1e-5)
-    assert trainer.loss(network(seed=9, activation=None)) > 0.01
+    assert trainer.evidence.loss(model) == pytest.approx(0, abs=1e-5)
+    assert trainer.evidence.loss(network(seed=9, activation=None)) > 0.01
 
 
 def test_a_teacher_of_other_outputs_is_refused(unlabelled: Path, tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_layers_of_other_names_cannot_be_compared_unless_they_are_paired(digits:
 def test_training_on_labels_alone_learns(digits: Path) -> None:
     model = network()
     trainer = Trainer(lesson(digits, epochs=15, learning_rate=0.01), QUIET)
-    before = trainer.score(model)
+    before = trainer.evidence.score(model)
     trainer(model)
-    after = trainer.score(model)
+    after = trainer.evidence.score(model)
     assert before is not None
     assert after is not None
     assert before < 0.4
@@ -284,7 +284,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(digits: Path) -> None:
                 variable.assign(tf.zeros_like(variable))
 
     trainer(model, hooks=Hooks(after_step=spoil))
-    score = trainer.score(model)
+    score = trainer.evidence.score(model)
     assert score is not None
     assert score > 0.5
 
@@ -329,16 +329,16 @@ def test_a_short_training_ends_with_batch_norms_that_are_current(digits: Path) -
     norm = model.get_layer("norm")
     np.testing.assert_allclose(norm.moving_variance, given.var(axis=0), rtol=1e-3)
     assert np.abs(norm.moving_mean - given.mean(axis=0)).max() < 1e-3 * given.std()
-    score = Trainer(found, QUIET).score(model)
+    score = Trainer(found, QUIET).evidence.score(model)
     assert score is not None
     assert score > 0.5
 
 
 def test_losses_that_decide_are_those_of_current_batch_norms(digits: Path) -> None:
     trainer, model = Trainer(lesson(digits), QUIET), normed()
-    stale = trainer.loss(model)  # which brings them up to date
+    stale = trainer.evidence.loss(model)  # which brings them up to date
     model.get_layer("norm").moving_mean.assign(np.full(32, 50.0))
-    assert trainer.loss(model) == pytest.approx(stale, rel=1e-4)
+    assert trainer.evidence.loss(model) == pytest.approx(stale, rel=1e-4)
 
 
 def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
@@ -370,7 +370,7 @@ def test_patience_is_in_epochs_and_begins_with_the_second_half(digits: Path) -> 
 def test_a_network_that_gives_no_numbers_is_scored_as_that(digits: Path) -> None:
     model = network()
     model.get_layer("answer").bias.assign(np.full(10, np.nan))
-    score = Trainer(lesson(digits), QUIET).score(model)
+    score = Trainer(lesson(digits), QUIET).evidence.score(model)
     assert score is not None
     assert np.isnan(score)
 
@@ -388,7 +388,7 @@ def test_time_ends_training_and_is_told(digits: Path) -> None:
     model = network()
     trainer(model)
     assert "by [train] time" in trainer.notes[0]
-    score = trainer.score(model)
+    score = trainer.evidence.score(model)
     assert score is not None
     assert score > 0.3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +24,29 @@ def build(graph: Graph) -> tf_keras.Model:
     for item in graph.inputs:
         known = graph.tensors[item.tensor]
         tensors[item.tensor] = tf_keras.Input(known.shape[1:], known.shape[0], name=item.name, dtype=known.dtype)
+    inputs = list(tensors.values())
+    outputs = run(graph, layers, tensors)
+    model = tf_keras.Model(
+        inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=graph.name
+    )
+    for name, layer in graph.layers.items():
+        if layer.weights:
+            layers[name].set_weights(list(layer.weights.values()))
+    return model
+
+
+def run(graph: Graph, layers: Mapping[str, Any], given: Mapping[int, Any]) -> list[Any]:
+    """The outputs of a graph, computed by layers that were made of it, or of one of which it is a part.
+
+    Args:
+        graph: what is computed.
+        layers: by name.
+        given: the tensors of its inputs, by their numbers.
+
+    Raises:
+        StepError: a layer cannot be called: the graph is not consistent.
+    """
+    tensors = dict(given)
     for call in graph.calls:
         args, kwargs = tf.nest.map_structure(
             lambda item: tensors[item.tensor] if isinstance(item, Ref) else item, (call.args, dict(call.kwargs))
@@ -32,15 +56,7 @@ def build(graph: Graph) -> tf_keras.Model:
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise StepError(f"the layer {call.layer} does not fit the network", str(error).splitlines()[0]) from error
         tensors.update(zip(call.outputs, tf.nest.flatten(results), strict=True))
-    inputs = [tensors[item.tensor] for item in graph.inputs]
-    outputs = [tensors[number] for number in graph.outputs]
-    model = tf_keras.Model(
-        inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=graph.name
-    )
-    for name, layer in graph.layers.items():
-        if layer.weights:
-            layers[name].set_weights(list(layer.weights.values()))
-    return model
+    return [tensors[number] for number in graph.outputs]
 
 
 def _make(layer: Layer) -> Any:

@@ -32,8 +32,8 @@ class Evidence(Protocol):
     def criterion(self, wanted: Any, outputs: Any) -> Any:
         """The loss of a batch, a scalar tensor."""
 
-    def loss(self, model: Any) -> float:
-        """The mean loss of a model over the validation part, its batch norms brought up to date."""
+    def losses(self, graph: Graph, parts: Sequence[Graph]) -> Sequence[float]:
+        """The losses of networks made of layers of one, their batch norms brought up to date."""
 
     def refresh(self, model: Any) -> None:
         """Bring the batch norms of a model up to date."""
@@ -152,8 +152,9 @@ class Surgeon:
         # All are measured once, and the likeliest of those of an earlier round again: each takes seconds.
         new = [block for block in saves if block.name not in self._losses]
         likely = sorted((block for block in saves if block not in new), key=price_of)[:_MEASURED_AGAIN]
-        for block in (*new, *likely):
-            self._losses[block.name] = self._evidence.loss(building.build(blocks.drop(graph, block)))
+        tried = [*new, *likely]
+        found_losses = self._evidence.losses(graph, [blocks.drop(graph, block) for block in tried]) if tried else ()
+        self._losses.update(zip((block.name for block in tried), found_losses, strict=True))
         return min((*new, *likely), key=price_of, default=None)
 
     def _total(self, traced: _Traced) -> float:

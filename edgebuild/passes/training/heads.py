@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from edgebuild.core.metric import Metric
+from edgebuild.passes import calling
 
 # What may stand between an activation and the end of a network without changing what it means.
 _TRANSPARENT = frozenset({"Identity", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs"})
@@ -46,6 +47,29 @@ def of_output(output: Any, metric: Metric) -> tuple[Head, Any]:
     if metric.classifies and output.shape.rank and (output.shape[-1] or 0) > 1:
         return Head.CLASSES, output
     return Head.VALUES, output
+
+
+class Ending(NamedTuple):
+    """What an output means, and whether it is probabilities by its making, whose logits are taught."""
+
+    head: Head
+    likely: bool
+
+
+def endings_of(model: Any, metric: Metric) -> list[Ending]:
+    """How each output of a tf_keras model ends, found by tracing it once."""
+    found: list[Ending] = []
+
+    def trace(*tensors: Any) -> Any:
+        outputs = calling.outputs(model, tensors)
+        for output in outputs:
+            head, taught = of_output(output, metric)
+            found.append(Ending(head, taught is not output))
+        return outputs
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
+    tf.function(trace, autograph=False).get_concrete_function(*specs)
+    return found
 
 
 def is_likely(results: npt.NDArray[Any], head: Head) -> bool:

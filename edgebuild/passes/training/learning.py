@@ -39,7 +39,7 @@ class Learning:
         self._optimizer = tf_keras.optimizers.legacy.Adam(lambda: self._rate)
         self._step = Batchwise(self._learn)
         self._loss = Batchwise(lambda x, y, outside: objective.loss(x, y, outside, training=False))
-        self._norms = BatchNorms(model)
+        self._norms = BatchNorms.of(model)
 
     def begin(self) -> None:
         """Forget what earlier trainings left in the optimizer."""

@@ -12,6 +12,7 @@ from edgebuild.core.settings import DistillSettings
 from edgebuild.errors import UsageError
 from edgebuild.passes import calling
 from edgebuild.passes.training import features, heads, losses
+from edgebuild.passes.training.probing import Probe
 from edgebuild.passes.training.teachers import Teacher
 
 
@@ -21,8 +22,7 @@ class Objective:
     Args:
         student: a tf_keras model.
         teachers: may be none.
-        likely: for each teacher and output whether it is probabilities.
-        scales: for each output the variance of its values.
+        probe: tells what the teachers' outputs mean.
         distill: weights.
         metric: tells what plain outputs mean, and which output the labels are for.
 
@@ -34,16 +34,14 @@ class Objective:
         self,
         student: Any,
         teachers: Sequence[Teacher],
-        likely: Sequence[Sequence[bool]],
-        scales: Sequence[float],
+        probe: Probe,
         distill: DistillSettings,
         metric: Metric,
         *,
         has_answers: bool,
     ) -> None:
-        self._teachers, self._likely = teachers, likely
+        self._teachers, self._probe = teachers, probe
         self._distill, self._metric = distill, metric
-        self._scales = scales
         self._has_answers = has_answers and distill.hard > 0
         self._guided = bool(distill.feature or distill.attention or distill.relation)
         guide = next((teacher.model for teacher in teachers if teacher.model is not None), None)
@@ -80,23 +78,24 @@ class Objective:
         outputs, layers = self._student(calling.packed(x), training=training)
         outputs = tf.nest.flatten(outputs)
         taught = [heads.of_output(output, self._metric) for output in outputs]
+        scales = self._probe.scales([head for head, _ in taught])
         total = tf.add_n(self._model.losses) if training and self._model.losses else tf.constant(0.0)
         if self._has_answers:
             head, tensor = taught[self._metric.output]
-            total += self._distill.hard * losses.hard(tensor, y, head, self._scales[self._metric.output])
+            total += self._distill.hard * losses.hard(tensor, y, head, scales[self._metric.output])
         if self._teachers and self._distill.soft:
-            total += self._distill.soft * self._soft(x, taught, outside)
+            total += self._distill.soft * self._soft(x, taught, scales, outside)
         if self._guide is not None:
             total += self._compared(x, layers)
         return total
 
-    def _soft(self, x: Any, taught: Sequence[tuple[heads.Head, Any]], outside: Any) -> Any:
-        given = iter(outside)
+    def _soft(self, x: Any, taught: Sequence[tuple[heads.Head, Any]], scales: Sequence[float], outside: Any) -> Any:
+        given, all_likely = iter(outside), self._probe.likely([head for head, _ in taught])
         whole = sum(teacher.weight for teacher in self._teachers)
         total = tf.constant(0.0)
-        for teacher, likely in zip(self._teachers, self._likely, strict=True):
+        for teacher, likely in zip(self._teachers, all_likely, strict=True):
             answers = next(given) if teacher.in_graph is None else teacher.in_graph(x)
-            rows = zip(answers, taught, likely, self._scales, strict=True)
+            rows = zip(answers, taught, likely, scales, strict=True)
             for answer, (head, tensor), is_likely, scale in rows:
                 wanted = heads.logits_of_results(tf.cast(answer, tf.float32), head, likely=is_likely)
                 part = losses.soft(tensor, tf.stop_gradient(wanted), head, self._distill.temperature, scale)
@@ -116,17 +115,3 @@ class Objective:
             if self._distill.relation:
                 total += self._distill.relation * losses.relation(ours, theirs)
         return total / max(1, len(layers))
-
-
-def heads_of(student: Any, metric: Metric) -> list[heads.Head]:
-    """What each output of a tf_keras model means, found by tracing it once."""
-    found: list[heads.Head] = []
-
-    def trace(*tensors: Any) -> Any:
-        outputs = calling.outputs(student, tensors)
-        found.extend(heads.of_output(output, metric)[0] for output in outputs)
-        return outputs
-
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in student.inputs]
-    tf.function(trace, autograph=False).get_concrete_function(*specs)
-    return found

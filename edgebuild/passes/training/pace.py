@@ -16,10 +16,17 @@ _LAST_TIMES = 101  # the machine may be faster or slower than it was
 
 
 class Speed(NamedTuple):
-    """What steps of the optimizer and comparisons on the validation part take, in seconds; 0 for not known."""
+    """What a training takes, in seconds; 0 for not known.
+
+    Attributes:
+        step_s: a step of the optimizer.
+        comparison_s: a comparison on the validation part.
+        first_s: all until the second step begins: what is traced is traced by then.
+    """
 
     step_s: float = 0.0
     comparison_s: float = 0.0
+    first_s: float = 0.0
 
 
 _UNKNOWN = Speed()
@@ -41,7 +48,8 @@ class Pace:
     ) -> None:
         self.asked = steps
         self._highest, self._between = learning_rate, between or steps
-        self._ends_at = time.monotonic() + time_s
+        self._started = time.monotonic()
+        self._ends_at = self._started + time_s
         self._begun: float | None = None  # when the step before did, unless something came between
         self._times_s: deque[float] = deque(maxlen=_LAST_TIMES)
         self.speed = speed
@@ -60,7 +68,9 @@ class Pace:
     def begin(self, step: int) -> None:
         """A step begins."""
         now = time.monotonic()
-        if self._begun is not None and step > 1:
+        if step == 1:
+            self.speed = self.speed._replace(first_s=now - self._started)
+        elif self._begun is not None:
             self._times_s.append(now - self._begun)
         self._begun = now
         if step == _TIMED_TO or (step and step % _TIMED_AGAIN == 0):

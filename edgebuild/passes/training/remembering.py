@@ -12,7 +12,7 @@ import tensorflow as tf
 from edgebuild.data.given import Array
 from edgebuild.passes.training.data import Rows
 from edgebuild.passes.training.teachers import Teacher
-from edgebuild.passes.training.tracing import Batchwise
+from edgebuild.passes.training.tracing import SELDOM, Batchwise
 
 _MOST_BYTES = 1 << 28
 
@@ -35,7 +35,7 @@ class _Memory:
     """What a teacher made of each sample so far."""
 
     def __init__(self, teacher: Teacher, samples: int) -> None:
-        self._call = Batchwise(teacher.in_graph or (lambda _: []))
+        self._call = Batchwise(teacher.in_graph or (lambda _: []), eager=SELDOM)
         self._is_known = np.zeros(samples, bool)
         self._outputs: list[Array] = []
 

@@ -10,7 +10,7 @@ PreciseBN). The weights stay as they are.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.passes import calling
+from edgebuild.passes.training.tracing import SELDOM, Batchwise
 
 Array = npt.NDArray[Any]
 _FEWEST = 2  # rows of a batch: those of one have no variance
@@ -56,9 +57,10 @@ class _Sums:
         norm.moving_variance.assign(np.maximum(self._squares / self._rows - np.square(mean), 0.0))
 
 
-def _batch_norms(model: Any) -> list[Any]:
+def _batch_norms(layers: Iterable[Any]) -> list[Any]:
     """The batch norms whose statistics training changes, those inside wrappers too; each stands once."""
-    found = (layer for layer in model._flatten_layers() if isinstance(layer, tf_keras.layers.BatchNormalization))
+    inner = (part for layer in layers for part in layer._flatten_layers())
+    found = (layer for layer in inner if isinstance(layer, tf_keras.layers.BatchNormalization))
     return [layer for layer in {id(layer): layer for layer in found}.values() if not _is_frozen(layer)]
 
 
@@ -69,17 +71,23 @@ def _is_frozen(norm: Any) -> bool:
 
 
 class BatchNorms:
-    """Those of a model whose statistics training changes: not the frozen ones (not trainable, or told to infer).
+    """Those of a network whose statistics training changes: not the frozen ones (not trainable, or told to infer).
 
     Args:
-        model: a tf_keras model.
+        layers: of the network, tf_keras's.
+        call: the network: takes a tensor for each input and computes by these layers.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._norms = _batch_norms(model)
+    def __init__(self, layers: Iterable[Any], call: Callable[..., Any]) -> None:
+        self._call = call
+        self._norms = _batch_norms(layers)
         self._seen: list[_Seen] = []
-        self._look = tf.function(self._moments, autograph=False, reduce_retracing=True)
+        self._look = Batchwise(self._moments, eager=SELDOM)
+
+    @classmethod
+    def of(cls, model: Any) -> BatchNorms:
+        """Those of a tf_keras model."""
+        return cls([model], lambda *x: calling.outputs(model, x))
 
     def bring_up_to_date(self, batches: Iterable[Sequence[Array]]) -> None:
         """Give them the statistics of what they are given; one that is never reached keeps its own.
@@ -100,10 +108,10 @@ class BatchNorms:
             sums[id(norm)].hand_to(norm)
 
     def _moments(self, *x: Any) -> list[Any]:
-        """What each norm is given in a batch; traced, so that `_seen` has them in the same order."""
+        """What each norm is given in a batch, in the order of `_seen`."""
         self._seen.clear()
         with calling.replaced([(norm, functools.partial(_normalized, norm, self._seen)) for norm in self._norms]):
-            calling.outputs(self._model, x)
+            self._call(*x)
         return [(each.mean, each.variance) for each in self._seen]
 
 

@@ -1,0 +1,139 @@
+"""What train data tell of a network: its score, its loss, what its channels and its blocks are worth."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgebuild.metrics import score
+from edgebuild.passes import calling
+from edgebuild.passes.graph import building
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.training import heads, losses
+from edgebuild.passes.training.data import Rows
+from edgebuild.passes.training.lesson import Lesson
+from edgebuild.passes.training.probing import Probe
+from edgebuild.passes.training.statistics import BatchNorms
+from edgebuild.passes.training.tracing import SELDOM, Batchwise
+
+# Networks that are measured only to be compared with each other: so many rows tell which is the better.
+_ROWS_TO_COMPARE = 256
+
+
+class Evidence:
+    """Measures networks on the samples of a lesson.
+
+    All whose loss is asked for end alike: they are what a pass makes of one network.
+    """
+
+    def __init__(self, lesson: Lesson) -> None:
+        self._lesson, self._data = lesson, lesson.data
+        self._last: _Measured | None = None  # passes ask about one model again and again
+        self._ending: heads.Ending | None = None
+
+    @functools.cached_property
+    def probe(self) -> Probe:
+        """What teachers say to a few samples."""
+        return Probe(self._lesson.teachers, self._data)
+
+    def score(self, model: Any) -> float | None:
+        """The metric on the validation part; None where there are no labels, NaN where the model gives no numbers."""
+        y = self._data.answers(self._data.validation)
+        if y is None:
+            return None
+        outputs = self.outputs(model, self._data.validation)[self._lesson.metric.output]
+        return score(outputs, y, self._lesson.metric) if np.isfinite(outputs).all() else math.nan
+
+    def outputs(self, model: Any, rows: Rows) -> list[Any]:
+        """The outputs of a model for rows of the train split, each [rows, ...]."""
+        call = self._measured(model).outputs
+        parts = [[out.numpy() for out in call(*map(tf.constant, x))] for _, x in self._data.in_order(rows)]
+        return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+    def loss(self, model: Any) -> float:
+        """The mean loss of a model over the validation part, from the labels where there are any.
+
+        Its batch norms are brought up to date first.
+        """
+        self.refresh(model)
+        if self._ending is None:
+            self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
+        return self._loss(self._measured(model).outputs, self._data.validation)
+
+    def losses(self, graph: Graph, parts: Sequence[Graph]) -> list[float]:
+        """The losses of networks that are made of layers of one, on some of the validation part, to be compared.
+
+        They are not built: it would take longer than to run them.
+        """
+        model = building.build(graph)
+        if self._ending is None:
+            self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
+        layers = {name: model.get_layer(name) for name in graph.layers}
+        rows, found = self._data.validation[:_ROWS_TO_COMPARE], []
+        for part in parts:
+            call = functools.partial(_run, part, layers)
+            BatchNorms([layers[name] for name in part.layers], call).bring_up_to_date(
+                self._data.sample(_ROWS_TO_COMPARE)
+            )
+            found.append(self._loss(call, rows))
+        return found
+
+    def refresh(self, model: Any) -> None:
+        """Give the batch norms of a model that was changed the statistics of what they are given now."""
+        self._measured(model).norms.bring_up_to_date(self._data.sample())
+
+    def batches(self, count: int) -> list[tuple[Any, Any]]:
+        """The first batches of the rows to learn from, each with what `criterion` takes."""
+        rows = np.random.default_rng([self._lesson.seed, 2]).permutation(self._data.rows)
+        found = self._with_targets(rows[: count * self._data.batch_size])
+        return [(calling.packed(x), wanted) for x, wanted in found]
+
+    def criterion(self, wanted: Any, outputs: Any) -> Any:
+        """The loss of a batch in a graph: against labels where there are any, else the first teacher's outputs."""
+        output = tf.nest.flatten(outputs)[self._lesson.metric.output]
+        return self._criterion(wanted, *heads.of_output(output, self._lesson.metric))
+
+    def _loss(self, call: Callable[..., Sequence[Any]], rows: Rows) -> float:
+        assert self._ending is not None, "found by the first network that is asked about"
+        total = 0.0
+        for x, wanted in self._with_targets(rows):
+            output = call(*map(tf.constant, x))[self._lesson.metric.output]
+            taught = heads.logits_of_results(output, self._ending.head, likely=self._ending.likely)
+            total += len(wanted) * float(self._criterion(tf.constant(wanted), self._ending.head, taught))
+        return total / len(rows)
+
+    def _criterion(self, wanted: Any, head: heads.Head, taught: Any) -> Any:
+        if self._data.has_answers:
+            return losses.hard(taught, wanted, head)
+        likely = self.probe.first_is_likely(self._lesson.metric.output, head)
+        return losses.soft(taught, heads.logits_of_results(wanted, head, likely=likely), head, 1.0)
+
+    def _with_targets(self, rows: Rows) -> Iterator[tuple[list[Any], Any]]:
+        for some, x in self._data.in_order(rows):
+            wanted = self._data.taught(some)
+            if wanted is None:
+                wanted = self._lesson.teachers[0].answers(some, x)[self._lesson.metric.output]
+            yield x, wanted
+
+    def _measured(self, model: Any) -> _Measured:
+        if self._last is None or self._last.model is not model:
+            self._last = _Measured(model)
+        return self._last
+
+
+class _Measured:
+    """A model and what measures it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.norms = BatchNorms.of(model)
+        self.outputs = Batchwise(lambda *x: calling.outputs(model, x), eager=SELDOM)
+
+
+def _run(graph: Graph, layers: dict[str, Any], *x: Any) -> list[Any]:
+    return building.run(graph, layers, dict(zip((item.tensor for item in graph.inputs), x, strict=True)))
