@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 
 from edgebuild import budgets as budget_tables
-from edgebuild import config, hashing, history, repository, targets
+from edgebuild import config, hashing, history, judgeable, repository, targets
 from edgebuild.core.benched import Benched
 from edgebuild.core.budget import Budget
 from edgebuild.core.calibration import Calibration
@@ -131,6 +131,7 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     """
     settings = configuration.settings
     resolved = resolve(configuration)
+    _require_baseline_named(configuration)
     if settings.model.path:
         model, data = sources.model(settings.model.path), sources.data(settings.data.path)
     else:
@@ -181,10 +182,7 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
         same = [other for other in names if _short(other) == _short(name)]
         if len(same) > 1:
             raise UsageError(f"{' and '.join(same)} are both called {_short(name)}", "Each has a folder of that name.")
-    known = {*targets.names(), *map(_short, names)}
-    for name in settings.targets:
-        if name not in known:
-            raise UsageError(f"[targets.{name}] is for no target that is known or built{closest(name, known)}")
+    _require_known_targets(configuration)
     metric = Metric.asked(settings.metric)
     return [targets.load(name, metric, configuration.over_profile(_short(name))) for name in names]
 
@@ -203,14 +201,16 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     """
     known = configuration or config.load({}, {}, use_file=False)
     out = Path(known.settings.build.out)
+    _require_known_targets(known)
 
     # A single target's folder, or a manifest, is asked for by itself; the whole folder must be complete.
     is_whole = place is None or Path(place) == out
     wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
     demands = checking.Demands(
-        lambda manifest: _budgets_now(manifest, known),
+        lambda manifest: _budgets_now(manifest, checking.of(manifest), known),
         _digest(known.settings.model.path),
         _digest(known.settings.data.path),
+        known.settings.bench.baseline_required,
     )
     return checking.check(checking.find(Path(place or out), wanted), demands)
 
@@ -238,12 +238,14 @@ def bench(
         StepError: an artifact is damaged, is not the one that was built, or does not run.
     """
     known = configuration or config.load({}, {}, use_file=False)
+    _require_known_targets(known)
+    _require_baseline_named(known)
     found = benching.find(Path(path), kernels)
     with Session(Store(store_folder()), listener or Silence(), known.settings.limits, ()) as session:
         benched = benching.bench(
             found,
             known.settings.bench,
-            lambda manifest: _budgets_now(manifest, known),
+            lambda item: _budgets_now(item.manifest, benching.of(item, known.settings.bench), known),
             session,
             operators=operators,
         )
@@ -255,13 +257,37 @@ def bench(
     return benched
 
 
-def _budgets_now(manifest: Manifest | None, known: config.Configuration) -> tuple[Budget, ...]:
-    """What a configuration sets, over what a manifest recorded."""
+def _budgets_now(manifest: Manifest | None, of: judgeable.Of, known: config.Configuration) -> tuple[Budget, ...]:
+    """What a configuration sets, over what a manifest recorded.
+
+    Raises:
+        UsageError: a budget cannot be read, or there can be no figure for it. What was recorded stands: it was possible
+            when it was built.
+    """
     table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
-    if manifest is None:
-        return budget_tables.read(table, Metric.asked(known.settings.metric))
-    kept = tuple(budget for budget in manifest.plan.budgets if budget.subject not in table.values)
-    return (*kept, *budget_tables.read(table, manifest.plan.metric))
+    metric = manifest.plan.metric if manifest is not None else Metric.asked(known.settings.metric)
+    given = budget_tables.read(table, metric)
+    judgeable.require(given, of)
+    recorded = manifest.plan.budgets if manifest is not None else ()
+    return (*(budget for budget in recorded if budget.subject not in table.values), *given)
+
+
+def _require_known_targets(known: config.Configuration) -> None:
+    """Refuse tables for targets that there are not: their budgets would hold for nothing."""
+    names = {*targets.names(), *map(_short, known.settings.build.targets)}
+    for name in known.settings.targets:
+        if name not in names:
+            raise UsageError(f"[targets.{name}] is for no target that is known or built{closest(name, names)}")
+
+
+def _require_baseline_named(known: config.Configuration) -> None:
+    """Refuse to require a baseline that nobody names."""
+    if known.settings.bench.baseline_required and not known.settings.bench.baseline:
+        raise UsageError(
+            "a baseline is required, and none is named",
+            "[bench] baseline_required (or --require-baseline) makes a verdict without a comparison inconclusive.",
+            "Name one: --against v1.2, EDGEBUILD_BASELINE, or [bench] baseline in edgebuild.toml.",
+        )
 
 
 def calibrate(

@@ -61,6 +61,7 @@ _NEVER_RELATIVE = {
     Subject.ACCURACY: "accuracy_drop limits what is lost against the float network",
     Subject.ACCURACY_DROP: "it is a change already, against the float network",
     Subject.NPU_SHARE: "it is a share already: write the least that it may be",
+    Subject.ENERGY: "one figure has no interval: write a limit in joules",
 }
 
 
@@ -192,6 +193,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         level=_level(fields.get("level", Level.ERROR)),
         headroom=parse_part(fields["headroom"]) if "headroom" in fields else 0.0,
         on=_place(subject, fields.get("on")),
+        on_is_assumed=fields.get("on") is None and _PLACES.get(subject) is not None,
         at=_statistic(subject, fields.get("at")),
         of_baseline=relative,
         origin=origin,
@@ -205,7 +207,9 @@ def _is_relative(subject: Subject, limit: object) -> bool:
         ValueError: it names a baseline, and its subject has none.
     """
     if subject in _NEVER_RELATIVE:
-        if "baseline" in str(limit):
+        # "+5 %" of a drop can be meant in one way alone; of a minimum it would be read as 5 %, which anything keeps.
+        is_signed = is_change(limit) and subject != Subject.ACCURACY_DROP
+        if is_signed or "baseline" in str(limit):
             raise ValueError(f"{limit!r}: {subject} is not limited against a baseline: {_NEVER_RELATIVE[subject]}")
         return False
     return is_change(limit)

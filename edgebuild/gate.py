@@ -6,22 +6,30 @@ little. Counted instructions repeat, and are judged by their value, and so are f
 
 A limit against a baseline is judged in the same way by the change of the figure: `Check.value` is the change as a share
 of the baseline's figure (0.02 for "+2 %"), and `Check.headroom` what is left of the limit, in the same.
+
+There is a check for every budget that is handed in, whether there is a figure for it or not, and the verdict is the
+worst of them: a budget cannot be left out on the way from its name to the exit code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from edgebuild.core.budget import Budget, Level, Subject, Unit
+from msgspec.structs import replace
+
+from edgebuild.core import place
+from edgebuild.core.budget import COSTS, Budget, Level, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison, Interval
 from edgebuild.core.measurement import Measurement, Mode
-from edgebuild.core.verdict import Check, Status, Verdict, worst
+from edgebuild.core.place import PlaceKind
+from edgebuild.core.verdict import Check, Requirement, Status, Verdict, worst
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _LAST_BITS = 1e-9
+_FILE = "file"
 _MEDIAN = "median"
 # What the reader can do about an interval that is too wide, for figures that have one.
 _MORE = {
@@ -39,10 +47,11 @@ _FORMATS: Mapping[Unit, Callable[[float], str]] = {
 
 
 class _Figure(NamedTuple):
-    """What a limit is held against: a value, where it is noisy its interval, and what disturbed the measurement."""
+    """What a limit is held against: a value, where it is noisy its interval, what it is, and what disturbed it."""
 
     value: float
     interval: Interval | None = None
+    basis: str = ""
     conditions: tuple[str, ...] = ()
 
 
@@ -60,6 +69,7 @@ class _Known(NamedTuple):
     lacking: Mapping[str, str]
     comparison: Comparison | None
     lower_is_better: bool
+    baseline_required: bool
 
 
 def judge(
@@ -69,27 +79,49 @@ def judge(
     lower_is_better: bool,
     lacking: Mapping[str, str] = MappingProxyType({}),
     comparison: Comparison | None = None,
+    baseline_required: bool = False,
+    requirements: Sequence[Requirement] = (),
 ) -> Verdict:
     """Hold each budget against its figure.
 
     Args:
-        budgets: the limits.
+        budgets: the limits; each gets a check, in this order.
         measurements: the figures there are; a budget without one is inconclusive.
         lower_is_better: the direction of the accuracy metric, whose limit is a minimum unless it is true.
         lacking: why there is no figure, by "SUBJECT" or "SUBJECT on PLACE", as far as that is known.
-        comparison: with the baseline, for limits against one. Without a baseline that can be used, these are warnings:
-            a first release has none, and a damaged one is no fault of this build.
+        comparison: with the baseline, for limits against one; None where none was named. One that was named and cannot
+            be used is a warning: a first release has none, and a damaged one is no fault of this build.
+        baseline_required: whether it is inconclusive instead.
+        requirements: what else was named and is not there.
     """
-    known = _Known(measurements, lacking, comparison, lower_is_better)
+    known = _Known(measurements, lacking, comparison, lower_is_better, baseline_required)
     checks = tuple(_check(budget, known) for budget in budgets)
-    return Verdict(status=worst(check.status for check in checks), checks=checks)
+    required = (*_baseline(known), *requirements)
+    status = worst([*(check.status for check in checks), *(item.status for item in required)])
+    return Verdict(status=status, checks=checks, requirements=required)
+
+
+def _baseline(known: _Known) -> Iterator[Requirement]:
+    """The baseline, where it was named or is required and cannot be used."""
+    comparison = known.comparison
+    if comparison is not None and not comparison.sha256:
+        why = f"no comparison: {comparison.lacking}"
+        yield Requirement(what=f"baseline {comparison.baseline}", status=_without_baseline(known), reason=why)
+    if comparison is None and known.baseline_required:
+        why = "a baseline is required, and none was named: --against, or [bench] baseline"
+        yield Requirement(what="baseline", status=Status.INCONCLUSIVE, reason=why)
+
+
+def _without_baseline(known: _Known) -> Status:
+    return Status.INCONCLUSIVE if known.baseline_required else Status.WARN
 
 
 def _check(budget: Budget, known: _Known) -> Check:
     found = _change(budget, known) if budget.of_baseline else _figure(budget, known)
     if isinstance(found, _Lack):
         return _judged(budget, found.status, None, None, found.reason)
-    return _held(budget, found, is_minimum=budget.is_minimum(lower_is_better=known.lower_is_better))
+    check = _held(budget, found, is_minimum=budget.is_minimum(lower_is_better=known.lower_is_better))
+    return replace(check, basis=found.basis)
 
 
 def _held(budget: Budget, figure: _Figure, *, is_minimum: bool) -> Check:
@@ -136,11 +168,24 @@ def _figure(budget: Budget, known: _Known) -> _Figure | _Lack:
     if math.isnan(value):
         return _Lack("the figure is not a number")
     if measurement.mode == Mode.EMULATED:
-        return _Figure(value)  # counts differ by less from run to run than any limit could mean
+        # Counts differ by less from run to run than any limit could mean.
+        return _Figure(value, basis=_basis(measurement))
     interval = measurement.intervals.get(budget.at)
     if interval is None and measurement.blocks:
         return _Lack(f"too few samples for an interval of the {_name(budget)}: give it more time ([bench] time)")
-    return _Figure(value, interval, measurement.conditions)
+    return _Figure(value, interval, _basis(measurement), measurement.conditions)
+
+
+def _basis(measurement: Measurement) -> str:
+    """How a figure was had, and of what: a time of this host is never the target's."""
+    where, mode = measurement.where, str(measurement.mode)
+    if where == _FILE or measurement.subject not in (*COSTS, Subject.INSTRUCTIONS):
+        return mode
+    if place.parse(where).kind == PlaceKind.HOST:
+        return f"{mode}, TFLite interpreter on this host"
+    if place.parse(where).kind == PlaceKind.TFLM:
+        return f"{mode}, TensorFlow Lite Micro on this host"
+    return f"{mode} on {where}"
 
 
 def _change(budget: Budget, known: _Known) -> _Figure | _Lack:
@@ -151,18 +196,22 @@ def _change(budget: Budget, known: _Known) -> _Figure | _Lack:
     """
     comparison = known.comparison
     if comparison is None:
-        return _Lack("no comparison: no baseline was named (--against, or [bench] baseline)", Status.WARN)
+        return _Lack("no comparison: no baseline was named (--against, or [bench] baseline)")
     if not comparison.sha256:
-        return _Lack(f"no comparison: {comparison.lacking}", Status.WARN)
+        return _Lack(f"no comparison: {comparison.lacking}", _without_baseline(known))
     found = next((change for change in comparison.changes if _is_of(change, budget)), None)
     if found is not None:
         interval = (found.interval[0] - 1, found.interval[1] - 1) if found.interval else None
-        return _Figure(found.ratio - 1, interval, _conditions(budget, known.measurements))
+        measured = next((item for item in known.measurements if _is_there(item, budget)), None)
+        basis = _basis(measured) if measured is not None else ""
+        return _Figure(found.ratio - 1, interval, basis, measured.conditions if measured is not None else ())
     if not any(_is_there(measurement, budget) for measurement in known.measurements):
         return _Lack(_absent(budget, known))
     if comparison.lacking:
-        return _Lack(f"no comparison: {comparison.lacking}", Status.WARN)
-    return _Lack(f"{_name(budget)} was not compared with the baseline's: too few samples of both, taken in turn")
+        return _Lack(f"no comparison: {comparison.lacking}", _without_baseline(known))
+    if budget.subject in COSTS:
+        return _Lack(f"{_name(budget)} was not compared with the baseline's: too few samples of both, taken in turn")
+    return _Lack(f"nothing is recorded of the baseline's {_name(budget)}: build it again with this edgebuild")
 
 
 def _is_of(change: Change, budget: Budget) -> bool:
@@ -172,10 +221,6 @@ def _is_of(change: Change, budget: Budget) -> bool:
 
 def _is_there(measurement: Measurement, budget: Budget) -> bool:
     return measurement.subject == budget.subject and budget.on in (None, measurement.where)
-
-
-def _conditions(budget: Budget, measurements: Iterable[Measurement]) -> tuple[str, ...]:
-    return next((measurement.conditions for measurement in measurements if _is_there(measurement, budget)), ())
 
 
 def _absent(budget: Budget, known: _Known) -> str:

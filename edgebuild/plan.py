@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from msgspec.structs import replace
 
+from edgebuild import judgeable
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import (
     Change,
@@ -38,9 +39,10 @@ def plan(
     """What will be done for one target; `learns_from` as in Plan.
 
     Raises:
-        UsageError: the request cannot work, whatever the network is: a scheme that the target does not run, or one
-            that needs calibration, without data.
+        UsageError: the request cannot work, whatever the network is: a scheme that the target does not run, one that
+            needs calibration, without data, or a budget that cannot be judged.
     """
+    judgeable.require(target.budgets, judgeable.Of.target(target, has_baseline=bool(settings.bench.baseline)))
     scheme = target.passes.quantize.scheme
     _require_integers(target, scheme)
     synthesizes = data is None and settings.data.synthesize and scheme.needs_calibration
@@ -84,6 +86,7 @@ def plan(
         synthetic_samples=min(_MOST_SYNTHETIC, settings.data.calibration_samples) if synthesizes else 0,
         runtime=target.runtime,
         operators=target.operators,
+        board=target.device.board if target.device is not None else "",
         accelerator=target.accelerator,
         delivery=target.delivery,
         about=settings.about,

@@ -34,6 +34,7 @@ DEFAULT = "build"
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; nothing is raised but SystemExit of the interpreter itself."""
     signal.signal(signal.SIGTERM, _interrupt)
+    output.begin(arguments)
     try:
         verb, rest = _dispatch(list(arguments))
         command: click.Command = import_module(VERBS[verb]).command
@@ -43,19 +44,19 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        output.error(UsageError(error.format_message(), remedy="edgebuild --help lists the options."))
+        output.ended(UsageError(error.format_message(), remedy=_remedy(error, arguments)))
         return ExitCode.USAGE
     except EdgebuildError as error:
-        output.error(error)
+        output.ended(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        output.say("\ninterrupted: nothing was published; earlier artifacts are as they were")
+        output.interrupted()
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away: there is nobody to tell
         return ExitCode.OK
     except OSError as error:
-        output.error(_from_system(error))
+        output.ended(_from_system(error))
         return ExitCode.STEP_FAILED
     except Exception:
         output.bug(arguments)
@@ -73,6 +74,13 @@ def _dispatch(arguments: list[str]) -> tuple[str, list[str]]:
     if suggestion:
         raise UsageError(f"there is no command and no model {first}{suggestion}")
     return DEFAULT, arguments
+
+
+def _remedy(error: click.ClickException, arguments: Sequence[str]) -> str:
+    """What to do about a command line that click refuses."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in ("-b", "--budget"):
+        return f"edgebuild {arguments[0]} judges no budgets: edgebuild bench FILE, check DIST or a build do."
+    return "edgebuild --help lists the options."
 
 
 def _from_system(error: OSError) -> EdgebuildError:

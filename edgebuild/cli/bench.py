@@ -9,13 +9,13 @@ import click
 
 from edgebuild.cli import options, output
 from edgebuild.cli.outcome import exit_code
-from edgebuild.core.verdict import Status
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", type=click.Path(path_type=Path))
 @options.on_option
 @options.against_option
+@options.require_baseline_option
 @options.budget_option
 @click.option("--operators", is_flag=True, help="Also where the time goes, operator by operator.")
 @click.option("--time", metavar="TIME", help="At most for each artifact and place, e.g. 30s.  [default: 10 s]")
@@ -24,6 +24,7 @@ from edgebuild.core.verdict import Status
 @options.set_option
 @options.config_option
 @options.json_option
+@options.verbose_option
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 def command(
     path: Path,
@@ -37,8 +38,9 @@ def command(
     """Measure the artifacts at PATH: a .tflite file, a manifest, or a folder that was built into.
 
     Each is looked through first and then run in fresh processes with the limits of [limits]; [bench] says how. A file
-    that is not what the manifest beside it describes is not run. Budgets on what is measured gate as in a build. With
-    --against both artifacts run in turn, and "+5 % of baseline" is a limit; that is assumed where none is given.
+    that is not what the manifest beside it describes is not run. All budgets gate as in a build: costs are measured, at
+    the places of --on and of the budgets, and what the build found out stands in its manifest. With --against both
+    artifacts run in turn, and "+5 % of baseline" is a limit; that is assumed where none is given.
     """
     from edgebuild import api  # --help should not wait for what it does not need
     from edgebuild.cli import progress
@@ -48,7 +50,13 @@ def command(
 
     tree = options.merged(
         options.given(
-            bench={"on": list(on) or None, "baseline": against, "time": more["time"], "threads": more["threads"]},
+            bench={
+                "on": list(on) or None,
+                "baseline": against,
+                "baseline_required": more["require_baseline"],
+                "time": more["time"],
+                "threads": more["threads"],
+            },
             budgets=dict(options.budget_table(budget)),
         ),
         *map(options.setting, more["settings"]),
@@ -60,13 +68,12 @@ def command(
         operators=more["operators"],
         listener=progress.listener(quiet=more["quiet"]),
     )
-    statuses = [item.verdict.status for item in found]
+    verdicts = [item.verdict for item in found]
     if as_json:
         output.result(output.as_json(found))
     else:
-        output.result("\n\n".join(report.of_artifact(item, output.paint) for item in found))
-        if any(item.verdict.checks for item in found):
-            output.result("\n" + summary.closing(statuses, [], output.paint, ""))
-    # Whoever names a place wants its figures, whether there is a limit on them or not.
-    lacks = [Status.INCONCLUSIVE for item in found if item.lacking]
-    return exit_code([*statuses, *lacks], [])
+        shown = (report.of_artifact(item, output.paint, verbose=more["verbose"]) for item in found)
+        output.result("\n\n".join(shown))
+        if any(verdict.checks or verdict.requirements for verdict in verdicts):
+            output.result("\n" + summary.closing(verdicts, [], output.paint, ""))
+    return exit_code([verdict.status for verdict in verdicts], [])

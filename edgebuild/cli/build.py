@@ -44,6 +44,7 @@ Exit codes:
 @options.budget_option
 @options.on_option
 @options.against_option
+@options.require_baseline_option
 @click.option(
     "--quantize",
     "-q",
@@ -70,6 +71,7 @@ Exit codes:
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--explain", is_flag=True, help="Show where each setting comes from, and do nothing.")
 @options.json_option
+@options.verbose_option
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.version_option(None, "--version", package_name="edgebuild", message="edgebuild %(version)s")
 def command(
@@ -97,7 +99,11 @@ def command(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
             data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
             build={"targets": list(target) or None, "out": more["out"], "measure_again": more["measure_again"]},
-            bench={"on": list(more["on"]) or None, "baseline": more["against"]},
+            bench={
+                "on": list(more["on"]) or None,
+                "baseline": more["against"],
+                "baseline_required": more["require_baseline"],
+            },
             metric={"name": more["metric"]},
             train={"time": more["time"]},
             budgets=dict(options.budget_table(budget)),
@@ -116,7 +122,7 @@ def command(
     if not quiet and not configuration.settings.model.path:
         output.say("no model was named and there is no edgebuild.toml: building the example (handwritten digits)")
     outcomes = api.build_all(configuration, progress.listener(quiet=quiet))
-    return _report(outcomes, configuration.settings.build.out, as_json)
+    return _report(outcomes, configuration.settings.build.out, as_json=as_json, verbose=more["verbose"])
 
 
 def _show(plans: Sequence[Plan], as_json: bool) -> None:
@@ -126,24 +132,27 @@ def _show(plans: Sequence[Plan], as_json: bool) -> None:
         output.result(output.as_json(plans))
     else:
         output.result("\n\n".join(plan_report.of_plan(plan) for plan in plans))
+        output.result("\nno verdict: nothing was built (--dry-run)")
 
 
-def _report(outcomes: Sequence[Outcome], out: str, as_json: bool) -> int:
+def _report(outcomes: Sequence[Outcome], out: str, *, as_json: bool, verbose: bool) -> int:
     from edgebuild.report import summary
 
     manifests = [outcome.manifest for outcome in outcomes if outcome.manifest is not None]
     failed = {outcome.target: outcome.error for outcome in outcomes if outcome.error is not None}
     if as_json:
-        output.result(output.as_json(manifests))
+        errors = [{"target": target, "error": output.as_document(error)} for target, error in failed.items()]
+        output.result(output.as_json([*manifests, *errors]))
     else:
         said: set[str] = set()
         for manifest in manifests:
-            output.result("\n" + summary.of_build(manifest, f"{out}/{manifest.target}", output.paint, said=said))
+            folder = f"{out}/{manifest.target}"
+            output.result("\n" + summary.of_build(manifest, folder, output.paint, said=said, verbose=verbose))
             said.update((*manifest.notes, *(finding.what for finding in manifest.findings)))
     for target, error in failed.items():
         output.say(f"\n{target}:")
         output.error(error)
-    statuses = [manifest.verdict.status for manifest in manifests]
+    verdicts = [manifest.verdict for manifest in manifests]
     if not as_json:
-        output.result("\n" + summary.closing(statuses, list(failed), output.paint, "no artifact for"))
-    return exit_code(statuses, [error.exit_code for error in failed.values()])
+        output.result("\n" + summary.closing(verdicts, list(failed), output.paint, "no artifact for"))
+    return exit_code([verdict.status for verdict in verdicts], [error.exit_code for error in failed.values()])

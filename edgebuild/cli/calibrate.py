@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgebuild.cli import options, output
-from edgebuild.errors import ExitCode
+from edgebuild.errors import ExitCode, UsageError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,7 +39,12 @@ def command(
     from edgebuild.cli import progress
     from edgebuild.report import calibration as report
 
-    configuration = options.configuration(config, options.merged(*map(options.setting, settings)))
+    tree = options.merged(*map(options.setting, settings))
+    if tree.get("budgets"):
+        raise UsageError(
+            "calibrate judges no budgets", remedy="Leave --set budgets... out; edgebuild bench judges them."
+        )
+    configuration = options.configuration(config, tree)
     made, path = api.calibrate(
         paths, on=on, core=core, name=name, configuration=configuration, listener=progress.listener(quiet=quiet)
     )

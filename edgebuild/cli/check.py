@@ -15,31 +15,34 @@ from edgebuild.report import summary
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("dist", type=click.Path(path_type=Path), required=False)
 @options.budget_option
+@options.require_baseline_option
 @options.config_option
 @options.json_option
-def command(dist: Path | None, budget: tuple[str, ...], config: Path | None, as_json: bool) -> int:
+def command(
+    dist: Path | None, budget: tuple[str, ...], require_baseline: bool, config: Path | None, as_json: bool
+) -> int:
     """Gate the artifacts in DIST again, from their files and manifests; nothing is run and TensorFlow is not needed.
 
     DIST is the folder that was built into (by default the one that edgebuild.toml names, else dist), one target's
     folder in it, or a manifest. The budgets are those recorded in the manifests, under those of edgebuild.toml and of
     --budget. What edgebuild.toml says of targets, model and data must be what was built.
     """
-    configuration = options.configuration(config, options.given(budgets=dict(options.budget_table(budget))))
+    given = options.given(budgets=dict(options.budget_table(budget)), bench={"baseline_required": require_baseline})
+    configuration = options.configuration(config, given)
     checked = api.check(dist, configuration)
     judged = [(item.manifest, item.verdict) for item in checked if item.manifest and item.verdict]
-    failed = [item for item in checked if item.error is not None]
+    failed = [(item.path.parent, item.error) for item in checked if item.error is not None]
     if as_json:
         verdicts = [{"target": manifest.target, "name": manifest.name, "verdict": v} for manifest, v in judged]
-        output.result(output.as_json(verdicts))
+        errors = [{"target": folder.name, "error": output.as_document(error)} for folder, error in failed]
+        output.result(output.as_json([*verdicts, *errors]))
     else:
         for manifest, verdict in judged:
             output.result(summary.of_check(manifest, verdict, output.paint))
-    for item in failed:
-        assert item.error is not None
-        output.error(item.error)
-    statuses = [verdict.status for _, verdict in judged]
+    for _, error in failed:
+        output.error(error)
     if not as_json:
-        output.result(
-            summary.closing(statuses, [str(item.path.parent) for item in failed], output.paint, "no verdict on")
-        )
-    return exit_code(statuses, [item.error.exit_code for item in failed if item.error is not None])
+        given_verdicts = [verdict for _, verdict in judged]
+        folders = [str(folder) for folder, _ in failed]
+        output.result(summary.closing(given_verdicts, folders, output.paint, "no verdict on"))
+    return exit_code([verdict.status for _, verdict in judged], [error.exit_code for _, error in failed])

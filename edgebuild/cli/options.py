@@ -43,6 +43,12 @@ against_option = click.option(
     metavar="OLD",
     help="The baseline: a manifest, a .tflite file, a folder that was built into, or a git ref.",
 )
+require_baseline_option = click.option(
+    "--require-baseline", is_flag=True, help="A baseline that cannot be used is exit code 5, not a warning."
+)
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, help="Also this host's times where they are not the target's."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 
 

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 
 import click
 
-from edgebuild.errors import EdgebuildError
+from edgebuild.errors import EdgebuildError, ExitCode
 
+JSON = "--json"
+# Of the command line that runs: whether it asks for JSON, and whether its result was printed.
+_STATE = {"json": False, "printed": False}
 _STYLES: dict[str, dict[str, str | bool]] = {
     "pass": {"fg": "green"},
     "warn": {"fg": "yellow"},
@@ -29,7 +32,14 @@ def paint(text: str, style: str) -> str:
 
 def result(text: str) -> None:
     """Print what was asked for."""
+    _STATE["printed"] = True
     click.echo(text, color=_colour())
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Note whether a command line asks for JSON: whoever reads that gets a document however the command ends."""
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    _STATE.update(json=JSON in before, printed=False)
 
 
 def say(text: str) -> None:
@@ -42,8 +52,36 @@ def error(problem: EdgebuildError) -> None:
     say(f"{paint('error', 'fail')}: {problem.what}")
     for line in problem.why.splitlines():
         say(f"  {line}")
-    if problem.remedy:
-        say(f"  {paint(problem.remedy, 'title')}")
+    for line in problem.remedy.splitlines():
+        say(f"  {paint(line, 'title')}")
+
+
+def ended(problem: EdgebuildError) -> None:
+    """Print the failure that ends a command, also as JSON where that was asked for and nothing was printed yet."""
+    error(problem)
+    _document(as_document(problem))
+
+
+def interrupted() -> None:
+    """Say that the user ended it."""
+    text = "nothing was published; earlier artifacts are as they were"
+    say(f"\ninterrupted: {text}")
+    _document({"exit_code": int(ExitCode.INTERRUPTED), "what": "interrupted", "why": text, "remedy": ""})
+
+
+def as_document(problem: EdgebuildError) -> dict[str, object]:
+    """A failure for JSON."""
+    return {
+        "exit_code": int(problem.exit_code),
+        "what": problem.what,
+        "why": problem.why,
+        "remedy": problem.remedy,
+    }
+
+
+def _document(error_fields: dict[str, object]) -> None:
+    if _STATE["json"] and not _STATE["printed"]:
+        result(as_json({"error": error_fields}))
 
 
 def bug(arguments: Sequence[str]) -> None:
@@ -51,7 +89,10 @@ def bug(arguments: Sequence[str]) -> None:
     with tempfile.NamedTemporaryFile("w", prefix="edgebuild-bug-", suffix=".log", delete=False) as log:
         log.write(f"edgebuild {' '.join(arguments)}\n{sys.version}\n\n{traceback.format_exc()}")
     say(f"{paint('error', 'fail')}: this is a bug in edgebuild: {sys.exception()!r:.200}")
-    say(f"  What it was doing is in {log.name}: please report it with that file.")
+    report = f"What it was doing is in {log.name}: please report it with that file."
+    say(f"  {report}")
+    what = f"this is a bug in edgebuild: {sys.exception()!r:.200}"
+    _document({"exit_code": int(ExitCode.BUG), "what": what, "why": "", "remedy": report})
 
 
 def as_json(items: object) -> str:

@@ -18,7 +18,9 @@ class Benched(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of the file.
         target: that it was built for; empty where nothing is known of it.
         measurements: of the places that it was run at.
-        verdict: on the budgets that concern these figures.
+        verdict: on all budgets that hold for it.
+        has_costs_of_its_own: whether a latency on this host is none of its target's.
+        lower_is_better: the direction of the score that its build was scored by.
         comparison: with its baseline; None where none was named.
         operators: where the time goes; None where that was not asked for.
         lacking: why a figure could not be had, as "SUBJECT on PLACE".
@@ -30,6 +32,8 @@ class Benched(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     measurements: tuple[Measurement, ...]
     verdict: Verdict
+    has_costs_of_its_own: bool = False
+    lower_is_better: bool = False
     comparison: Comparison | None = None
     lacking: dict[str, str] = {}
     operators: OperatorTimes | None = None

@@ -56,6 +56,10 @@ class Unit(StrEnum):
 
 # What comes of scoring, for which samples with answers are needed.
 SCORES = (Subject.ACCURACY, Subject.ACCURACY_DROP)
+# What a process on a device takes, and no other device does.
+COSTS = (Subject.LATENCY, Subject.FIRST_INFERENCE, Subject.LOAD, Subject.ENERGY, Subject.PEAK_MEMORY)
+# What an accelerator's compiler tells.
+OF_NPU = (Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM)
 
 UNITS = {
     Subject.SIZE: Unit.BYTES,
@@ -91,6 +95,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         limit: the largest value allowed, or the smallest (see is_minimum), in `unit`.
         headroom: the share of the limit that should stay free; a kept limit with less left is a warning.
         on: the place that the figure must come from, for subjects that depend on one.
+        on_is_assumed: whether no place was named, and `on` is the usual one of the subject.
         at: the statistic that is limited, for subjects with samples: "median", "p90" or "p99".
         of_baseline: whether `limit` is a change against the baseline, as a share of its figure (0.05 for "+5 %");
             `unit` is then Unit.RELATIVE.
@@ -103,6 +108,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     level: Level = Level.ERROR
     headroom: float = 0.0
     on: str | None = None
+    on_is_assumed: bool = False
     at: str = "median"
     of_baseline: bool = False
     origin: str = ""

@@ -9,7 +9,7 @@ from edgebuild.core.delivery import About, Delivery
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Change, Compression, Pass, Quantize, QuantizeAware, Refinement
 from edgebuild.core.settings import BenchSettings, DistillSettings, Preprocess, TrainSettings
-from edgebuild.core.target import Accelerator, Operators, Runtime
+from edgebuild.core.target import Accelerator, Operators, Runtime, has_costs_of_its_own
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `learns_from` are the files and functions beside the data that training depends on: teachers, students,
     augmentation, a metric of the user's own. `synthetic_samples` are made up for calibration, for lack of data.
-    `ignores` are codes of findings about the data that are not told.
+    `ignores` are codes of findings about the data that are not told. `board` is the device that the profile is of;
+    empty for one of a whole class of devices.
     """
 
     target: str
@@ -62,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ignores: tuple[str, ...] = ()
     runtime: Runtime
     operators: Operators
+    board: str = ""
     accelerator: Accelerator | None = None
     delivery: Delivery = Delivery()
     about: About = About(description="", author="", version="", license="")
@@ -73,6 +75,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def quantize(self) -> Quantize:
         """The pass that makes the artifact; every plan has one."""
         return next(step for step in self.passes if isinstance(step, Quantize))
+
+    @property
+    def has_costs_of_its_own(self) -> bool:
+        """Whether a latency on this host is none of the target's."""
+        return has_costs_of_its_own(self.runtime, self.accelerator, self.board)
 
     @property
     def compressions(self) -> tuple[Compression, ...]:

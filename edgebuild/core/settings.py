@@ -134,6 +134,7 @@ class BenchSettings(_Table, frozen=True, kw_only=True):
     Attributes:
         on: the places, as `core.place` reads them; those that budgets name are added.
         baseline: what artifacts are held against: a manifest, a folder, or a git ref; empty for nothing.
+        baseline_required: whether a verdict without it is inconclusive rather than a warning.
         time: seconds that one artifact at one place may take, or a pair that is compared; at least a block is run.
         precision: the measurement ends once half the 95 % interval of the median is at most this share of it.
         runs: at most so many inferences are timed.
@@ -150,6 +151,7 @@ class BenchSettings(_Table, frozen=True, kw_only=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)]
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)]
     pin: bool
+    baseline_required: bool = False
 
 
 class TrainSettings(_Table, frozen=True, kw_only=True):

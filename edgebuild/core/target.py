@@ -138,6 +138,15 @@ class Accelerator(_Table, frozen=True, kw_only=True):
     memory: Annotated[int, parse_bytes] | None = None
 
 
+def has_costs_of_its_own(runtime: Runtime, accelerator: Accelerator | None, board: str) -> bool:
+    """Whether a latency on this host is none of a target's.
+
+    So it is of another runtime, of an accelerator and of a named device; a profile of every device that runs LiteRT is
+    the interpreter's, here as there.
+    """
+    return runtime.name == Interpreter.TFLM or accelerator is not None or bool(board)
+
+
 class QuantizeSettings(_Table, frozen=True, kw_only=True):
     """`[passes.quantize]` of a profile; the others as in passes.Quantize, as far as the target runs float."""
 

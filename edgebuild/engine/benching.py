@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import comparing, gate, hashing
+from edgebuild import comparing, gate, hashing, judgeable
 from edgebuild.core.benched import Benched
-from edgebuild.core.budget import SCORES, Budget, Subject, Unit
+from edgebuild.core.budget import OF_NPU, SCORES, Budget, Subject, Unit
 from edgebuild.core.manifest import FILE_NAME, Manifest
-from edgebuild.core.place import Place
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
-from edgebuild.engine import baselines, calibrations, check, figures, operator_timing, places
+from edgebuild.core.verdict import Requirement, Status
+from edgebuild.engine import baselines, calibrations, check, device_figures, figures, operator_timing, places
 from edgebuild.engine.baselines import Wanted
 from edgebuild.engine.place_steps import Demand, Runnable
+from edgebuild.engine.places import Placed
 from edgebuild.engine.session import Session
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import requantization
@@ -37,7 +40,9 @@ class Known(NamedTuple):
 
 
 # Gives the budgets that hold now for an artifact; its manifest is None where there is none.
-Budgets = Callable[[Manifest | None], tuple[Budget, ...]]
+Budgets = Callable[[Known], tuple[Budget, ...]]
+# What a build found out of this very file, and no measurement of now changes.
+_RECORDED = (*SCORES, *OF_NPU, Subject.FLASH, Subject.ARENA)
 
 
 def find(path: Path, kernels: Kernels | None) -> list[Known]:
@@ -79,11 +84,11 @@ def bench(
         operators: whether to see where the time goes as well.
 
     Raises:
-        UsageError: a place or the baseline cannot be meant.
+        UsageError: a place or the baseline cannot be meant, or a budget cannot be judged.
         StepError: an interpreter refused one, or its process ended or broke its limits.
     """
-    at = places.wanted(settings, ())
-    found = [_bench(known, at, settings, budgets(known.manifest), session) for known in artifacts]
+    wanted = [_with_assumed(known, budgets(known), settings) for known in artifacts]  # all, before any is run
+    found = [_bench(known, settings, asked, session) for known, asked in zip(artifacts, wanted, strict=True)]
     if not operators:
         return found
     return [
@@ -92,26 +97,30 @@ def bench(
     ]
 
 
-def _bench(
-    known: Known, at: Sequence[Place], settings: BenchSettings, budgets: Sequence[Budget], session: Session
-) -> Benched:
+def _bench(known: Known, settings: BenchSettings, budgets: tuple[Budget, ...], session: Session) -> Benched:
+    """Measure what `[bench] on` and the budgets name, and judge every budget by that and by what the build recorded."""
     item, manifest = known
     baseline = _baseline(known, settings, session)
-    concerning = _concerning(budgets, at, settings)
-    demand = Demand(settings, tuple(concerning), baseline.artifact if baseline is not None else None)
-    placed = places.measure(item, at, demand, session, again=True)
+    demand = Demand(settings, budgets, baseline.artifact if baseline is not None else None)
+    placed = places.measure(item, places.wanted(settings, budgets), demand, session, again=True)
     estimated = calibrations.estimates(item.path, placed.measurements)
-    sizes = figures.of_file(figures.describe(item.path.name, item.path.read_bytes()))
+    data = item.path.read_bytes()
+    sizes = figures.of_file(figures.describe(item.path.name, data))
     measurements = (*sizes, *placed.measurements, *estimated.measurements)
+    beside, lacking = _beside_costs(known, data, budgets, session)
     comparison = None
     if baseline is not None:
-        comparison = comparing.compare(places.with_reason(baseline.before, placed), measurements, placed.turns)
+        before = places.with_reason(baseline.before, placed)
+        comparison = comparing.compare(before, (*measurements, *beside), placed.turns)
+    lower_is_better = manifest is not None and manifest.plan.metric.less_is_more
     verdict = gate.judge(
-        concerning,
-        measurements,
-        lower_is_better=False,
-        lacking=placed.lacking,
+        budgets,
+        (*measurements, *beside),
+        lower_is_better=lower_is_better,
+        lacking={**lacking, **placed.lacking},
         comparison=comparison,
+        baseline_required=settings.baseline_required,
+        requirements=_not_there(settings, placed),
     )
     return Benched(
         artifact=str(item.path),
@@ -119,10 +128,40 @@ def _bench(
         target=manifest.target if manifest is not None else "",
         measurements=measurements,
         verdict=verdict,
+        has_costs_of_its_own=manifest is not None and manifest.plan.has_costs_of_its_own,
+        lower_is_better=lower_is_better,
         comparison=comparison,
         lacking=dict(placed.lacking),
         notes=(*placed.notes, *estimated.notes),
     )
+
+
+def _beside_costs(
+    known: Known, data: bytes, budgets: Sequence[Budget], session: Session
+) -> tuple[tuple[Measurement, ...], dict[str, str]]:
+    """The figures that no place decides: of the file, of the build that made it, and the arena; why one is lacking."""
+    activations_bytes = inspect(data, known.item.path.name).graphs[0].memory.peak_bytes
+    found = [figures.in_file(Subject.ACTIVATIONS, activations_bytes, Mode.ESTIMATED)]
+    lacking: dict[str, str] = {}
+    if known.manifest is not None:
+        found += [figure for figure in known.manifest.measurements if figure.subject in _RECORDED]
+        lacking |= known.manifest.lacking
+    needs_arena = any(budget.subject == Subject.ARENA for budget in budgets)
+    if needs_arena and not any(figure.subject == Subject.ARENA for figure in found):
+        arena, why = device_figures.arena(known.item.path, session)
+        found += [arena] if arena is not None else []
+        lacking |= {str(Subject.ARENA): why} if why else {}
+    return tuple(found), lacking
+
+
+def _not_there(settings: BenchSettings, placed: Placed) -> tuple[Requirement, ...]:
+    """The places that were named and gave no figures: whoever names one wants them, with a limit or without."""
+    missing = []
+    for where in places.wanted(settings, ()):
+        why = next((why for key, why in placed.lacking.items() if key.endswith(f" on {where.label}")), "")
+        if why:
+            missing.append(Requirement(what=f"figures on {where.label}", status=Status.INCONCLUSIVE, reason=why))
+    return tuple(missing)
 
 
 def _baseline(known: Known, settings: BenchSettings, session: Session) -> baselines.Baseline | None:
@@ -136,15 +175,26 @@ def _baseline(known: Known, settings: BenchSettings, session: Session) -> baseli
     return baselines.find(settings.baseline, wanted, out.parent if manifest is not None else out, session.scratch())
 
 
-def _concerning(budgets: Sequence[Budget], at: Sequence[Place], settings: BenchSettings) -> list[Budget]:
-    """The budgets on what is measured here, and limits against the baseline where none is given."""
-    here = {place.label for place in at}
-    # Scoring takes data, which are not asked for here.
-    measured = [budget for budget in budgets if budget.subject not in SCORES]
-    concerned = [budget for budget in measured if budget.on in here or (budget.of_baseline and budget.on is None)]
-    if settings.baseline and not any(budget.of_baseline for budget in concerned):
-        concerned += [_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at]
-    return concerned
+def of(known: Known, settings: BenchSettings) -> judgeable.Of:
+    """What budgets of an artifact are for."""
+    has_baseline = bool(settings.baseline)
+    if known.manifest is None:
+        return judgeable.Of(known.item.path.name, None, has_baseline=has_baseline)
+    return judgeable.Of.plan(known.manifest.plan, has_baseline=has_baseline)
+
+
+def _with_assumed(known: Known, budgets: tuple[Budget, ...], settings: BenchSettings) -> tuple[Budget, ...]:
+    """The budgets, and limits against the baseline where one is named and none is given.
+
+    None on a cost of this host for a target whose costs are its own device's.
+    """
+    if not settings.baseline or any(budget.of_baseline for budget in budgets):
+        return budgets
+    at = places.wanted(settings, ())
+    if of(known, settings).has_costs_of_its_own:
+        at = [place for place in at if place.kind in (PlaceKind.SSH, PlaceKind.ADB)]
+    assumed = (_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at)
+    return (*budgets, *assumed)
 
 
 def _assumed(subject: Subject, place: Place) -> Budget:

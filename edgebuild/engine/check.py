@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import gate, hashing
+from edgebuild import gate, hashing, judgeable
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
@@ -31,11 +31,12 @@ class Checked(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """What is asked of artifacts now: the budgets, and the digests of network and data (empty for any)."""
+    """What is asked of artifacts now: the budgets, the digests of network and data (empty for any), a baseline."""
 
     budgets: Budgets
     model_sha256: str = ""
     data_sha256: str = ""
+    baseline_required: bool = False
 
 
 def find(place: Path, wanted: Sequence[Path] = ()) -> list[Path]:
@@ -97,10 +98,16 @@ def _check(path: Path, demands: Demands) -> Checked:
             lower_is_better=manifest.plan.metric.less_is_more,
             lacking=manifest.lacking,
             comparison=manifest.comparison,
+            baseline_required=demands.baseline_required or manifest.plan.bench.baseline_required,
         )
     except EdgebuildError as error:
         return Checked(path, None, None, error)
     return Checked(path, manifest, verdict, None)
+
+
+def of(manifest: Manifest) -> judgeable.Of:
+    """What budgets of a build are for, when it is gated again."""
+    return judgeable.Of.plan(manifest.plan, has_baseline=manifest.comparison is not None)
 
 
 def _require_same_source(source: Source, sha256: str, path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.engine import device_steps, toolchain
+from edgebuild.engine.fallback import FAILURES, reason
 from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
+from edgebuild.engine.session import Session
+from edgebuild.runtimes.tflm import wheel
 
 # What the arena's figure was found with: kernels' structures hold pointers of this size.
 _POINTERS = "64-bit pointers"
@@ -33,6 +38,18 @@ def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[s
     if report.ethosu is not None:
         found += _of_ethosu(report.ethosu)
     return tuple(found)
+
+
+def arena(artifact: Path, session: Session) -> tuple[Measurement | None, str]:
+    """The arena that a file needs, or None and why it could not be found out."""
+    version = wheel.version()
+    if version is None:
+        return None, f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
+    try:
+        (made,) = session.run([device_steps.arena(artifact, version, artifact.name)], device_steps.TFLM)
+    except FAILURES as error:
+        return None, reason(error)
+    return _of_arena(made.read(Arena), toolchain.versions()), ""
 
 
 def _of_arena(arena: Arena, versions: Mapping[str, str]) -> Measurement:

@@ -55,13 +55,13 @@ def runs(built: Built, tflm: str = "") -> Step:
     )
 
 
-def arena(built: Built, version: str) -> Step:
-    """Find the arena that TensorFlow Lite Micro needs."""
+def arena(artifact: Path, version: str, of: str) -> Step:
+    """Find the arena that TensorFlow Lite Micro needs; `of` goes before the title."""
     return Step(
         "tflm-arena",
-        f"{built.plan.target}: find the arena that it needs",
-        [hashing.of_file(built.path), version],
-        lambda _: ArenaJob(artifact=str(built.path)),
+        f"{of}: find the arena that it needs",
+        [hashing.of_file(artifact), version],
+        lambda _: ArenaJob(artifact=str(artifact)),
     )
 
 

@@ -97,7 +97,8 @@ def _of_tflm(built: Built, data: Data | None, session: Session) -> Answered:
         why = f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
         note = "scored on LiteRT's reference kernels, which at times differ from it by a step"
         return Answered(DeviceReport(), {Subject.ARENA: why}, (f"{why}; {note}",))
-    asked = [steps.arena(built, version), *([steps.sample(built, data, version)] if data is not None else [])]
+    sampled = [steps.sample(built, data, version)] if data is not None else []
+    asked = [steps.arena(built.path, version, built.plan.target), *sampled]
     made = session.run(asked, steps.TFLM)
     vector = made[1].read(Sample) if data is not None else None
     return Answered(DeviceReport(arena=made[0].read(Arena)), vector=vector)

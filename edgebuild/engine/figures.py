@@ -145,6 +145,7 @@ def manifest(
             lower_is_better=plan.metric.less_is_more,
             lacking=lacking,
             comparison=comparison,
+            baseline_required=plan.bench.baseline_required,
         ),
         plan=plan,
         network=spec,

@@ -11,7 +11,7 @@ from edgebuild.core.measurement import Measurement
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.settings import Preprocess
 from edgebuild.core.verdict import Check
-from edgebuild.report import wording
+from edgebuild.report import places, wording
 from edgebuild.report.tables import clean
 from edgebuild.units import format_bytes
 
@@ -144,7 +144,8 @@ def _class(change: ClassChange, labels: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _figures(manifest: Manifest) -> Iterator[str]:
-    shown = [_figure(figure) for figure in manifest.measurements if figure.subject not in SCORES]
+    figures = places.shown(manifest.measurements, hides_host=manifest.plan.has_costs_of_its_own)
+    shown = [_figure(figure) for figure in figures if figure.subject not in SCORES]
     yield from _table(("figure", "value", "how it was come by"), shown)
     yield f"\nOne inference takes {manifest.network.macs:,} multiply-accumulates."
 
@@ -182,9 +183,10 @@ def _passes(manifest: Manifest) -> Iterator[str]:
     if manifest.compression is not None:
         yield f"\nCompression left {wording.shrunk(manifest.compression, manifest.plan.runtime.name)}."
     unit = manifest.accuracy.unit if manifest.accuracy is not None else None
+    timed = not manifest.plan.has_costs_of_its_own
     if manifest.repair and unit is not None:
         yield "\nThe accuracy budget was missed at first; these were tried:\n"
-        yield from (f"- {_escaped(wording.rung(rung, unit))}" for rung in manifest.repair)
+        yield from (f"- {_escaped(wording.rung(rung, unit, timed=timed))}" for rung in manifest.repair)
     if manifest.leaner is not None:
         before, after = (format_bytes(size) for size in (manifest.leaner.before_bytes, manifest.leaner.after_bytes))
         yield f"\nThe file was packed from {before} to {after} without a change to any weight."

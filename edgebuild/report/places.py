@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edgebuild.core.budget import Subject
+from edgebuild.core.budget import COSTS, Subject
 from edgebuild.core.comparison import Change, Comparison
 from edgebuild.core.measurement import Measurement
 from edgebuild.report import wording
 from edgebuild.report.tables import aligned
 from edgebuild.units import format_bytes, format_seconds
+
+
+def shown(measurements: Sequence[Measurement], *, hides_host: bool) -> tuple[Measurement, ...]:
+    """The figures; without what this host takes where that is none of the target's (`hides_host`)."""
+    return tuple(found for found in measurements if not (hides_host and _is_of_this_host(found)))
+
+
+def hidden(measurements: Sequence[Measurement], *, hides_host: bool) -> Iterator[tuple[str, str]]:
+    """The row that says that something is not shown."""
+    if len(shown(measurements, hides_host=hides_host)) < len(measurements):
+        yield "latency", "not measured on the target's device (--on names one); --verbose shows this host's"
+
+
+def _is_of_this_host(found: Measurement) -> bool:
+    return found.subject in COSTS and found.where.partition(":")[0] == wording.HERE
 
 
 def rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Accuracy, Manifest
+from edgebuild.core.measurement import Mode
 from edgebuild.core.verdict import Check, Status, Verdict, worst
 from edgebuild.report import device, losses, places, wording
 from edgebuild.units import format_bytes
@@ -22,10 +23,15 @@ def plain(text: str, _style: str) -> str:
     return text
 
 
-def of_build(manifest: Manifest, folder: str, paint: Paint = plain, *, said: Collection[str] = ()) -> str:
-    """What was built for one target: artifact, score, latency, memory, budgets; notes and warnings not yet `said`."""
+def of_build(
+    manifest: Manifest, folder: str, paint: Paint = plain, *, said: Collection[str] = (), verbose: bool = False
+) -> str:
+    """What was built for one target: artifact, score, latency, memory, budgets; notes and warnings not yet `said`.
+
+    `verbose` shows this host's costs also where they are none of the target's.
+    """
     lines = [_headline(manifest.target, manifest.verdict.status, paint)]
-    lines += [row(label, text) for label, text in _facts(manifest, folder)]
+    lines += [row(label, text) for label, text in _facts(manifest, folder, verbose=verbose)]
     lines += _checks(manifest.verdict, manifest, paint)
     lines += [row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
     for finding in manifest.findings:
@@ -44,12 +50,22 @@ def of_check(manifest: Manifest, verdict: Verdict, paint: Paint = plain) -> str:
     return "\n".join(lines)
 
 
-def closing(statuses: Sequence[Status], failed: Sequence[str], paint: Paint, lacks: str) -> str:
-    """The last line: the verdict over all targets, or what is lacking for those that failed."""
+def closing(verdicts: Sequence[Verdict], failed: Sequence[str], paint: Paint, lacks: str) -> str:
+    """The last line: the verdict over all targets and what it rests on, or what is lacking for those that failed."""
     if failed:
         return f"verdict: {paint('failed', 'fail')}, {lacks} {', '.join(failed)}"
-    status = worst(statuses)
-    return f"verdict: {paint(status, status)}"
+    status = worst(verdict.status for verdict in verdicts)
+    remarks = "; ".join(dict.fromkeys(remark for verdict in verdicts for remark in _remarks(verdict)))
+    return f"verdict: {paint(status, status)}" + (f" ({remarks})" if remarks else "")
+
+
+def _remarks(verdict: Verdict) -> Iterator[str]:
+    """What a reader of the verdict alone must not miss."""
+    yield from (f"{required.what}: {required.reason}" for required in verdict.requirements)
+    for check in verdict.checks:
+        measured, _, what = check.basis.partition(", ")
+        if what and measured:
+            yield f"{str(check.budget.subject).replace('_', ' ')} of the {what}"
 
 
 def _headline(target: str, status: Status, paint: Paint) -> str:
@@ -67,7 +83,9 @@ def _warning(finding: Finding, paint: Paint) -> list[str]:
     return [first, *(row("", paint(text, "dim")) for text in (finding.why, finding.remedy))]
 
 
-def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
+def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[str, str]]:
+    hides_host = manifest.plan.has_costs_of_its_own and not verbose
+    shown = places.shown(manifest.measurements, hides_host=hides_host)
     artifact = manifest.artifact
     yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
     yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
@@ -81,19 +99,18 @@ def _facts(manifest: Manifest, folder: str) -> Iterator[tuple[str, str]]:
         if manifest.accuracy.why:
             yield "metric", f"{manifest.accuracy.metric}: {manifest.accuracy.why}"
         yield from (("", text) for text in _elsewhere(manifest))
+    unit = manifest.accuracy.unit if manifest.accuracy else Unit.NUMBER
     for number, rung in enumerate(manifest.repair):
-        yield (
-            "" if number else "repair",
-            wording.rung(rung, manifest.accuracy.unit if manifest.accuracy else Unit.NUMBER),
-        )
+        yield "" if number else "repair", wording.rung(rung, unit, timed=not hides_host)
     if manifest.losses is not None:
         yield from losses.rows(manifest.losses)
-    yield from places.rows(manifest.measurements)
+    yield from places.rows(shown)
+    yield from places.hidden(manifest.measurements, hides_host=hides_host)
     if manifest.comparison is not None:
         yield from places.comparison(manifest.comparison)
     if Subject.ACTIVATIONS in figures:
         alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value)} of activations (estimated)"
-        yield "memory", ", ".join([*places.peaks(manifest.measurements), alive])
+        yield "memory", ", ".join([*places.peaks(shown), alive])
     yield from device.rows(manifest)
 
 
@@ -128,19 +145,20 @@ def _accuracy(manifest: Manifest) -> str:
 
 
 def _checks(verdict: Verdict, manifest: Manifest, paint: Paint) -> list[str]:
-    if not verdict.checks:
+    if not verdict.checks and not verdict.requirements:
         return [row("budgets", "none: nothing gates this build")]
     return checks(verdict, paint, lower_is_better=manifest.plan.metric.less_is_more)
 
 
 def checks(verdict: Verdict, paint: Paint, *, lower_is_better: bool) -> list[str]:
-    """A line for each budget; `lower_is_better` is the direction of the accuracy metric."""
-    rows = [_check(check, lower_is_better) for check in verdict.checks]
-    widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
+    """A line for each budget and for what else was named; `lower_is_better` is the direction of the score."""
+    rows = [(check.status, _check(check, lower_is_better)) for check in verdict.checks]
+    rows += [(required.status, (required.what, "", "", required.reason)) for required in verdict.requirements]
+    widths = [max(len(line[column]) for _, line in rows) for column in range(4)] if rows else []
     lines: list[str] = []
-    for check, line in zip(verdict.checks, rows, strict=True):
+    for status, line in rows:
         cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
-        text = f"{paint(f'{check.status:<12}', check.status)} {'  '.join(cells).rstrip()}"
+        text = f"{paint(f'{status:<12}', status)} {'  '.join(cells).rstrip()}"
         lines.append(row("budgets" if not lines else "", text))
     return lines
 
@@ -155,4 +173,5 @@ def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
     else:
         left = f"{wording.distance(check.headroom, budget)} left"
         left += f" ({check.reason})" if check.status == Status.WARN else ""
+    left += f" ({check.basis})" if check.basis not in ("", Mode.MEASURED) else ""
     return wording.name(budget), found, wording.limit(budget, lower_is_better=lower_is_better), left

@@ -145,10 +145,13 @@ def _shrunk(what: str, after: int, before: int, form: Callable[[int], str]) -> s
     return f"{what} {f'{after / before:.2f} of' if after < before else 'larger than'} {form(before)}"
 
 
-def rung(item: Rung, unit: Unit) -> str:
-    """One build of the repair ladder: "better ranges: 97.2 %, 37.3 KB, 0.11 ms: misses the accuracy budget"."""
+def rung(item: Rung, unit: Unit, *, timed: bool = True) -> str:
+    """One build of the repair ladder: "better ranges: 97.2 %, 37.3 KB, 0.11 ms: misses the accuracy budget".
+
+    Without the time where it is not the target's (`timed`).
+    """
     figures = f"{figure(item.accuracy, unit)}, {format_bytes(item.size_bytes)}"
-    figures += f", {format_seconds(item.latency_s)}" if item.latency_s is not None else ""
+    figures += f", {format_seconds(item.latency_s)}" if timed and item.latency_s is not None else ""
     return f"{item.name}: {figures}: {'keeps' if item.kept else 'misses'} the accuracy budget"
 
 

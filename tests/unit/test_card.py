@@ -6,6 +6,7 @@ from making import artifact, budget, manifest, plan, tensor
 from edgebuild.core.delivery import About
 from edgebuild.core.losses import Answers, ClassChange, Losses, OutputLoss, Signal
 from edgebuild.core.settings import Preprocess
+from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.report import card
 
 
@@ -44,9 +45,12 @@ def test_a_card_gives_accuracy_with_its_baseline_and_the_classes_that_changed_mo
 
 
 def test_every_figure_says_how_it_was_come_by() -> None:
-    figures = _section(card.of_build(manifest()), "Size, memory and latency")
+    made = manifest(plan=plan(runtime=Runtime(name=Interpreter.LITERT, kernels=Kernels.REFERENCE)))
+    figures = _section(card.of_build(made), "Size, memory and latency")
     assert "| activations | 16.6 KB | estimated |" in figures
     assert "| latency | 0.215 ms median, 0.25 ms p90 | measured on host (x86_64, Some Processor, 2 cores" in figures
+    of_another_device = _section(card.of_build(manifest()), "Size, memory and latency")
+    assert "latency |" not in of_another_device, "a time of this host is none of a microcontroller's"
 
 
 def test_a_card_holds_data_passes_budgets_and_what_was_decided() -> None:

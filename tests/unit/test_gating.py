@@ -311,10 +311,56 @@ def test_a_change_counts_only_for_its_place_and_statistic() -> None:
     assert _compared(_grown("latency", 0.05, on="ssh:pi"), *changes).status == Status.FAIL
 
 
-def test_without_a_baseline_a_limit_against_one_only_warns() -> None:
+def test_a_limit_against_a_baseline_that_nobody_named_is_inconclusive() -> None:
     (check,) = judge([_grown("size", 0.05)], [figure("size", 1)], lower_is_better=False).checks
-    assert (check.status, check.value, check.headroom) == (Status.WARN, None, None)
+    assert (check.status, check.value, check.headroom) == (Status.INCONCLUSIVE, None, None)
     assert check.reason == "no comparison: no baseline was named (--against, or [bench] baseline)"
+
+
+def test_a_baseline_that_was_named_and_cannot_be_used_stands_in_the_verdict() -> None:
+    found = Comparison(baseline="v9", lacking="there is no v9")
+    limits = [budget("size", 10), _grown("size", 0.05)]
+    warned = judge(limits, [figure("size", 1)], lower_is_better=False, comparison=found)
+    assert [check.status for check in warned.checks] == ["pass", "warn"]
+    (named,) = warned.requirements
+    assert (named.what, named.status, named.reason) == ("baseline v9", "warn", "no comparison: there is no v9")
+    assert judge(limits[:1], [figure("size", 1)], lower_is_better=False, comparison=found).status == Status.WARN
+
+
+@pytest.mark.parametrize("found", [None, Comparison(baseline="v9", lacking="there is no v9")], ids=["none", "unusable"])
+def test_a_baseline_that_is_required_is_never_done_without(found: Comparison | None) -> None:
+    for limits in ([], [budget("size", 10)], [_grown("size", 0.05)]):
+        verdict = judge(limits, [figure("size", 1)], lower_is_better=False, comparison=found, baseline_required=True)
+        assert verdict.status == Status.INCONCLUSIVE
+        assert [required.status for required in verdict.requirements] == ["inconclusive"]
+
+
+def test_a_figure_that_a_required_baseline_lacks_is_inconclusive() -> None:
+    found = Comparison(baseline="v1", sha256="ab", lacking="kws.tflite beside it is not there")
+    figures = [figure("latency", 1e-3, where="host")]
+    limits = [_grown("latency", 0.05, on="host")]
+    for is_required, status in ((False, "warn"), (True, "inconclusive")):
+        verdict = judge(limits, figures, lower_is_better=False, comparison=found, baseline_required=is_required)
+        assert [check.status for check in verdict.checks] == [status]
+
+
+@pytest.mark.parametrize(
+    ("subject", "where", "mode", "basis"),
+    [
+        ("size", "file", "measured", "measured"),
+        ("activations", "file", "estimated", "estimated"),
+        ("accuracy", "host", "measured", "measured"),
+        ("latency", "host", "measured", "measured, TFLite interpreter on this host"),
+        ("load", "host:xnnpack=off", "measured", "measured, TFLite interpreter on this host"),
+        ("latency", "tflm", "measured", "measured, TensorFlow Lite Micro on this host"),
+        ("latency", "ssh:pi", "measured", "measured on ssh:pi"),
+        ("instructions", "arm64:cortex-a72", "emulated", "emulated on arm64:cortex-a72"),
+    ],
+)
+def test_a_check_says_what_its_figure_is(subject: str, where: str, mode: str, basis: str) -> None:
+    on = where if Subject(subject) not in ("size", "activations", "accuracy") else None
+    check = _check(budget(subject, 10, on=on), figure(subject, 1, where=where, mode=Mode(mode)))
+    assert check.basis == basis
 
 
 def test_an_unusable_baseline_is_no_failure_and_its_reason_is_told() -> None:

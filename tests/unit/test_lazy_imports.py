@@ -85,9 +85,10 @@ def test_a_verb_that_builds_nothing_imports_nothing_heavy(tmp_path: Path, argume
     [
         ([], 0, "verdict: pass"),
         (["--budget", "size=100 B"], 1, "verdict: fail"),
-        (["--budget", "latency=1ms"], 5, "verdict: inconclusive"),
+        (["--budget", "latency=1ms,on=tflm"], 5, "verdict: inconclusive"),
+        (["--budget", "latency=1ms"], 2, "verdict: failed"),
     ],
-    ids=["kept", "broken", "no figure"],
+    ids=["kept", "broken", "no figure", "refused"],
 )
 def test_checking_a_build_imports_nothing_heavy(dist: Path, options: list[str], code: int, verdict: str) -> None:
     found, modules, text = _run(dist.parent, "check", str(dist), *options)

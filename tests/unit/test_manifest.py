@@ -81,7 +81,7 @@ def test_a_manifest_has_the_keys_that_are_promised() -> None:
     assert set(promised.split()) <= set(keys)
     assert {"path", "sha256", "size_bytes", "size_gzip_bytes"} == set(keys["artifact"])
     assert {"metric", "baseline", "artifact", "samples"} <= set(keys["accuracy"])
-    assert {"status", "checks"} == set(keys["verdict"])
+    assert {"status", "checks", "requirements"} == set(keys["verdict"])
 
 
 def test_passes_keep_their_kind() -> None:

@@ -10,9 +10,12 @@ from edgebuild import config, targets
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.manifest import Footprint, Manifest, Shrinkage
 from edgebuild.core.passes import DType
-from edgebuild.core.verdict import Status
+from edgebuild.core.target import Interpreter, Kernels, Runtime
+from edgebuild.core.verdict import Requirement, Status, Verdict
 from edgebuild.layering import Layer
 from edgebuild.report import plans, summary, wording
+
+LITERT = Runtime(name=Interpreter.LITERT, kernels=Kernels.XNNPACK)
 
 
 def _lines(made: Manifest, **more: Any) -> list[str]:
@@ -25,7 +28,7 @@ def _budget_line(*budgets: Any, **fields: Any) -> str:
 
 
 def test_the_summary_of_a_build_shows_every_figure_with_how_it_was_come_by() -> None:
-    assert _lines(manifest((budget("size", 60_000), budget("accuracy_drop", 0.01)))) == [
+    assert _lines(manifest((budget("size", 60_000), budget("accuracy_drop", 0.01))), verbose=True) == [
         "mcu: fail",
         "  artifact   dist/mcu/kws.tflite  (int8, int8 in and out)",
         "  size       48,480 bytes, 31,000 gzipped",
@@ -37,6 +40,16 @@ def test_the_summary_of_a_build_shows_every_figure_with_how_it_was_come_by() -> 
         "             fail         accuracy_drop  1.2 points  at most 1.0 points  broken by 0.2 points",
         "  note       no calibration split was given: 200 samples were drawn from train (seed 0)",
     ]
+
+
+def test_what_this_host_takes_is_shown_of_another_device_only_where_it_is_asked_for() -> None:
+    lines = _lines(manifest())
+    assert not [line for line in lines if "this host (" in line]
+    assert "  latency    not measured on the target's device (--on names one); --verbose shows this host's" in lines
+    generic = manifest(plan=plan(runtime=LITERT))
+    assert [line for line in _lines(generic) if line.startswith("  latency    0.215 ms median")]
+    board = manifest(plan=plan(runtime=LITERT, board="Raspberry Pi 4 Model B"))
+    assert not [line for line in _lines(board) if "this host (" in line]
 
 
 def test_the_summary_of_a_check_shows_the_artifact_and_every_budget() -> None:
@@ -57,7 +70,8 @@ def test_the_summary_of_a_check_shows_the_artifact_and_every_budget() -> None:
         (budget("accuracy", 0.95), "budgets fail accuracy 91.4 % at least 95.0 % broken by 3.6 points"),
         (
             budget("latency", 0.0002, on="host"),
-            "budgets fail latency on host 0.215 ms at most 0.2 ms broken by 15 us",
+            "budgets fail latency on host 0.215 ms at most 0.2 ms broken by 15 us "
+            "(measured, TFLite interpreter on this host)",
         ),
         (
             budget("size", 50_000, headroom=0.1),
@@ -134,7 +148,22 @@ def test_paint_is_given_the_style_of_every_status_and_changes_nothing_else() -> 
     ],
 )
 def test_the_last_line_is_the_worst_of_all_targets(statuses: list[Status], failed: list[str], text: str) -> None:
-    assert summary.closing(statuses, failed, summary.plain, "no artifact for") == text
+    verdicts = [Verdict(status=status, checks=()) for status in statuses]
+    assert summary.closing(verdicts, failed, summary.plain, "no artifact for") == text
+
+
+def test_the_last_line_says_what_the_verdict_rests_on_and_what_is_not_there() -> None:
+    timed = manifest((budget("latency", 1.0, on="host"), budget("size", 60_000))).verdict
+    assert (
+        summary.closing([timed], [], summary.plain, "")
+        == "verdict: pass (latency of the TFLite interpreter on this host)"
+    )
+    missing = Requirement(what="baseline v9", status=Status.WARN, reason="no comparison: there is no v9")
+    without = Verdict(status=Status.WARN, checks=(), requirements=(missing,))
+    assert (
+        summary.closing([without], [], summary.plain, "")
+        == "verdict: warn (baseline v9: no comparison: there is no v9)"
+    )
 
 
 def test_a_plan_shows_each_step_and_each_budget_with_its_origin() -> None:

@@ -1,0 +1,154 @@
+"""Which budgets can be judged of an artifact at all: the others are refused before anything is built or measured.
+
+What becomes of a budget that is named is decided in three places that leave nothing between them: one that cannot be
+read is refused by `budgets`, one for which there can be no figure is refused here, and every other one gets a check
+from the `gate`, if only to say why its figure is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from edgebuild.core.budget import COSTS, OF_NPU, SCORES, Budget, Subject
+from edgebuild.core.plan import Plan
+from edgebuild.core.target import Accelerator, Compiler, Interpreter, Target, has_costs_of_its_own
+from edgebuild.errors import UsageError
+
+_OF_EDGETPU = (Subject.NPU_SHARE,)
+
+
+class Of(NamedTuple):
+    """What budgets are for.
+
+    Attributes:
+        name: of the target or the file, for people.
+        runtime: of the target; None for a file of which nothing is known.
+        accelerator: of the target; None for none.
+        board: of the target; empty for a profile of a whole class of devices.
+        has_costs_of_its_own: whether a latency on this host is none of the target's, see Plan.
+        has_baseline: whether one is named.
+    """
+
+    name: str
+    runtime: Interpreter | None
+    accelerator: Accelerator | None = None
+    board: str = ""
+    has_costs_of_its_own: bool = False
+    has_baseline: bool = False
+
+    @classmethod
+    def target(cls, target: Target, *, has_baseline: bool) -> Of:
+        """What a target's budgets are for."""
+        board = target.device.board if target.device is not None else ""
+        own = has_costs_of_its_own(target.runtime, target.accelerator, board)
+        return cls(target.name, target.runtime.name, target.accelerator, board, own, has_baseline)
+
+    @classmethod
+    def plan(cls, plan: Plan, *, has_baseline: bool) -> Of:
+        """What a build's budgets are for."""
+        own = plan.has_costs_of_its_own
+        return cls(plan.target, plan.runtime.name, plan.accelerator, plan.board, own, has_baseline)
+
+
+class _Refusal(NamedTuple):
+    """Why there can be no figure for a budget, and what would make it one that can be judged."""
+
+    why: str
+    remedy: str
+
+
+def require(budgets: Iterable[Budget], of: Of) -> None:
+    """Refuse budgets for which there can be no figure.
+
+    Raises:
+        UsageError: it names each of them, why it cannot be judged, and what would make it judgeable.
+    """
+    refused = [(budget, found) for budget in budgets if (found := _refusal(budget, of)) is not None]
+    if not refused:
+        return
+    names = list(dict.fromkeys(str(budget.subject) for budget, _ in refused))
+    several = "s" if len(names) > 1 else ""
+    raise UsageError(
+        f"{of.name}: the budget{several} on {', '.join(names)} cannot be judged",
+        "\n".join(dict.fromkeys(f"{_named(budget)}: {found.why}." for budget, found in refused)),
+        "\n".join(dict.fromkeys(found.remedy for _, found in refused)),
+    )
+
+
+def _named(budget: Budget) -> str:
+    return f"{budget.subject} ({budget.origin})" if budget.origin else str(budget.subject)
+
+
+def _refusal(budget: Budget, of: Of) -> _Refusal | None:
+    """Why a budget is refused; None where it is not."""
+    subject = budget.subject
+    if subject in SCORES and of.runtime is None:
+        return _Refusal(
+            "a score takes labelled evaluation samples, and of a bare file none is recorded",
+            f"Name what a build left (a folder, or a manifest), build it (--data ... -b {subject}=...), "
+            f"or leave it out: -b {subject}=off.",
+        )
+    missing = _of_other_targets(subject, of)
+    if missing is not None:
+        return missing
+    if budget.on_is_assumed and (subject in COSTS or subject == Subject.INSTRUCTIONS) and of.has_costs_of_its_own:
+        refused = _elsewhere(subject, of)
+        if refused is not None:
+            return refused
+    if budget.of_baseline and not of.has_baseline:
+        return _Refusal(
+            "it is against a baseline, and none is named",
+            "Name one: --against v1.2, or [bench] baseline in edgebuild.toml.",
+        )
+    return None
+
+
+def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
+    """What only targets of another kind have."""
+    off = f"-b {subject}=off, or set it for other targets alone: [targets.NAME.budgets]"
+    if subject == Subject.ARENA and of.runtime == Interpreter.LITERT:
+        why = f"the arena is TensorFlow Lite Micro's, and {of.name} runs LiteRT"
+        return _Refusal(why, f"Limit activations or peak_memory, or leave it out: {off}.")
+    if subject == Subject.ARENA and of.accelerator is not None:
+        why = "TensorFlow Lite Micro runs no operator of an NPU on this machine: Vela plans the memory"
+        return _Refusal(why, f"Limit npu_sram, or leave it out: {off}.")
+    if subject == Subject.FLASH and of.runtime != Interpreter.TFLM:
+        why = "flash is of the firmware's sources, which builds for microcontrollers write"
+        return _Refusal(why, f"Limit size, or leave it out: {off}.")
+    if subject in OF_NPU and of.accelerator is None:
+        why = f"{of.name} has no accelerator" if of.runtime is not None else "an accelerator's compiler tells it"
+        return _Refusal(why, f"Build for a target with one (edgebuild targets lists them), or leave it out: {off}.")
+    if subject in OF_NPU and of.accelerator is not None and of.accelerator.compiler == Compiler.EDGETPU:
+        if subject in _OF_EDGETPU:
+            return None
+        why = "the Edge TPU compiler tells neither time nor memory of an inference"
+        return _Refusal(why, f"Limit npu_share or size, or leave it out: {off}.")
+    return None
+
+
+def _elsewhere(subject: Subject, of: Of) -> _Refusal | None:
+    """A cost without a device, of a target whose cost no host has."""
+    off = f"-b {subject}=off"
+    if subject == Subject.INSTRUCTIONS:
+        if of.runtime == Interpreter.LITERT and of.accelerator is None:
+            return None  # another core of the same architecture, which the check names
+        why = f"instructions are counted of LiteRT on 64-bit Arm cores, which is not what runs on {of.name}"
+        return _Refusal(why, f"Write {subject}=...,on=arm64:cortex-a72 if such a core is meant, or {off}.")
+    words = str(subject).replace("_", " ")
+    runs = "TensorFlow Lite Micro" if of.runtime == Interpreter.TFLM else "LiteRT"
+    beside = " and an accelerator" if of.accelerator is not None else ""
+    what = f"{of.name} is {of.board}" if of.board else f"{of.name} runs {runs}{beside} on another device"
+    why = f"{what}, and no device is named: the {words} of the TFLite interpreter on this host is not its own"
+    meant = f'on=host if this host is meant ({subject} = {{limit = "...", on = "host"}}), or {off}'
+    return _Refusal(why, f"Write {_devices(subject, of)}{meant}.")
+
+
+def _devices(subject: Subject, of: Of) -> str:
+    """What could tell the cost of a target's device, as the beginning of a sentence."""
+    if of.runtime == Interpreter.TFLM:
+        times = subject == Subject.LATENCY
+        npu = "npu_latency=... (Vela's estimate), " if times and of.accelerator is not None else ""
+        ram = "arena=... for its RAM, " if subject == Subject.PEAK_MEMORY and of.accelerator is None else ""
+        return f"{npu}{ram}on=tflm (TensorFlow Lite Micro on this host), "
+    return f"{subject}=...,on=ssh:user@host (a board), on=adb (a phone), "
