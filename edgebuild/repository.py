@@ -38,6 +38,10 @@ class GitError(Exception):
     """Git is absent, said no, took too long or said too much; the text is one sentence."""
 
 
+class UnknownRefError(GitError):
+    """There is no repository, or no commit of that name in it."""
+
+
 def commit(*places: Path) -> Commit:
     """The state of the repository that the first of these places lies in which lies in any."""
     for place in places:
@@ -54,7 +58,7 @@ def top(place: Path) -> Path:
         text = os.fsdecode(_run(_folder(place), "rev-parse", "--show-toplevel"))
     except _RefusedError as error:
         if "not a git repository" in str(error):
-            raise GitError(f"{place} lies in no git repository") from None
+            raise UnknownRefError(f"{place} lies in no git repository") from None
         raise
     return Path(text.removesuffix("\n"))
 
@@ -66,11 +70,22 @@ def resolve(repository: Path, ref: str) -> str:
         GitError: there is none of that name.
     """
     if ref.startswith("-") or not ref.isprintable():
-        raise GitError(f"{ref!r} is no git ref")
+        raise UnknownRefError(f"{ref!r} is no git ref")
     try:
         return _run(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").decode().strip()
     except _RefusedError:
-        raise GitError(f"git knows no commit {ref}") from None
+        shallow = ""
+        if _is_shallow(repository):
+            shallow = "; this checkout is shallow: fetch all of it (git fetch --unshallow --tags, in CI fetch-depth: 0)"
+        raise UnknownRefError(f"git knows no commit {ref}{shallow}") from None
+
+
+def _is_shallow(repository: Path) -> bool:
+    """Whether commits were left out as it was cloned."""
+    try:
+        return _run(repository, "rev-parse", "--is-shallow-repository").strip() == b"true"
+    except GitError:
+        return False
 
 
 def files(repository: Path, sha: str, folder: str) -> list[str]:

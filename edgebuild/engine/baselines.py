@@ -20,7 +20,7 @@ from edgebuild.core.target import Kernels
 from edgebuild.engine import check, figures
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.repository import GitError
+from edgebuild.repository import GitError, UnknownRefError
 
 _ARTIFACT = ".tflite"
 _GIT = "git:"
@@ -109,21 +109,61 @@ def _on_disk(named: str, path: Path, wanted: Wanted) -> Baseline:
 
 def _in_git(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
     """What a commit holds, read into `scratch` as far as it is needed."""
-    ref, _, inside = named.removeprefix(_GIT).partition(":")
     try:
-        top = repository.top(out)
-        tree = _Tree(top, repository.resolve(top, ref), ref, scratch)
-        place = PurePosixPath(inside) if inside else PurePosixPath(out.resolve().relative_to(top.resolve()).as_posix())
+        tree, place = _tree(named, out, scratch)
         if place.suffix == _ARTIFACT:
             tree.fetch(place.parent, FILE_NAME)
             return _bare(named, tree.fetch(place.parent, place.name), wanted)
-        found = list(tree.manifests(place))
-        if not found:
-            raise _UnusableError(f"{ref} ({tree.sha[:10]}) holds no {FILE_NAME} at {place}")
-        return _chosen(named, found, wanted)
+        return _chosen(named, tree.require(place), wanted)
     except GitError as error:
-        absent = "" if named.startswith(_GIT) else f"there is no {named}, and "
-        raise _UnusableError(f"{absent}{error}") from None
+        # A commit that is there, and holds nothing, is not absent.
+        is_absent = isinstance(error, UnknownRefError) and not named.startswith(_GIT)
+        raise _UnusableError(f"there is no {named}, and {error}" if is_absent else str(error)) from None
+
+
+def fetched(named: str, out: Path, scratch: Path) -> list[tuple[str, Path]]:
+    """What a commit holds, read into a folder: each manifest with its artifact, or the one file that is meant.
+
+    Args:
+        named: a ref, or "REF:PATH", as `find` takes them.
+        out: the folder or the .tflite file that is meant where no path is named.
+        scratch: an empty folder.
+
+    Returns:
+        For each what it is called, and where it lies now.
+
+    Raises:
+        UsageError: git knows no such commit, or it holds nothing there.
+    """
+    try:
+        tree, place = _tree(named, out, scratch)
+        if place.suffix == _ARTIFACT:
+            tree.fetch(place.parent, FILE_NAME)
+            files = [(f"{tree.ref}:{place}", tree.fetch(place.parent, place.name))]
+        else:
+            files = [(manifest.label, manifest.path) for manifest in tree.require(place)]
+            for manifest in tree.require(place):
+                manifest.fetch(Path(check.read(manifest.path).artifact.path).name)
+    except GitError as error:
+        remedy = "Name a .tflite file, a manifest, a folder that was built into, a git ref, or REF:PATH."
+        raise UsageError(f"there is no {named}: no such path, and no such commit", f"{error}.", remedy) from None
+    for label, file in files:
+        if not file.is_file():
+            raise UsageError(f"{label} is not there", remedy="Name another path: REF:PATH.")
+    return files
+
+
+def is_of_git(named: str) -> bool:
+    """Whether a name is of a commit: a path that is there comes before a ref of that name."""
+    return named.startswith(_GIT) or not Path(named).exists()
+
+
+def _tree(named: str, out: Path, scratch: Path) -> tuple[_Tree, PurePosixPath]:
+    """The commit that is named, and where in it to look; raises GitError."""
+    ref, _, inside = named.removeprefix(_GIT).partition(":")
+    top = repository.top(out)
+    tree = _Tree(top, repository.resolve(top, ref), ref, scratch)
+    return tree, PurePosixPath(inside or out.resolve().relative_to(top.resolve()).as_posix())
 
 
 class _Tree(NamedTuple):
@@ -142,6 +182,13 @@ class _Tree(NamedTuple):
         for path in [one] if one is not None else several:
             fetch = functools.partial(self.fetch, path.parent)
             yield _Candidate(f"{self.ref}:{path}", fetch(path.name), fetch)
+
+    def require(self, place: PurePosixPath) -> list[_Candidate]:
+        """The manifests at a place; raises GitError where there is none."""
+        found = list(self.manifests(place))
+        if not found:
+            raise GitError(f"{self.ref} ({self.sha[:10]}) holds no {FILE_NAME} at {place}")
+        return found
 
     def fetch(self, folder: PurePosixPath, name: str) -> Path:
         """A file of the commit; where it has none of that name there is nothing at the path that is returned."""

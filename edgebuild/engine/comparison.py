@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgebuild import hashing
 from edgebuild.core.difference import Difference
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.differences import Side, between
-from edgebuild.engine import check
+from edgebuild.engine import baselines, check
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
 
 _ARTIFACT = ".tflite"
 
 
-def compare(before: Path, after: Path) -> tuple[Difference, ...]:
+def compare(before: str | Path, after: str | Path, out: Path = Path("dist")) -> tuple[Difference, ...]:
     """The differences between two artifacts, or between the builds of two folders for the targets that both have.
 
     Args:
-        before: a .tflite file, a manifest, one target's folder, or a folder of targets.
+        before: a .tflite file, a manifest, one target's folder, a folder of targets, or a git ref, whose commit holds
+            what is at the other side's path; "REF:PATH" is another file or folder of the repository.
         after: the same, of any of these.
+        out: the folder that a ref holds where both sides are one.
 
     Raises:
         UsageError: there is nothing at one of these places, or no target is in both.
         StepError: a file or a manifest is damaged.
         OSError: a file cannot be opened.
     """
-    first, second = _sides(before), _sides(after)
+    with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+        names = [str(before), str(after)]
+        paths = [Path(name) for name in names if not baselines.is_of_git(name)]
+        meant = paths[0] if paths else out
+        sides = []
+        for number, name in enumerate(names):
+            into = Path(scratch) / str(number)
+            into.mkdir()
+            sides.append(_of_commit(name, meant, into) if baselines.is_of_git(name) else _sides(Path(name)))
+    return _compared(str(before), str(after), *sides)
+
+
+def _compared(before: str, after: str, first: Mapping[str, Side], second: Mapping[str, Side]) -> tuple[Difference, ...]:
     if len(first) == len(second) == 1:
         return (between(*first.values(), *second.values()),)
     common = [target for target in first if target in second]
@@ -38,6 +54,16 @@ def compare(before: Path, after: Path) -> tuple[Difference, ...]:
             "Name a file or one target's folder on each side.",
         )
     return tuple(between(first[target], second[target]) for target in common)
+
+
+def _of_commit(named: str, meant: Path, scratch: Path) -> dict[str, Side]:
+    """What a commit holds, by target, under its names there."""
+    found: dict[str, Side] = {}
+    for label, path in baselines.fetched(named, meant, scratch):
+        for target, side in _sides(path).items():
+            name = label if path.suffix == _ARTIFACT else f"{label.removesuffix(FILE_NAME)}{Path(side.name).name}"
+            found[target] = side._replace(name=name)
+    return found
 
 
 def _sides(place: Path) -> dict[str, Side]:

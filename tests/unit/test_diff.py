@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,76 @@ def test_the_command_compares_the_targets_that_two_folders_share(
     found = json.loads(capsys.readouterr().out)
     assert [Path(item["after"]).parent.name for item in found] == ["arm64", "mcu"]
     assert {figure["subject"] for figure in found[0]["figures"]} >= {"accuracy", "latency"}
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a tagged release of two targets, and a later build of one of them in the working folder."""
+    folder = tmp_path / "project"
+    for target in ("mcu", "arm64"):
+        _publish(folder / "dist", target, _chain(A, B, C))
+    _git(folder, "init", "-q", "-b", "main")
+    _git(folder, "add", "-A")
+    _git(folder, "commit", "-q", "-m", "one")
+    _git(folder, "tag", "v1.0")
+    shutil.rmtree(folder / "dist")
+    _publish(folder / "dist", "arm64", _chain(A, C))
+    _git(folder, "add", "-A")
+    _git(folder, "commit", "-q", "-m", "two")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("v1.0", "dist", ("v1.0:dist/arm64/kws.tflite", "dist/arm64/kws.tflite")),
+        ("git:v1.0", "dist/arm64", ("v1.0:dist/arm64/kws.tflite", "dist/arm64/kws.tflite")),
+        ("HEAD~1", "dist/arm64/kws.tflite", ("HEAD~1:dist/arm64/kws.tflite", "dist/arm64/kws.tflite")),
+        ("v1.0", "HEAD", ("v1.0:dist/arm64/kws.tflite", "HEAD:dist/arm64/kws.tflite")),
+        ("v1.0:dist/mcu", "dist/arm64", ("v1.0:dist/mcu/kws.tflite", "dist/arm64/kws.tflite")),
+    ],
+)
+def test_a_git_ref_is_a_side_like_any_other(
+    repository: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, named: tuple[str, str]
+) -> None:
+    assert run(["diff", before, after, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["before"], found["after"]) == named
+    assert [layer["name"] for layer in found["layers"]] == ["b"]
+    assert {figure["subject"] for figure in found["figures"]} >= {"accuracy", "latency"}
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("v9", "git knows no commit v9"),
+        ("v1.0:nowhere", "holds no manifest.json at nowhere"),
+        ("v1.0:no.tflite", "v1.0:no.tflite is not there"),
+    ],
+)
+def test_a_ref_that_holds_nothing_is_wrong_usage(
+    repository: Path, capsys: pytest.CaptureFixture[str], before: str, told: str
+) -> None:
+    assert run(["diff", before, "dist"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_what_a_shallow_checkout_lacks_is_said_with_the_remedy(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow = tmp_path / "shallow"
+    _git(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), str(shallow))
+    monkeypatch.chdir(shallow)
+    assert run(["diff", "v1.0", "dist"]) == 2
+    assert "git fetch --unshallow --tags" in capsys.readouterr().err
+    _git(shallow, "fetch", "-q", "--unshallow", "--tags")
+    assert run(["diff", "v1.0", "dist"]) == 0
 
 
 def test_a_file_is_compared_with_what_its_own_manifest_recorded(tmp_path: Path) -> None:
