@@ -33,7 +33,8 @@ HOST = "host"
 # A count is of one core, and a release should not be gated on whichever happens to be emulated.
 COUNTED_ON = "arm64:cortex-a72"
 MEDIAN = "median"
-_KEYS = ("limit", "level", "headroom", "on", "at")
+_KEYS = ("limit", "level", "headroom", "on", "at", "confidence")
+_LEAST_CONFIDENCE = 0.5
 _STATISTICS = (MEDIAN, "p90", "p99")
 _PARSERS = {
     Unit.BYTES: parse_bytes,
@@ -167,7 +168,8 @@ def from_options(texts: Sequence[str]) -> Tree:
 def _aim(written: object) -> tuple[object, ...]:
     """What tells a limit from others on the same subject."""
     fields = _fields(written)
-    return is_change(fields["limit"]), fields.get("on"), fields.get("at"), fields.get("level", Level.ERROR)
+    told = (fields.get(key) for key in ("on", "at", "confidence"))
+    return is_change(fields["limit"]), fields.get("level", Level.ERROR), *told
 
 
 def _fields(written: object) -> Mapping[str, object]:
@@ -195,6 +197,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         on=_place(subject, fields.get("on")),
         on_is_assumed=fields.get("on") is None and _PLACES.get(subject) is not None,
         at=_statistic(subject, fields.get("at")),
+        confidence=_confidence(subject, fields["confidence"]) if "confidence" in fields else 0.0,
         of_baseline=relative,
         origin=origin,
     )
@@ -246,6 +249,15 @@ def _statistic(subject: Subject, at: object) -> str:
     if at not in _STATISTICS:
         raise ValueError(f"at {at!r} is no statistic: write {', '.join(_STATISTICS[:-1])} or {_STATISTICS[-1]}")
     return str(at)
+
+
+def _confidence(subject: Subject, text: object) -> float:
+    if subject != Subject.ACCURACY_DROP:
+        raise ValueError(f"`confidence` has no meaning for {subject}: it is of accuracy_drop alone")
+    share = round(parse_share(text), 6)  # 95 % is 0.95, and not the float beside it
+    if not _LEAST_CONFIDENCE <= share < 1:
+        raise ValueError(f"confidence {text!r}: write a percentage from 50 % to below 100 %, as a rule 95 %")
+    return share
 
 
 def _place(subject: Subject, on: object) -> str | None:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from edgebuild import pairing
 from edgebuild.core import place
 from edgebuild.core.budget import COSTS, Budget, Level, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison, Interval
@@ -29,6 +30,8 @@ from edgebuild.core.verdict import Check, Requirement, Status, Verdict, worst
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _LAST_BITS = 1e-9
+# A drop that is nearer to its limit than this share of its interval needs more samples than anyone has.
+_LEAST_AWAY = 0.1
 _FILE = "file"
 _MEDIAN = "median"
 # What the reader can do about an interval that is too wide, for figures that have one.
@@ -170,10 +173,22 @@ def _figure(budget: Budget, known: _Known) -> _Figure | _Lack:
     if measurement.mode == Mode.EMULATED:
         # Counts differ by less from run to run than any limit could mean.
         return _Figure(value, basis=_basis(measurement))
+    if budget.confidence:
+        return _sampled(budget, measurement)
     interval = measurement.intervals.get(budget.at)
     if interval is None and measurement.blocks:
         return _Lack(f"too few samples for an interval of the {_name(budget)}: give it more time ([bench] time)")
     return _Figure(value, interval, _basis(measurement), measurement.conditions)
+
+
+def _sampled(budget: Budget, measurement: Measurement) -> _Figure | _Lack:
+    """A drop with the interval in which it lies for other samples too."""
+    if measurement.paired is None:
+        return _Lack(
+            "no interval of the drop is known: only scores that are means over samples have one, and those of builds "
+            "with this edgebuild; leave `confidence` out to judge the evaluation split itself"
+        )
+    return _Figure(measurement.value, pairing.within(measurement.paired, budget.confidence), _basis(measurement))
 
 
 def _basis(measurement: Measurement) -> str:
@@ -231,9 +246,19 @@ def _absent(budget: Budget, known: _Known) -> str:
 def _around(budget: Budget, figure: _Figure) -> str:
     """Why an interval around the limit says nothing, and what to do."""
     assert figure.interval is not None
-    more = _MORE.get(budget.subject, _MORE_PROCESSES)
+    more = _more_samples(budget, figure) if budget.confidence else _MORE.get(budget.subject, _MORE_PROCESSES)
     text = f"{_span(budget, figure.interval)} lies around the limit of {_shown(budget, budget.limit)}: {more}"
     return text + (f"; {', '.join(figure.conditions)}" if figure.conditions else "")
+
+
+def _more_samples(budget: Budget, figure: _Figure) -> str:
+    """What would decide it: the interval narrows with the root of the number of samples."""
+    assert figure.interval is not None
+    away = abs(budget.limit - figure.value)
+    half = (figure.interval[1] - figure.interval[0]) / 2
+    times = math.ceil((half / away) ** 2) if away > half * _LEAST_AWAY else 0
+    few = f", about {max(2, times)} times as many if the drop stays what it is" if times else ""
+    return f"give it more evaluation samples{few}"
 
 
 def _span(budget: Budget, interval: Interval) -> str:
@@ -244,6 +269,8 @@ def _span(budget: Budget, interval: Interval) -> str:
 def _shown(budget: Budget, value: float) -> str:
     if budget.of_baseline:
         return format_change(value)
+    if budget.subject == Subject.ACCURACY_DROP and budget.unit == Unit.SHARE:
+        return format_share(value).replace("%", "points")
     return _FORMATS.get(budget.unit, "{:.6g}".format)(value)
 
 

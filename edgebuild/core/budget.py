@@ -97,6 +97,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         on: the place that the figure must come from, for subjects that depend on one.
         on_is_assumed: whether no place was named, and `on` is the usual one of the subject.
         at: the statistic that is limited, for subjects with samples: "median", "p90" or "p99".
+        confidence: with which an accuracy drop is to be within the limit also on other samples of the same kind; 0
+            where the evaluation split itself is judged.
         of_baseline: whether `limit` is a change against the baseline, as a share of its figure (0.05 for "+5 %");
             `unit` is then Unit.RELATIVE.
         origin: who asked for it: a profile's file, edgebuild.toml, an option.
@@ -110,6 +112,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     on: str | None = None
     on_is_assumed: bool = False
     at: str = "median"
+    confidence: float = 0.0
     of_baseline: bool = False
     origin: str = ""
 

@@ -26,6 +26,7 @@ class Code(StrEnum):
     BELOW_CHANCE = "below-chance"
     OUT_OF_RANGE = "labels-out-of-range"
     NOT_INTEGERS = "labels-not-integers"
+    EVALUATION_TOO_SMALL = "evaluation-too-small"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,6 +124,8 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
         better: samples that are nearer to their labels than before, as the score counts it: more of their predictions
             are right, or their mean square error is smaller. 0 where the score is a function.
         worse: samples that are farther.
+        fell_by: the mean over the samples of what each one's own score fell by, and its standard deviation; None where
+            the score is no mean over samples, or each sample is right or wrong.
     """
 
     samples: int
@@ -134,6 +136,7 @@ class OutputLoss(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[ChangedInput, ...] = ()
     better: int = 0
     worse: int = 0
+    fell_by: tuple[float, float] | None = None
 
 
 class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from edgebuild.core.budget import Subject, Unit
+from edgebuild.core.paired import Paired
 
 
 class Mode(StrEnum):
@@ -32,6 +33,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         kernels: the kernels that ran, or empty where none did.
         settings: what a repetition needs to know: threads, processes, samples scored.
         versions: the packages that the figure depends on.
+        paired: of an accuracy drop: what the choice of samples could account for; None where that is not known.
     """
 
     subject: Subject
@@ -48,3 +50,4 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[str, ...] = ()
     settings: dict[str, int] = {}
     versions: dict[str, str] = {}
+    paired: Paired | None = None

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from edgebuild import gate, hashing
+from edgebuild import gate, hashing, pairing
 from edgebuild.budgets import HOST
 from edgebuild.comparing import Before, Turns, compare
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
-from edgebuild.core.losses import Losses
+from edgebuild.core.losses import Losses, OutputLoss
 from edgebuild.core.manifest import (
     Accuracy,
     Artifact,
@@ -28,10 +28,14 @@ from edgebuild.core.manifest import (
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.paired import Paired
 from edgebuild.core.plan import Plan, Source
+from edgebuild.core.settings import MetricKind
 from edgebuild.passes.jobs import Baseline, Splits
 
 _FILE = "file"
+# Scores that are the share of samples that are right.
+_COUNTED = (MetricKind.ACCURACY, MetricKind.TOP_K)
 _LITERT = "ai-edge-litert"
 TFLM_PACKAGE = "tflite-micro"
 TFLM_KERNELS = "tflm"
@@ -116,10 +120,11 @@ def manifest(
     """
     artifact = describe(f"{plan.name}.tflite", data)
     accuracy = _accuracy(plan, origin.baseline, found.score)
+    paired = _paired(plan.metric, accuracy, found.losses.output if found.losses is not None else None)
     measurements = (
         *of_file(artifact),
         in_file(Subject.ACTIVATIONS, spec.activations_bytes, Mode.ESTIMATED),
-        *of_score(plan, origin.baseline, found.score, origin.versions),
+        *of_score(plan, origin.baseline, found.score, origin.versions, paired),
         *found.measurements,
         *found.device.measurements,
     )
@@ -237,10 +242,29 @@ def _metric_unit(plan: Plan) -> Unit:
     return next((budget.unit for budget in plan.budgets if budget.subject == Subject.ACCURACY), Unit.NUMBER)
 
 
+def _paired(metric: Metric, accuracy: Accuracy | None, output: OutputLoss | None) -> Paired | None:
+    """The two scores compared sample by sample; None where not all samples were compared, or the score is no mean."""
+    if accuracy is None or output is None or output.samples != accuracy.samples:
+        return None
+    if output.fell_by is not None:
+        mean, deviation = output.fell_by
+        return pairing.of_means(
+            output.worse, output.better, mean, deviation, output.samples, is_share=accuracy.unit == Unit.SHARE
+        )
+    answers = output.answers
+    if metric.name not in _COUNTED or answers is None or answers.total != output.samples:
+        return None
+    return pairing.of_pairs(output.worse, output.better, output.samples)
+
+
 def of_score(
-    plan: Plan, baseline: Baseline | None, scored: Scored | None, versions: dict[str, str]
+    plan: Plan,
+    baseline: Baseline | None,
+    scored: Scored | None,
+    versions: dict[str, str],
+    paired: Paired | None = None,
 ) -> tuple[Measurement, ...]:
-    """The figures of an artifact's score; none where nothing was scored."""
+    """The figures of an artifact's score; none where nothing was scored. `paired` is of its drop."""
     accuracy = _accuracy(plan, baseline, scored)
     if accuracy is None or scored is None:
         return ()
@@ -268,6 +292,11 @@ def of_score(
             kernels=scored.kernels,
             settings={"samples": accuracy.samples},
             versions={package: versions.get(package, "")},
+            paired=_of_drop(paired, unit, accuracy.baseline) if subject == Subject.ACCURACY_DROP else None,
         )
         for subject, value, unit in figures
     )
+
+
+def _of_drop(paired: Paired | None, unit: Unit, baseline: float) -> Paired | None:
+    return pairing.scaled(paired, 1 / abs(baseline)) if paired is not None and unit == Unit.RELATIVE else paired

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from edgebuild import host, readback
 from edgebuild.core.budget import SCORES
+from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Shrinkage
 from edgebuild.core.plan import Plan
@@ -23,6 +24,7 @@ from edgebuild.engine import (
     handover,
     losses,
     places,
+    resolution,
     states,
     steps,
     toolchain,
@@ -77,7 +79,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         plan,
         shipped.path.read_bytes(),
         shipped.spec,
-        Origin(_inputs(shared), shared.baseline, _shrinkage(built), shared.findings, versions),
+        Origin(_inputs(shared), shared.baseline, _shrinkage(built), _findings(plan, shared), versions),
         Found(
             scored.score,
             (*placed.measurements, *estimated.measurements),
@@ -94,6 +96,12 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         ),
     )
     return Tried(shipped, manifest, handed.files)
+
+
+def _findings(plan: Plan, shared: Shared) -> tuple[Finding, ...]:
+    """The faults of the data, and where they are too few for a budget of this target."""
+    samples = shared.baseline.samples if shared.baseline is not None else 0
+    return (*shared.findings, *resolution.findings(plan, samples))
 
 
 def _baseline(plan: Plan, out: Path, session: Session) -> Baseline | None:

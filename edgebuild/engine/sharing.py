@@ -14,7 +14,7 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Scheme
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
-from edgebuild.engine import steps
+from edgebuild.engine import resolution, steps
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
 from edgebuild.passes import jobs
@@ -119,8 +119,10 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
     )
     ignored = plans[0].ignores
     findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
-    for finding in findings:
-        listener.noted(f"warning: {finding.what}")
+    samples = shared.baseline.samples if shared.baseline is not None else 0
+    too_few = (found for plan in plans for found in resolution.findings(plan, samples))  # each target keeps its own
+    for what in dict.fromkeys(finding.what for finding in (*findings, *too_few)):
+        listener.noted(f"warning: {what}")
     return shared._replace(findings=findings)
 
 

@@ -121,6 +121,9 @@ def _accuracy(manifest: Manifest) -> Iterator[str]:
             for each in accuracy.further
         ),
     )
+    drop = next((found for found in manifest.measurements if found.paired is not None), None)
+    if drop is not None and drop.paired is not None:
+        yield f"- Resolution: {wording.paired(drop.paired, drop.unit)}"
     output = manifest.losses.output if manifest.losses is not None else None
     if output is not None and output.answers is not None:
         yield from _answers(output.answers, manifest.inputs.data)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
 from edgebuild.core.manifest import Accuracy, Manifest
-from edgebuild.core.measurement import Mode
+from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.paired import Paired
 from edgebuild.core.verdict import Check, Status, Verdict, worst
 from edgebuild.report import device, losses, places, wording
 from edgebuild.units import format_bytes
@@ -94,6 +95,7 @@ def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[
     figures = {measurement.subject: measurement for measurement in manifest.measurements}
     if manifest.accuracy is not None:
         yield "accuracy", _accuracy(manifest)
+        yield from (("", wording.paired(*found)) for found in _paired(manifest.measurements))
         if manifest.accuracy.further:
             yield "", _further(manifest.accuracy)
         if manifest.accuracy.why:
@@ -112,6 +114,11 @@ def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[
         alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value)} of activations (estimated)"
         yield "memory", ", ".join([*places.peaks(shown), alive])
     yield from device.rows(manifest)
+
+
+def _paired(measurements: Sequence[Measurement]) -> list[tuple[Paired, Unit]]:
+    """What is known of the drop beside the split that it was found on; in the first of its units."""
+    return [(found.paired, found.unit) for found in measurements if found.paired is not None][:1]
 
 
 def _further(accuracy: Accuracy) -> str:

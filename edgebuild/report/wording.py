@@ -9,6 +9,7 @@ import msgspec
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.manifest import Shrinkage
 from edgebuild.core.measurement import Measurement
+from edgebuild.core.paired import Paired
 from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.core.repair import Rung
 from edgebuild.core.target import Interpreter
@@ -50,7 +51,17 @@ def limit(budget: Budget, *, lower_is_better: bool) -> str:
     if budget.of_baseline:
         return f"at most {format_change(budget.limit)} of the baseline"
     is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
-    return f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
+    text = f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
+    return text + (f" ({format_share(budget.confidence)} confidence)" if budget.confidence else "")
+
+
+def paired(found: Paired, unit: Unit) -> str:
+    """What one sample is worth, and the interval of the drop: "one sample is worth 0.28 points; ..."."""
+    low, high = (figure(end, unit, Subject.ACCURACY_DROP) for end in found.interval)
+    worth = ""
+    if found.worth is not None:
+        worth = f"one sample is worth {figure(found.worth, unit, Subject.ACCURACY_DROP)}; "
+    return f"{worth}95 % interval of the drop {low} to {high} ({found.test})"
 
 
 HERE = "host"

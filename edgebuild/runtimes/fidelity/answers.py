@@ -46,7 +46,14 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
         differences[rows] = np.sqrt(np.mean(np.square(moved), axis=1))
     if not metric.classifies and not metric.says_yes_or_no:
         better, worse = _nearer(*(_errors(outputs, y, samples, metric) for outputs in (exact, given)))
-        return OutputLoss(samples=samples, signal=sums.signal(), inputs=_moved(differences), better=better, worse=worse)
+        return OutputLoss(
+            samples=samples,
+            signal=sums.signal(),
+            inputs=_moved(differences),
+            better=better,
+            worse=worse,
+            fell_by=_error_rose_by(exact, given, y, samples, metric),
+        )
     # They were scored, and so are known to fit the outputs.
     labels = metrics.labels(exact[:samples], np.asarray(y[:samples]), metric).reshape(samples, -1)
     before, after = (_judged(outputs, labels, samples, metric) for outputs in (exact, given))
@@ -61,7 +68,37 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
         inputs=_changed(labels, before, after, differences),
         better=better,
         worse=worse,
+        fell_by=_right_fell_by(before, after, metric),
     )
+
+
+def _right_fell_by(before: Judged, after: Judged, metric: Metric) -> tuple[float, float] | None:
+    """How much smaller the share of a sample's predictions is that are right, where it has several."""
+    if metric.name not in (MetricKind.ACCURACY, MetricKind.TOP_K) or before.right.shape[1] == 1:
+        return None
+    return _mean_and_deviation(before.right.mean(axis=1) - after.right.mean(axis=1))
+
+
+def _error_rose_by(exact: Array, given: Array, y: Array, samples: int, metric: Metric) -> tuple[float, float] | None:
+    """How much larger a sample's error is, where the score is a mean of such."""
+    if metric.task != Task.VALUES or metric.name not in (MetricKind.MSE, MetricKind.MAE):
+        return None
+    rose = np.zeros(samples)
+    for rows in chunks(exact, samples):
+        wanted = np.asarray(y[rows])
+        before, after = (_error(metrics.residuals(outputs[rows], wanted), metric) for outputs in (exact, given))
+        rose[rows] = after - before
+    return _mean_and_deviation(rose)
+
+
+def _error(left: Array, metric: Metric) -> Array:
+    """The error of each sample as the metric counts it."""
+    flat = left.reshape(len(left), -1)
+    return np.asarray(np.mean(np.square(flat) if metric.name == MetricKind.MSE else np.abs(flat), axis=1))
+
+
+def _mean_and_deviation(values: Array) -> tuple[float, float] | None:
+    return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) > 1 else None
 
 
 def _as_classes(outputs: Array, metric: Metric) -> Array:
