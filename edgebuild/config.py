@@ -178,8 +178,9 @@ def _check_metric(settings: Settings) -> None:
             f'[metric] target is "{asked.target}"{closest(asked.target, (LABELS, INPUT))}',
             remedy=f'Write "{LABELS}", or "{INPUT}" to compare outputs with the input.',
         )
-    if isinstance(asked.threshold, str) and asked.threshold != AUTO:
-        raise UsageError(f'[metric] threshold is "{asked.threshold}"', remedy=f'Write a number, or "{AUTO}".')
+    for key, value in (("threshold", asked.threshold), ("ignore", asked.ignore)):
+        if isinstance(value, str) and value != AUTO:
+            raise UsageError(f'[metric] {key} is "{value}"', remedy=f'Write a number, or "{AUTO}".')
     if asked.options and not asked.name.startswith(KERAS):
         raise UsageError(
             "[metric] options are those of a Keras metric",

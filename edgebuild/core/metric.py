@@ -45,6 +45,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         input: which input that is, by position.
         task: what labels are; None until it is settled, and for a callable.
         threshold: of outputs: above it they say yes. None until it is settled.
+        ignore: the label that is neither scored nor learnt from; None for none, and until it is settled.
         low: the label that means no, where labels are yes or no.
         high: the label that means yes.
         why: why it was chosen, for people; empty where nothing was chosen.
@@ -60,6 +61,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     input: Count = 0
     task: Task | None = None
     threshold: float | None = None
+    ignore: float | None = None
     low: float = 0.0
     high: float = 1.0
     why: str = ""
@@ -76,6 +78,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
             options=settings.options,
             target=settings.target if settings.target == INPUT else "",
             threshold=settings.threshold if isinstance(settings.threshold, float | int) else None,
+            ignore=settings.ignore if isinstance(settings.ignore, float | int) else None,
         )
 
     @property

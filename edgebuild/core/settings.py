@@ -49,6 +49,7 @@ class MetricSettings(_Table, frozen=True, kw_only=True):
         lower_is_better: the direction of a callable's score; the built-in ones know theirs.
         target: LABELS, or INPUT to compare outputs with the network's own input.
         threshold: above which an output means yes; AUTO for 0.5 of probabilities and 0 of logits.
+        ignore: the label that is neither scored nor learnt from; AUTO for 255 or -1 beside class numbers of maps.
         options: of a Keras metric: its arguments.
     """
 
@@ -58,6 +59,7 @@ class MetricSettings(_Table, frozen=True, kw_only=True):
     lower_is_better: bool
     target: str
     threshold: float | str
+    ignore: float | str
     options: dict[str, object]
 
 

@@ -16,9 +16,10 @@ from edgebuild.core.metric import Metric, Task
 from edgebuild.core.settings import AUTO, MetricKind
 from edgebuild.data.given import Array
 from edgebuild.errors import UsageError
-from edgebuild.metrics import kinds, thresholds
+from edgebuild.metrics import ignoring, kinds, thresholds
 from edgebuild.metrics.kinds import Kind
 from edgebuild.metrics.labels import misfit, require_finite
+from edgebuild.units import format_share
 
 # What each built-in score can be asked of; the first is what labels are taken to be where they could be several.
 _TAKES: dict[str, tuple[Task, ...]] = {
@@ -137,18 +138,43 @@ def _of_output(asked: Metric, seen: Seen, evaluation: Evaluation) -> Metric:
         )
     require_finite(y)
     if settled.is_auto and (copied := _copied(seen, evaluation)) is not None:
+        _require_reach(seen, evaluation.fed[copied.input] if copied.target else y)
         return _named_or(settled, MetricKind.MSE, replace(copied, name=AUTO), "")
     if _TAKES.get(asked.name) == (Task.VALUES,):
         return _of_values(settled, seen, y)
-    kind = kinds.of(y, seen.values, seen.ending)
+    ignored = asked.ignore if asked.ignore is not None else ignoring.found(y, seen.values)
+    said = y if ignored is None else ignoring.filled(y, ignored)
+    kind = kinds.of(said, seen.values, seen.ending)
     if kind is None:
         raise _other_shape(y, seen)
     if asked.is_keras and kind.refusal is not None:
         return settled  # it may take such labels
-    kind = _wanted(asked, kind, y, seen)
+    kind = _wanted(asked, kind, said, seen)
     if kind.refusal is not None:
         raise kind.refusal
-    return _with_threshold(_settled(settled, kind), kind, seen, y)
+    if ignored is not None:
+        kind, settled = _without(kind, y, ignored), replace(settled, ignore=ignored)
+    return _with_threshold(_settled(settled, kind), kind, seen, said)
+
+
+def _without(kind: Kind, y: Array, ignored: float) -> Kind:
+    """The labels, some of which are ignored.
+
+    Raises:
+        UsageError: they are values.
+    """
+    if kind.task == Task.VALUES:
+        raise _ignores_values(ignored, f"The {kind.words}.")
+    share = float(np.mean(y == ignored))
+    return kind._replace(words=f"{kind.words}; {format_share(share)} of them are {ignored:g}, which is ignored")
+
+
+def _ignores_values(ignored: float, why: str) -> UsageError:
+    return UsageError(
+        f"[metric] ignore = {ignored:g} is for labels that are classes, or yes and no",
+        why,
+        "Leave ignore out, and leave out the samples that it stood for.",
+    )
 
 
 def _wanted(asked: Metric, kind: Kind, y: Array, seen: Seen) -> Kind:
@@ -193,6 +219,8 @@ def _with_threshold(metric: Metric, kind: Kind, seen: Seen, y: Array) -> Metric:
 
 def _of_values(metric: Metric, seen: Seen, y: Array) -> Metric:
     """An error that was named: labels are as many as outputs."""
+    if metric.ignore is not None:
+        raise _ignores_values(metric.ignore, f"The metric {metric.label} compares values.")
     if y.size != seen.values.size:
         raise misfit(seen.values, y, "Give as many answers as the network has outputs.")
     return replace(metric, task=Task.VALUES)
@@ -214,7 +242,17 @@ def _reconstruction(metric: Metric, seen: Seen, evaluation: Evaluation) -> Metri
             f'{metric.label} compares classes, and [metric] target = "input" asks for a reconstruction error',
             remedy="Choose --metric mse, mae, rmse or r2, or leave the metric out.",
         )
+    if metric.is_auto:
+        _require_reach(seen, evaluation.fed[fitting[0]])
     return _named_or(metric, MetricKind.MSE, replace(metric, input=fitting[0]), "outputs are compared with the input")
+
+
+def _require_reach(seen: Seen, wanted: Array | None) -> None:
+    """Refuse what probabilities cannot meet; raises UsageError."""
+    assert wanted is not None, "outputs are compared with an array"
+    refusal = kinds.values(wanted, seen.ending).refusal
+    if refusal is not None:
+        raise refusal
 
 
 def _copied(seen: Seen, evaluation: Evaluation) -> Metric | None:

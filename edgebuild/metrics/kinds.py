@@ -15,6 +15,7 @@ SIGMOID, SOFTMAX = "Sigmoid", "Softmax"
 _TOLERANCE = 1e-3  # of probabilities that add up to one
 # Pairs of labels that mean no and yes.
 _PAIRS = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
+_LEAST, _MOST = -0.5, 1.5  # probabilities are not meant to meet labels beyond these
 _FAR = 16.0  # outputs beyond this that are no sigmoids say numbers, not yes or no of labels 0 and 255
 
 
@@ -101,7 +102,29 @@ def _single(y: Array, outputs: Array, ending: str) -> Kind:
         refusal = _misnumbered(y, 2)
         if refusal is not None:
             return refusal
-    return Kind(Task.VALUES, f"labels are numbers from {_extent(y)}, one for each output")
+    return values(y, ending)
+
+
+def values(y: Array, ending: str) -> Kind:
+    """Labels that are numbers, one for each output; refused where the outputs cannot meet them.
+
+    Args:
+        y: finite numbers.
+        ending: as in `of`.
+    """
+    kind = Kind(Task.VALUES, f"labels are numbers from {_extent(y)}, one for each output")
+    if ending not in (SIGMOID, SOFTMAX) or (y.min() >= _LEAST and y.max() <= _MOST):
+        return kind
+    remedy = "Scale the labels as in training, or name the score: --metric mae"
+    others = np.setdiff1d(y, (0, 1))
+    if len(others) == 1:
+        remedy += f". If {others[0]:g} means that nothing is known, write [metric] ignore = {others[0]:g}"
+    refusal = UsageError(
+        f"the labels go from {_extent(y)}, and the output is a {ending.lower()}",
+        "It gives numbers from 0 to 1: an error against these labels says nothing.",
+        f"{remedy}.",
+    )
+    return kind._replace(refusal=refusal)
 
 
 def _rows(y: Array, outputs: Array, ending: str) -> Kind:
@@ -122,7 +145,7 @@ def _rows(y: Array, outputs: Array, ending: str) -> Kind:
     smooth = _smoothed(y)
     if smooth is not None and ending != SOFTMAX:
         return Kind(Task.LABELS, f"labels are smoothed yes and no for each of {classes} labels", *smooth)
-    return Kind(Task.VALUES, f"labels are numbers from {_extent(y)}, one for each output")
+    return values(y, ending)
 
 
 def _shares(outputs: Array, ending: str) -> Kind:

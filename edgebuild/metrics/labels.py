@@ -8,6 +8,7 @@ import numpy.typing as npt
 from edgebuild.core.metric import Metric, Task
 from edgebuild.data.given import Array
 from edgebuild.errors import UsageError
+from edgebuild.metrics.ignoring import IGNORED, filled, marked
 
 _MOST_NAMED = 4
 _OR_VALUES = ", or choose a metric for numbers (--metric mse)"
@@ -42,17 +43,15 @@ def predictions(outputs: Array, metric: Metric) -> npt.NDArray[np.int64]:
 
 
 def labels(outputs: Array, y: Array, metric: Metric) -> npt.NDArray[np.int64]:
-    """The labels as numbers, of the shape of `predictions`.
+    """The labels as numbers, of the shape of `predictions`; IGNORED where they say nothing.
 
     Raises:
         UsageError: the answers do not fit the outputs, or name classes that there are not.
     """
-    task = task_of(metric, outputs)
-    if task == Task.CLASSES:
-        return _classes(outputs, y).astype(np.int64)
-    if is_binary(outputs):
-        return _yes(outputs[:, 0], y, metric)
-    return _yes(outputs, y, metric)
+    said = y if metric.ignore is None else filled(y, metric.ignore)
+    if task_of(metric, outputs) == Task.CLASSES:
+        return marked(_classes(outputs, said).astype(np.int64), y, metric)
+    return marked(_yes(outputs[:, 0] if is_binary(outputs) else outputs, said, metric), y, metric)
 
 
 def residuals(outputs: Array, y: Array) -> npt.NDArray[np.float64]:
@@ -67,10 +66,10 @@ def residuals(outputs: Array, y: Array) -> npt.NDArray[np.float64]:
 
 
 def taught(y: Array, metric: Metric) -> Array:
-    """Labels as training takes them: 0 and 1 where others stand for no and yes, else as they are."""
-    if not metric.says_yes_or_no or (metric.low, metric.high) == (0.0, 1.0):
-        return y
-    return (y > (metric.low + metric.high) / 2).astype(np.float32)
+    """Labels as training takes them: 0 and 1 where others stand for no and yes, IGNORED for what is ignored."""
+    if metric.says_yes_or_no and (metric.low, metric.high) != (0.0, 1.0):
+        return marked((y > (metric.low + metric.high) / 2).astype(np.float32), y, metric)
+    return y if metric.ignore is None else np.where(y == metric.ignore, IGNORED, y.astype(np.float32))
 
 
 def _classes(outputs: Array, y: Array) -> Array:

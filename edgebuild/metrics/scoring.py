@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from edgebuild.core.settings import MetricKind
 from edgebuild.data.given import Array
 from edgebuild.errors import StepError, UsageError
 from edgebuild.metrics.functions import called
+from edgebuild.metrics.ignoring import IGNORED
 from edgebuild.metrics.labels import labels, predictions, residuals, task_of
 
 _MAP = 4  # axes of the outputs of a segmentation: samples, height, width, classes
@@ -89,50 +90,70 @@ def require_output(metric: Metric, outputs: int) -> None:
 
 
 def _accuracy(outputs: Array, y: Array, metric: Metric) -> float:
-    return float(np.mean(predictions(outputs, metric) == labels(outputs, y, metric)))
+    said, wanted = _counted(predictions(outputs, metric), labels(outputs, y, metric))
+    return float(np.mean(said == wanted))
 
 
 def _top_k(outputs: Array, y: Array, metric: Metric) -> float:
-    best = np.argsort(-outputs, axis=-1, kind="stable")[..., : metric.k]
-    return float(np.mean((best == labels(outputs, y, metric)[..., np.newaxis]).any(axis=-1)))
+    rows, wanted = _counted(outputs, labels(outputs, y, metric))
+    best = np.argsort(-rows, axis=-1, kind="stable")[..., : metric.k]
+    return float(np.mean((best == wanted[..., np.newaxis]).any(axis=-1)))
 
 
 def _auc(outputs: Array, y: Array, metric: Metric) -> float:
     from sklearn.metrics import roc_auc_score  # a second of imports that other scores need not pay
 
     wanted, task = labels(outputs, y, metric), task_of(metric, outputs)
-    if len(np.unique(wanted)) < 2:
+    if len(np.unique(wanted[wanted != IGNORED])) < 2:
         raise UsageError("AUC needs answers of at least two classes", "All evaluation samples have the same one.")
     if task == Task.BINARY:
-        return float(roc_auc_score(wanted.ravel(), outputs.ravel()))
-    rows = outputs.reshape(-1, outputs.shape[-1])
+        likely, wanted = _counted(outputs.reshape(wanted.shape), wanted)
+        return float(roc_auc_score(wanted.ravel(), likely.ravel()))
     if task == Task.LABELS:
-        said = wanted.reshape(rows.shape) == 1
-    elif rows.shape[1] == 2:
+        columns = [_counted(*pair) for pair in zip(_rows(outputs).T, _rows(wanted).T, strict=True)]
+        return _macro([(likely, wanted == 1) for likely, wanted in columns])
+    rows, wanted = _counted(outputs, wanted)
+    rows = _rows(rows)
+    if rows.shape[1] == 2:
         return float(roc_auc_score(wanted.ravel() == 1, rows[:, 1]))
-    else:
-        said = wanted.reshape(-1, 1) == np.arange(rows.shape[1])
     # Quantized probabilities do not add up to one exactly; the score depends on their order within a column only.
-    columns = [k for k in range(rows.shape[1]) if 0 < np.count_nonzero(said[:, k]) < len(said)]
-    if not columns:
+    return _macro([(column, wanted.ravel() == k) for k, column in enumerate(rows.T)])
+
+
+def _macro(columns: Sequence[tuple[Array, Array]]) -> float:
+    """The mean AUC over columns of outputs, each with what is yes; those of one kind alone have none."""
+    from sklearn.metrics import roc_auc_score
+
+    found = [roc_auc_score(yes, likely) for likely, yes in columns if 0 < np.count_nonzero(yes) < len(yes)]
+    if not found:
         raise UsageError("AUC needs labels of both kinds", "Each label is the same for all evaluation samples.")
-    return float(np.mean([roc_auc_score(said[:, k], rows[:, k]) for k in columns]))
+    return float(np.mean(found))
+
+
+def _rows(values: Array) -> Array:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _counted(said: Array, wanted: Array) -> tuple[Array, Array]:
+    """Of outputs or predictions and their labels (the first axes of both are alike) those that are not ignored."""
+    counts = wanted != IGNORED
+    return (said, wanted) if counts.all() else (said[counts], wanted[counts])
 
 
 def _iou(outputs: Array, y: Array, metric: Metric) -> float:
     """Intersection over union of what is yes, over all samples together; 1 where there is none in either."""
     from sklearn.metrics import jaccard_score
 
-    said, wanted = predictions(outputs, metric).ravel(), labels(outputs, y, metric).ravel()
-    return float(jaccard_score(wanted, said, zero_division=1.0))
+    said, wanted = _counted(predictions(outputs, metric), labels(outputs, y, metric))
+    return float(jaccard_score(wanted.ravel(), said.ravel(), zero_division=1.0))
 
 
 def _miou(outputs: Array, y: Array, metric: Metric) -> float:
     """The mean over the classes that labels or predictions have."""
     from sklearn.metrics import jaccard_score
 
-    said, wanted = predictions(outputs, metric).ravel(), labels(outputs, y, metric).ravel()
-    return float(jaccard_score(wanted, said, average="macro"))
+    said, wanted = _counted(predictions(outputs, metric), labels(outputs, y, metric))
+    return float(jaccard_score(wanted.ravel(), said.ravel(), average="macro"))
 
 
 def _mse(outputs: Array, y: Array, _: Metric) -> float:

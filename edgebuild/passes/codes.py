@@ -18,7 +18,7 @@ import tensorflow as tf
 from edgebuild.passes import calling
 from edgebuild.passes.naming import Part
 
-_MULTI_HOT, _COUNT = "multi_hot", "count"
+MULTI_HOT, COUNT = "multi_hot", "count"
 
 
 @contextmanager
@@ -44,13 +44,27 @@ def _embedded(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
 
 def _encoded(layer: Any, own: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
     shape = own(inputs).shape  # what it computes goes unused, and is dropped
-    together = layer.output_mode in (_MULTI_HOT, _COUNT) and inputs.shape.rank > 0
-    # A mean of rows that are as large as there are numbers: LiteRT 2.3 sums int8 wrongly in its reference kernels.
-    largest = inputs.shape[-1] if together and layer.output_mode == _COUNT else 1
-    rows = tf.gather(largest * tf.eye(layer.num_tokens, dtype=layer.compute_dtype), _numbers(inputs))
-    if together:
-        rows = (tf.reduce_mean if layer.output_mode == _COUNT else tf.reduce_max)(rows, axis=-2)
+    mode = layer.output_mode if inputs.shape.rank > 0 else ""
+    rows = gathered(tf.eye(layer.num_tokens, dtype=layer.compute_dtype), _numbers(inputs), mode)
     return tf.reshape(rows, [-1 if size is None else size for size in shape])
+
+
+def gathered(table: tf.Tensor, numbers: tf.Tensor, mode: str) -> tf.Tensor:
+    """What a table knows of each number, or of the numbers of a sample together.
+
+    Args:
+        table: [known numbers, tokens] float.
+        numbers: [..., numbers] positions in the table.
+        mode: MULTI_HOT or COUNT for all numbers of the last axis together; any other for each.
+
+    Returns:
+        [..., tokens] for a mode of several, else [..., numbers, tokens].
+    """
+    # A mean of rows that are as large as there are numbers: LiteRT 2.3 sums int8 wrongly in its reference kernels.
+    rows = tf.gather(numbers.shape[-1] * table if mode == COUNT else table, numbers)
+    if mode not in (MULTI_HOT, COUNT):
+        return rows
+    return (tf.reduce_mean if mode == COUNT else tf.reduce_max)(rows, axis=-2)
 
 
 def _numbers(inputs: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from edgebuild.core.metric import Metric, Task
 from edgebuild.data.given import Array
 from edgebuild.decode import closest
 from edgebuild.errors import StepError, UsageError
-from edgebuild.metrics import labels
+from edgebuild.metrics import IGNORED, labels
 
 _BATCH = 1024
 # They take class numbers; all others rows of the outputs' shape.
@@ -96,6 +96,8 @@ def _prepared(outputs: Array, y: Array, metric: Metric) -> tuple[Array, Array]:
     if metric.task in (None, Task.VALUES):
         return (y.reshape(outputs.shape) if y.size == outputs.size else y), outputs
     numbers = labels(outputs, y, metric)
+    if metric.ignore is not None:
+        outputs, numbers = _counted(outputs, numbers, metric)
     if metric.task != Task.CLASSES:
         wanted = numbers.reshape(outputs.shape)
         return wanted.astype(np.float32), _likely(outputs, metric)
@@ -104,6 +106,21 @@ def _prepared(outputs: Array, y: Array, metric: Metric) -> tuple[Array, Array]:
         return numbers, (outputs if takes_rows else outputs.argmax(axis=-1))
     rows = np.eye(outputs.shape[-1], dtype=np.float32)[numbers]
     return rows.reshape(outputs.shape), _likely(outputs, metric)
+
+
+def _counted(outputs: Array, numbers: Array, metric: Metric) -> tuple[Array, Array]:
+    """What is not ignored, a row for each label: [n, classes] and [n], or [n, 1] and [n, 1]."""
+    if metric.task == Task.LABELS:
+        raise UsageError(
+            f"the metric {metric.label} does not leave out labels that are ignored",
+            f"{metric.ignore:g} is, and samples have several labels.",
+            "Choose --metric accuracy or auc, or leave [metric] ignore out.",
+        )
+    flat = numbers.ravel() != IGNORED
+    rows = outputs.reshape(numbers.size, -1)
+    if metric.task == Task.CLASSES:
+        return rows[flat], numbers.ravel()[flat]
+    return rows[flat], numbers.reshape(-1, 1)[flat]
 
 
 def _likely(outputs: Array, metric: Metric) -> Array:

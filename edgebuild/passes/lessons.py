@@ -13,6 +13,7 @@ from edgebuild.child import Say
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import TeacherSettings
 from edgebuild.errors import UsageError
+from edgebuild.metrics import ignoring
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
@@ -67,6 +68,8 @@ def _require_labels(data: TrainData, metric: Metric, original: Graph) -> None:
         return
     if y.dtype.kind not in "fiub":
         raise UsageError(f"y_train is of type {y.dtype}, not numbers", remedy="Give class numbers.")
+    if metric.ignore is not None:
+        y = ignoring.filled(y, metric.ignore)
     if y.shape[-1] != classes and not 0 <= y.min() <= y.max() < classes:
         raise UsageError(f"y_train names classes from {y.min()} to {y.max()}, the network has 0 to {classes - 1}")
 

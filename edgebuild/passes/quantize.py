@@ -33,6 +33,7 @@ from edgebuild.flatbuffer.rewriting import (
     states,
     tight,
     whole_numbers,
+    wide_integers,
 )
 from edgebuild.passes import refusals
 from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
@@ -63,13 +64,25 @@ def run(job: QuantizeJob, say: Say) -> Converted:
         artifact = mended(artifact)
     artifact = slices.in_place_of(artifact, job.sliced)
     artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
-    artifact = whole_numbers.quantized(artifact, narrow=job.quantize.input not in (DType.FLOAT32, DType.UINT8))
+    if job.quantize.input not in (DType.FLOAT32, DType.UINT8):
+        artifact = wide_integers.narrowed(whole_numbers.quantized(artifact, narrow=True), _largest(job))
+    else:
+        artifact = whole_numbers.quantized(artifact, narrow=False)
     artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
     artifact = ends.ordered(tight.share(names.shortened(artifact)), inputs, outputs)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))
+
+
+def _largest(job: QuantizeJob) -> int:
+    """The size of the largest whole number of 64 bits that calibration samples hold; 0 where there are none."""
+    wide = [place for place, spec in enumerate(job.network.inputs) if np.dtype(spec.dtype) == np.int64]
+    if not wide or not job.calibration:
+        return 0
+    given = Samples(Path(job.calibration), job.preprocess).given
+    return max(int(np.abs(np.asarray(given[place])).max(initial=0)) for place in wide)
 
 
 def _converted(job: QuantizeJob, say: Say) -> bytes:

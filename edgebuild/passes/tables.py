@@ -17,11 +17,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edgebuild.errors import StepError
-from edgebuild.passes import calling
+from edgebuild.passes import calling, codes
 from edgebuild.passes.naming import Part
 
 _LARGEST = 1 << 20  # values of a constant
-_INT, _ONE_HOT, _MULTI_HOT, _COUNT = "int", "one_hot", "multi_hot", "count"
+_INT, _ONE_HOT = "int", "one_hot"
 _KINDS = frozenset({"Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"})
 
 
@@ -76,7 +76,7 @@ def _is_lookup(layer: Any) -> bool:
 def _table(layer: Any) -> Table | None:
     """The results of a layer for all numbers around its vocabulary; None where they are too many, or no constant."""
     known = type(layer).__name__ == "IntegerLookup" and layer.num_oov_indices == 1 and not layer.invert
-    if not known or layer.sparse or layer.output_mode not in (_INT, _ONE_HOT, _MULTI_HOT, _COUNT):
+    if not known or layer.sparse or layer.output_mode not in (_INT, _ONE_HOT, codes.MULTI_HOT, codes.COUNT):
         return None
     words = [int(word) for word in layer.get_vocabulary(include_special_tokens=False)]
     special = [] if layer.mask_token is None else [int(layer.mask_token)]
@@ -88,16 +88,25 @@ def _table(layer: Any) -> Table | None:
     return Table(low, rows.reshape(len(numbers), *([] if layer.output_mode == _INT else [-1])))
 
 
+def _numbers(rows: npt.NDArray[Any], places: tf.Tensor) -> tf.Tensor:
+    """Whole numbers of a table; as int8 where they fit, since TensorFlow Lite Micro looks up no wider ones."""
+    limits = np.iinfo(np.int8)
+    if limits.min <= rows.min() and rows.max() <= limits.max:
+        return tf.cast(tf.gather(tf.constant(rows.astype(np.int8)), places), rows.dtype)
+    return tf.gather(tf.constant(rows), places)
+
+
 def _gathered(layer: Any, own: Any, table: Table, inputs: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(inputs, tf.Tensor) or not inputs.dtype.is_integer:
         return own(inputs, *args, **kwargs)
     low, last = table.low, table.low + len(table.rows) - 1
     bounds = [tf.constant(bound, inputs.dtype) for bound in (low, last)]
-    places = tf.minimum(tf.maximum(inputs, bounds[0]), bounds[1]) - bounds[0]
-    rows = tf.gather(tf.constant(table.rows), tf.cast(places, tf.int32))
+    # What is left of the range fits, and TensorFlow Lite Micro subtracts no 64-bit numbers.
+    places = tf.cast(tf.minimum(tf.maximum(inputs, bounds[0]), bounds[1]), tf.int32) - low
     if layer.output_mode == _INT:
-        return rows
-    if layer.output_mode in (_MULTI_HOT, _COUNT) and inputs.shape.rank > 1:
-        return (tf.reduce_sum if layer.output_mode == _COUNT else tf.reduce_max)(rows, axis=-2)
+        return _numbers(table.rows, places)
+    # Keras 3 gives int64 here, though it declares float32: as that they are quantized like all that follows.
+    known = tf.constant(table.rows.astype(np.float32))
+    rows = codes.gathered(known, places, layer.output_mode if inputs.shape.rank > 1 else "")
     one = layer.output_mode == _ONE_HOT and inputs.shape.rank > 1 and inputs.shape[-1] == 1
     return tf.squeeze(rows, -2) if one else rows

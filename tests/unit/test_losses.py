@@ -53,6 +53,18 @@ def test_hard_loss_takes_class_numbers_and_one_hot_rows_alike() -> None:
     assert float(losses.hard(logits, tf.constant([1, 0]), Head.CLASSES)) > float(numbers)
 
 
+def test_hard_loss_learns_nothing_from_labels_that_are_ignored() -> None:
+    logits = tf.constant([[2.0, 0.0], [0.0, 1.0], [9.0, -9.0]])
+    for head in (Head.CLASSES, Head.ANSWERS):
+        known = losses.hard(logits[:2], tf.constant([0, 1]), head)
+        assert float(losses.hard(logits, tf.constant([0, 1, -1]), head, ignores=True)) == pytest.approx(float(known))
+        assert float(losses.hard(logits, tf.constant([-1, -1, -1]), head, ignores=True)) == 0.0
+    answers = tf.constant([[1.0, 0.0], [0.0, -1.0], [-1.0, -1.0]])
+    kept = tf.constant([2.0, 0.0, 0.0])[:, tf.newaxis], tf.constant([1.0, 0.0, 0.0])[:, tf.newaxis]
+    found = losses.hard(logits, answers, Head.ANSWERS, ignores=True)
+    assert float(found) == pytest.approx(float(losses.hard(*kept, Head.ANSWERS)))
+
+
 def test_attention_looks_at_places_and_not_at_channels() -> None:
     rng = np.random.default_rng(0)
     layer = rng.random((2, 4, 4, 3)).astype(np.float32)

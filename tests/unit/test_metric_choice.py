@@ -16,6 +16,7 @@ from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, overlay
 from edgebuild.metrics import further, score, taught
 from edgebuild.metrics.choosing import Evaluation, Seen, choose, named
+from edgebuild.runtimes.fidelity.answers import compare
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(200, 4)) * 2
@@ -178,6 +179,62 @@ def test_labels_of_another_shape_are_refused_with_shapes_that_fit() -> None:
 @pytest.mark.parametrize(("y", "told"), [(CLASSES + 1, "Subtract 1"), (CLASSES - 1, "Add 1")])
 def test_class_numbers_that_are_shifted_are_refused(y: np.ndarray, told: str) -> None:
     assert _refused(SHARES, y).remedy.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "ending", "void"),
+    [
+        (MAPS, MAPS.argmax(axis=-1).astype(np.uint8), "Softmax", 255),
+        (MAPS, MAPS.argmax(axis=-1)[..., np.newaxis], "", -1),
+        (sigmoid(MASKS), (MASKS > 0).astype(np.uint8), "Sigmoid", 255),
+        (sigmoid(STEPS), (STEPS > 0).astype(np.int64), "Sigmoid", -1),
+    ],
+)
+def test_places_that_belong_to_no_class_are_ignored(outputs: np.ndarray, y: np.ndarray, ending: str, void: int) -> None:
+    marks = np.random.default_rng(1).random(y.shape) < 0.2
+    marked = np.where(marks, void, y).astype(y.dtype)
+    found = settled(outputs, marked, ending)
+    assert found.ignore == void
+    assert f"are {void}, which is ignored" in found.why
+    assert score(outputs, marked, found) == 1.0
+    worse = outputs.copy()
+    worse[marks.reshape(outputs.shape[:-1])] = -worse[marks.reshape(outputs.shape[:-1])]  # matters to nobody
+    assert score(worse, marked, found) == 1.0
+    assert set(further(worse, marked, found).values()) == {1.0}
+    assert score(-outputs, marked, found) < 0.7
+    assert np.array_equal(taught(marked, found) == -1, marks)
+    lost = compare(outputs, worse, marked, found).answers
+    assert (lost.total, lost.changed, lost.lost) == (int((~marks).sum()), 0, 0)
+    assert settled(outputs, marked, ending, ignore=float(void)) == found
+
+
+def test_a_label_of_a_sample_is_ignored_where_that_is_said() -> None:
+    y = np.where(RNG.random(200) < 0.2, -1, CLASSES)
+    assert "-1" in _refused(SHARES, y).why
+    found = settled(SHARES, y, ignore=-1.0)
+    assert (score(SHARES, y, found), score(-SHARES, y, settled(SHARES, y, name="top-k", k=4, ignore=-1.0))) == (
+        1.0,
+        1.0,
+    )
+    several = np.where(RNG.random(YES.shape) < 0.2, -1, YES)
+    refused = _refused(sigmoid(LOGITS), several, "Sigmoid")
+    assert "[metric] ignore = -1" in refused.remedy
+    found = settled(sigmoid(LOGITS), several, "Sigmoid", ignore=-1.0)
+    assert (found.task, score(sigmoid(LOGITS), several, found)) == (Task.LABELS, 1.0)
+    assert score(LOGITS, several, settled(sigmoid(LOGITS), several, "Sigmoid", "auc", ignore=-1.0)) == 1.0
+
+
+def test_numbers_beyond_probabilities_are_no_labels_of_such() -> None:
+    for outputs, y in ((sigmoid(ONE), 50 + 20 * ONE), (sigmoid(LOGITS), LOGITS), (SHARES, 255 * SHARES)):
+        ending = "Softmax" if outputs is SHARES else "Sigmoid"
+        assert "Scale the labels as in training" in _refused(outputs, y, ending).remedy
+        assert settled(outputs, y, ending, "mae").task == Task.VALUES
+        assert settled(outputs, (y - y.min()) / np.ptp(y), ending).name == "mae"
+    pixels = np.round(255 * INPUT)
+    with pytest.raises(UsageError, match="0 to 255, and the output is a sigmoid"):
+        settled(INPUT, pixels, "Sigmoid", fed=[pixels])
+    with pytest.raises(UsageError, match="0 to 255, and the output is a sigmoid"):
+        settled(INPUT, None, "Sigmoid", target="input", fed=[pixels])
 
 
 def test_a_sigmoid_is_not_scored_by_numbers_that_it_cannot_reach() -> None:

@@ -25,6 +25,7 @@ LOGITS = RNG.normal(size=(200, 4)) * 2
 SHARES = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
 CLASSES = LOGITS.argmax(axis=1)
 SEVERAL = (LOGITS > 0).astype(np.int64)
+UNKNOWN = np.where(RNG.random(SEVERAL.shape) < 0.2, -1, SEVERAL)
 IMAGE, TOKENS = (tensor("image", (1, 4, 4, 1)),), (tensor("tokens", (1, 4), "int32"),)
 PICTURES = np.zeros((3, 4, 4, 1), np.float32)
 OPEN = [("ids", (None,)), ("mask", (None,))]
@@ -56,6 +57,16 @@ def _keras(name: str, **how: Any) -> Callable[[], object]:
         asked = keras_metrics.with_direction(metric(f"keras:{name}", options=how))
         found = choose(asked, [Seen(0, "out", LOGITS)], Evaluation(CLASSES), 1)
         return keras_metrics.score(LOGITS, CLASSES, found)
+
+    return scored
+
+
+def _keras_of(y: Any, ignored: float, name: str, **how: Any) -> Callable[[], object]:
+    def scored() -> object:
+        found = choose(
+            metric(f"keras:{name}", options=how, ignore=ignored), [Seen(0, "out", SHARES, "Sigmoid")], Evaluation(y), 1
+        )
+        return keras_metrics.score(SHARES, y, found)
 
     return scored
 
@@ -122,6 +133,37 @@ CASES = {
             _chosen(SHARES, SEVERAL, ending="Sigmoid"),
             *(_chosen(SHARES, SEVERAL, name, "Softmax") for name in ("auc", "mae")),
         ),
+    ),
+    "numbers that a sigmoid cannot meet": Case(
+        _chosen(SHARES, 3 * SEVERAL - 1.5, ending="Sigmoid"),
+        "--metric mae",
+        (_chosen(SHARES, SEVERAL, ending="Sigmoid"), _chosen(SHARES, 3 * SEVERAL - 1.5, "mae", "Sigmoid")),
+    ),
+    "labels of which nothing is known": Case(
+        _chosen(SHARES, UNKNOWN, ending="Sigmoid"),
+        "[metric] ignore = -1",
+        (
+            _chosen(SHARES, UNKNOWN, ending="Sigmoid", ignore=-1.0),
+            lambda: config.load({"metric": {"ignore": -1}}, {}, use_file=False),
+        ),
+    ),
+    "a word that is no label": Case(
+        _settings(metric={"ignore": "void"}),
+        'Write a number, or "auto"',
+        (_settings(metric={"ignore": 255}), _settings(metric={"ignore": "auto"})),
+    ),
+    "values that are ignored": Case(
+        _chosen(LOGITS, LOGITS, "mae", ignore=0.0), "Leave ignore out", (_chosen(LOGITS, LOGITS, "mae"),)
+    ),
+    "ignored labels of a keras metric": Case(
+        _keras_of(UNKNOWN, -1.0, "F1Score", average="macro"),
+        "--metric accuracy or auc",
+        tuple(_chosen(SHARES, UNKNOWN, name, "Sigmoid", ignore=-1.0) for name in ("accuracy", "auc")),
+    ),
+    "nothing but ignored labels": Case(
+        _chosen(LOGITS, 0 * CLASSES - 1, ignore=-1.0),
+        "Give samples with other labels, or leave [metric] ignore out",
+        (_chosen(LOGITS, CLASSES, ignore=-1.0), _chosen(LOGITS, CLASSES)),
     ),
     "classes against the input": Case(
         _chosen(LOGITS, None, "accuracy", target="input", fed=[LOGITS]),

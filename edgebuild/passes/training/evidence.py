@@ -109,7 +109,7 @@ class Evidence:
 
     def _criterion(self, wanted: Any, head: heads.Head, taught: Any) -> Any:
         if self._data.has_answers:
-            return losses.hard(taught, wanted, head)
+            return losses.hard(taught, wanted, head, ignores=self._lesson.metric.ignore is not None)
         likely = self.probe.first_is_likely(self._lesson.metric.output, head)
         return losses.soft(taught, heads.logits_of_results(wanted, head, likely=likely), head, 1.0)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgebuild.metrics import IGNORED
 from edgebuild.passes.training.heads import Head
 
 _EPSILON = 1e-9
@@ -37,7 +38,7 @@ def soft(taught: Any, teacher: Any, head: Head, temperature: float, scale: float
     return tf.reduce_mean(tf.square(taught - teacher)) / scale
 
 
-def hard(taught: Any, y: Any, head: Head, scale: float = 1.0) -> Any:
+def hard(taught: Any, y: Any, head: Head, scale: float = 1.0, *, ignores: bool = False) -> Any:
     """How far a student's answers are from the labels.
 
     Args:
@@ -45,6 +46,7 @@ def hard(taught: Any, y: Any, head: Head, scale: float = 1.0) -> Any:
         y: [batch] or [batch, 1] class numbers, [batch, classes] one-hot or smoothed, or as many values as `taught`.
         head: what they mean.
         scale: as for `soft`.
+        ignores: whether class numbers, or yes and no, are IGNORED where they say nothing.
     """
     classes = taught.shape[-1] or 0
     # Class numbers have no axis for the classes, or one of size 1, whatever their type is.
@@ -52,14 +54,25 @@ def hard(taught: Any, y: Any, head: Head, scale: float = 1.0) -> Any:
     numbers = tf.reshape(tf.cast(y, tf.int64), tf.shape(taught)[:-1]) if numbered and head != Head.VALUES else None
     if head == Head.CLASSES:
         if numbers is not None:
-            return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=numbers, logits=taught))
+            known = tf.maximum(numbers, 0)
+            cross = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=known, logits=taught)
+            return _mean(cross, numbers) if ignores else tf.reduce_mean(cross)
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels=tf.cast(y, taught.dtype), logits=taught))
     if head == Head.ANSWERS and numbers is not None:
         y = tf.one_hot(numbers, classes)
+        if ignores:
+            y = tf.where(tf.expand_dims(numbers == IGNORED, -1), float(IGNORED), y)
     answers = tf.reshape(tf.cast(y, taught.dtype), tf.shape(taught))
     if head == Head.ANSWERS:
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=answers, logits=taught))
+        cross = tf.nn.sigmoid_cross_entropy_with_logits(labels=answers, logits=taught)
+        return _mean(cross, answers) if ignores else tf.reduce_mean(cross)
     return tf.reduce_mean(tf.square(taught - answers)) / scale
+
+
+def _mean(cross: Any, answers: Any) -> Any:
+    """Over what is not ignored; 0 where all is."""
+    counts = tf.cast(answers != IGNORED, cross.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(cross * counts), tf.reduce_sum(counts))
 
 
 def feature(ours: Any, theirs: Any) -> Any:

@@ -82,7 +82,8 @@ class Objective:
         total = tf.add_n(self._model.losses) if training and self._model.losses else tf.constant(0.0)
         if self._has_answers:
             head, tensor = taught[self._metric.output]
-            total += self._distill.hard * losses.hard(tensor, y, head, scales[self._metric.output])
+            scale, ignores = scales[self._metric.output], self._metric.ignore is not None
+            total += self._distill.hard * losses.hard(tensor, y, head, scale, ignores=ignores)
         if self._teachers and self._distill.soft:
             total += self._distill.soft * self._soft(x, taught, scales, outside)
         if self._guide is not None:

@@ -64,7 +64,7 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
         signal=sums.signal(),
         logits=logits.compare(ours, theirs),
         answers=_answers(labels, before, after, metric, exact.shape[-1]),
-        confidence=confidence.compare(ours, theirs, labels.reshape(-1)),
+        confidence=confidence.compare(*_counted(ours, theirs, labels)),
         inputs=_changed(labels, before, after, differences),
         better=better,
         worse=worse,
@@ -76,7 +76,9 @@ def _right_fell_by(before: Judged, after: Judged, metric: Metric) -> tuple[float
     """How much smaller the share of a sample's predictions is that are right, where it has several."""
     if metric.name not in (MetricKind.ACCURACY, MetricKind.TOP_K) or before.right.shape[1] == 1:
         return None
-    return _mean_and_deviation(before.right.mean(axis=1) - after.right.mean(axis=1))
+    counted = np.count_nonzero(before.classes != metrics.IGNORED) / len(before.classes)
+    fell = np.sum(before.right, axis=1) - np.sum(after.right, axis=1, dtype=np.float64)
+    return _mean_and_deviation(fell / counted)
 
 
 def _error_rose_by(exact: Array, given: Array, y: Array, samples: int, metric: Metric) -> tuple[float, float] | None:
@@ -99,6 +101,15 @@ def _error(left: Array, metric: Metric) -> Array:
 
 def _mean_and_deviation(values: Array) -> tuple[float, float] | None:
     return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) > 1 else None
+
+
+def _counted(ours: Array, theirs: Array, labels: _Classes) -> tuple[Array, Array, _Classes]:
+    """Outputs and labels without those that are ignored."""
+    counts = labels.reshape(-1) != metrics.IGNORED
+    if counts.all():
+        return ours, theirs, labels.reshape(-1)
+    first, second = (outputs.reshape(len(counts), -1)[counts] for outputs in (ours, theirs))
+    return first, second, labels.reshape(-1)[counts]
 
 
 def _as_classes(outputs: Array, metric: Metric) -> Array:
@@ -131,6 +142,8 @@ def _judged(outputs: Array, labels: _Classes, samples: int, metric: Metric) -> J
             right[rows] = (best == wanted[..., np.newaxis]).any(axis=-1)
         else:
             right[rows] = classes[rows] == wanted
+    classes[labels == metrics.IGNORED] = metrics.IGNORED
+    right[labels == metrics.IGNORED] = True  # nothing there is right or wrong
     return Judged(classes, right)
 
 
@@ -140,7 +153,7 @@ def _answers(labels: _Classes, before: Judged, after: Judged, metric: Metric, wi
     lost, gained = before.right & ~after.right, after.right & ~before.right
     several = metric.task == Task.LABELS
     return Answers(
-        total=labels.size,
+        total=int(np.count_nonzero(labels != metrics.IGNORED)),
         changed=int(np.count_nonzero(changed)),
         lost=int(np.count_nonzero(lost)),
         gained=int(np.count_nonzero(gained)),
