@@ -17,8 +17,7 @@ def notes(built: Built) -> Iterator[str]:
     if built.network.streams:
         yield (
             f"streaming model: {', '.join(built.network.streams)} carry state over from each inference to the next, as "
-            "in the network; it was scored on the samples in their order, nothing reset. A new stream starts with a "
-            "new interpreter"
+            "in the network; samples are run in their order, nothing reset. A new stream starts with a new interpreter"
         )
         return
     yield f"the artifact keeps state: reset it before each independent input ({RESETS})"

@@ -62,7 +62,8 @@ def refusals(name: str, kernels: Kernels) -> Iterator[None]:
 def stored(array: Array, spec: TensorSpec) -> Array:
     """Real values as an input stores them; TFLite's own rounding, half away from zero, then saturation."""
     if not spec.scale:
-        return array
+        # Whole numbers of 64 bits may be kept in 32.
+        return array.astype(spec.dtype, copy=False) if array.dtype.kind in "iu" else array
     limits = np.iinfo(spec.dtype)
     # In float64: in float32 the sum with a half carries 0.49999997 over to the next number.
     scaled = (array / np.float32(spec.scale)).astype(np.float64)

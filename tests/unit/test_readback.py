@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from making import artifact, network, operator, plan, tensor
+from making import INT8, artifact, network, operator, plan, tensor
 
 from edgebuild.core.model import UNKNOWN_RUNTIME, version_key
+from edgebuild.core.passes import DType
 from edgebuild.core.target import Kernels, Operators, Runtime
 from edgebuild.errors import StepError
 from edgebuild.readback import in_order, layers_of, mismatches, require_fit
@@ -124,6 +125,15 @@ def test_a_wrong_type_at_either_end_is_named() -> None:
         inputs=(tensor("image", (1, 8, 8, 1), "float32"),), outputs=(tensor("scores", (1, 10), "uint8"),)
     )
     assert problems == ["input image is float32, not int8", "output scores is uint8, not int8"]
+
+
+def test_whole_numbers_of_64_bits_may_be_kept_in_32_where_both_ends_are_integers() -> None:
+    given = network(inputs=(tensor("tokens", (1, 16), "int64"),))
+    made = artifact(inputs=(tensor("tokens", (1, 16), "int32"),))
+    assert list(mismatches(made, given, plan())) == []
+    quantized = plan(passes=(msgspec.structs.replace(INT8, input=DType.FLOAT32),))
+    (problem,) = mismatches(made, given, quantized)
+    assert problem == "input tokens is int32, not int64"
 
 
 def test_an_input_of_whole_numbers_keeps_its_type() -> None:
