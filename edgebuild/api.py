@@ -269,7 +269,22 @@ def _budgets_now(manifest: Manifest | None, of: judgeable.Of, known: config.Conf
     given = budget_tables.read(table, metric)
     judgeable.require(given, of)
     recorded = manifest.plan.budgets if manifest is not None else ()
-    return (*(budget for budget in recorded if budget.subject not in table.values), *given)
+    return (*(budget for budget in recorded if _still_holds(budget, table.values.get(budget.subject), given)), *given)
+
+
+def _still_holds(recorded: Budget, written: object, given: Sequence[Budget]) -> bool:
+    """Whether a recorded budget holds beside what is set on its subject now.
+
+    What is set takes its place; but a device has no more memory than it has, as long as nothing is tighter.
+    """
+    if written is None or budget_tables.is_off(written):
+        return written is None
+    tighter = (
+        budget.limit <= recorded.limit
+        for budget in given
+        if (budget.subject, budget.of_baseline) == (recorded.subject, False)
+    )
+    return recorded.origin.startswith(targets.OF_MEMORY) and not any(tighter)
 
 
 def _require_known_targets(known: config.Configuration) -> None:

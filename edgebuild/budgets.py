@@ -17,6 +17,7 @@ from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
 from edgebuild.units import (
     UnitError,
+    is_binary,
     is_change,
     parse_bytes,
     parse_change,
@@ -78,6 +79,8 @@ def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
     problems: list[str] = []
     for name, written in layered.values.items():
         origin = layered.origin_of(name)
+        if isinstance(written, list | tuple) and not written:
+            problems.append(f'{name}: has no limit: write "{OFF}" to drop it' + (f" ({origin})" if origin else ""))
         for limit in written if isinstance(written, list | tuple) else [written]:
             try:
                 if not is_off(limit):
@@ -199,6 +202,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         at=_statistic(subject, fields.get("at")),
         confidence=_confidence(subject, fields["confidence"]) if "confidence" in fields else 0.0,
         of_baseline=relative,
+        binary=unit == Unit.BYTES and is_binary(fields["limit"]),
         origin=origin,
     )
 

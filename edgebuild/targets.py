@@ -27,6 +27,7 @@ from edgebuild.core.target import (
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, overlay
+from edgebuild.units import is_binary
 
 _PACKAGE = Path(__file__).parent
 # In a wheel the profiles lie inside the package; in a checkout (and an editable install) at its top level.
@@ -35,6 +36,8 @@ _EXTENDS = "extends"
 _PASSES = "passes"
 _PASS_DEFAULTS = _PACKAGE / "pass_defaults.toml"
 _OFF = "off"
+# What the origin of a limit begins with that is the size of a device's memory.
+OF_MEMORY = "memory."
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -164,7 +167,8 @@ def _within_memory(
         if size is not None and not is_off and all(budget.limit > size for budget in absolute):
             origin = f"{path} in {layered.origin_of(path)}"
             kept = [budget for budget in kept if budget not in absolute]
-            kept.append(Budget(subject=subject, limit=size, unit=subject.unit, origin=origin))
+            binary = is_binary(_below(layered, "memory").values.get(path.rpartition(".")[2]))
+            kept.append(Budget(subject=subject, limit=size, unit=subject.unit, binary=binary, origin=origin))
     return tuple(sorted(kept, key=lambda budget: list(Subject).index(budget.subject)))
 
 

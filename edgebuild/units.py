@@ -130,13 +130,30 @@ def _parse(text: object, units: Mapping[str, float], kind: str, example: str, *,
     return value
 
 
-def format_bytes(size_bytes: float) -> str:
-    """Exact below 10,000 bytes, else with a decimal prefix and three figures: "48.5 KB"."""
+def is_binary(text: object) -> bool:
+    """Whether a size is written with a binary prefix: KiB, MiB or GiB."""
+    return str(text).strip().upper().endswith("IB")
+
+
+def format_bytes(size_bytes: float, *, binary: bool = False) -> str:
+    """Exact below 10,000 bytes, else with a prefix and three figures: "48.5 KB", with a binary one "47.4 KiB".
+
+    A whole number of KiB is shown as that, as it was written: "60 KiB".
+    """
+    if binary and size_bytes >= BYTES["KIB"]:
+        return _binary(size_bytes)
     if size_bytes < 10_000:
         return f"{size_bytes:,.0f} B"
     unit = next((unit for unit in ("KB", "MB") if size_bytes < 999.5 * BYTES[unit]), "GB")
     value = size_bytes / BYTES[unit]
     return f"{value:#.3g}".rstrip(".") + f" {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
+
+
+def _binary(size_bytes: float) -> str:
+    prefix = next((prefix for prefix in ("G", "M") if size_bytes >= BYTES[f"{prefix}IB"]), "K")
+    value = size_bytes / BYTES[f"{prefix}IB"]
+    text = f"{value:.0f}" if value == int(value) or value >= 999.5 else f"{value:#.3g}"
+    return f"{text} {prefix}iB"
 
 
 def format_seconds(time_s: float) -> str:

@@ -101,6 +101,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             where the evaluation split itself is judged.
         of_baseline: whether `limit` is a change against the baseline, as a share of its figure (0.05 for "+5 %");
             `unit` is then Unit.RELATIVE.
+        binary: whether the limit was written in KiB, MiB or GiB, and so is shown.
         origin: who asked for it: a profile's file, edgebuild.toml, an option.
     """
 
@@ -114,6 +115,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     at: str = "median"
     confidence: float = 0.0
     of_baseline: bool = False
+    binary: bool = False
     origin: str = ""
 
     def is_minimum(self, *, lower_is_better: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,7 +132,7 @@ def _bench(known: Known, settings: BenchSettings, budgets: tuple[Budget, ...], s
         lower_is_better=lower_is_better,
         comparison=comparison,
         lacking=dict(placed.lacking),
-        notes=(*placed.notes, *estimated.notes),
+        notes=(*placed.notes, *estimated.notes, *_unassumed(known, settings, budgets)),
     )
 
 
@@ -195,6 +195,17 @@ def _with_assumed(known: Known, budgets: tuple[Budget, ...], settings: BenchSett
         at = [place for place in at if place.kind in (PlaceKind.SSH, PlaceKind.ADB)]
     assumed = (_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at)
     return (*budgets, *assumed)
+
+
+def _unassumed(known: Known, settings: BenchSettings, budgets: Sequence[Budget]) -> Iterator[str]:
+    """That a baseline gates nothing, where no limit against it could be assumed."""
+    if settings.baseline and not any(budget.of_baseline for budget in budgets):
+        of_host = f"a latency on this host is none of {_target(known)}'s"
+        yield f"nothing is limited against {settings.baseline}: {of_host}; name a limit, such as -b size=+2%"
+
+
+def _target(known: Known) -> str:
+    return known.manifest.target if known.manifest is not None else known.item.path.name
 
 
 def _assumed(subject: Subject, place: Place) -> Budget:

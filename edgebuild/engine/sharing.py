@@ -11,14 +11,18 @@ import msgspec
 from edgebuild import budgets, hashing
 from edgebuild.core.finding import Finding
 from edgebuild.core.metric import Metric
+from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Scheme
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
+from edgebuild.core.settings import INPUT, MetricKind
 from edgebuild.engine import resolution, steps
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
 from edgebuild.passes import jobs
 
+# Scores of values, which a reconstruction has.
+_ERRORS = (MetricKind.MSE, MetricKind.MAE, MetricKind.RMSE, MetricKind.R2)
 _SETTLED_ON = 1000  # samples, where none are scored
 
 
@@ -74,7 +78,8 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
         return Shared(model, model_path, network, None, made_up, None)
     divided = session.transform(steps.split(plan, source, data_path, network))
-    data = Data(divided.read(jobs.Splits), divided.path)
+    plan, splits = _against_input(plan, divided.read(jobs.Splits), network.frozen.network)
+    data = Data(splits, divided.path)
     shared = Shared(model, model_path, network, source, data, None)
     if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
         scored = session.transform(steps.baseline(plan, network, data.evaluation))
@@ -86,6 +91,24 @@ def _prepared(plan: Plan, session: Session) -> Shared:
     # Nothing is scored, but training goes by labels all the same.
     looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON)))
     return shared._replace(metric=looked.read(jobs.Baseline).metric)
+
+
+def _against_input(plan: Plan, splits: jobs.Splits, network: ModelSpec) -> tuple[Plan, jobs.Splits]:
+    """An error that was named for a network that gives its input back, where the data hold nothing else to compare.
+
+    Which input it is settles the metric, as where the input is named as the target.
+    """
+    shapes = {spec.shape[1:] for spec in network.inputs}
+    gives_back = any(spec.shape[1:] in shapes for spec in network.outputs)
+    has_labels = splits.has_answers or splits.learning_has_answers
+    if plan.metric.name not in _ERRORS or plan.metric.target or has_labels or not gives_back:
+        return plan, splits
+    metric = msgspec.structs.replace(plan.metric, target=INPUT)
+    note = f"the data hold no labels: outputs are compared with the input ({metric.label})"
+    return (
+        msgspec.structs.replace(plan, metric=metric),
+        msgspec.structs.replace(splits, notes=(*splits.notes, note)),
+    )
 
 
 def _with_input(data: Data, metric: Metric) -> Data:

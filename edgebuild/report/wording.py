@@ -16,10 +16,13 @@ from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 
-def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
-    """A figure with its unit; a drop of a share is in points, since it is a difference of percentages."""
+def figure(value: float, unit: Unit, subject: Subject | None = None, *, binary: bool = False) -> str:
+    """A figure with its unit; a drop of a share is in points, since it is a difference of percentages.
+
+    Bytes are in KiB and MiB where they are `binary`.
+    """
     if unit == Unit.BYTES:
-        return format_bytes(value)
+        return format_bytes(value, binary=binary)
     if unit == Unit.SECONDS:
         return format_seconds(value)
     if unit == Unit.SHARE:
@@ -36,14 +39,19 @@ def figure(value: float, unit: Unit, subject: Subject | None = None) -> str:
 
 def found(value: float, budget: Budget) -> str:
     """The figure that a budget limits; one against a baseline is a change."""
-    return format_change(value) if budget.of_baseline else figure(value, budget.unit, budget.subject)
+    return format_change(value) if budget.of_baseline else _in_its_unit(value, budget, budget.subject)
 
 
 def distance(value: float, budget: Budget) -> str:
     """What is left of a limit, or is over it; of percentages it is points."""
     if budget.of_baseline:
         return format_share(value).replace("%", "points")
-    return figure(value, budget.unit, Subject.ACCURACY_DROP)
+    return _in_its_unit(value, budget, Subject.ACCURACY_DROP)
+
+
+def _in_its_unit(value: float, budget: Budget, subject: Subject) -> str:
+    """A figure as the limit was written."""
+    return figure(value, budget.unit, subject, binary=budget.binary)
 
 
 def limit(budget: Budget, *, lower_is_better: bool) -> str:
@@ -51,7 +59,7 @@ def limit(budget: Budget, *, lower_is_better: bool) -> str:
     if budget.of_baseline:
         return f"at most {format_change(budget.limit)} of the baseline"
     is_minimum = budget.is_minimum(lower_is_better=lower_is_better)
-    text = f"{'at least' if is_minimum else 'at most'} {figure(budget.limit, budget.unit, budget.subject)}"
+    text = f"{'at least' if is_minimum else 'at most'} {_in_its_unit(budget.limit, budget, budget.subject)}"
     return text + (f" ({format_share(budget.confidence)} confidence)" if budget.confidence else "")
 
 
