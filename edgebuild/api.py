@@ -19,6 +19,7 @@ from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
+from edgebuild.core.record import Commit
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
 from edgebuild.engine import benching, calibrating, calibrations, publish, sources
@@ -95,7 +96,7 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     for item in planned:
         publish.require_writable(out / item.target)
     # Before anything is published: the folder may be tracked.
-    commit = repository.commit(*_places(settings.model.path), Path.cwd())
+    commit = _commit(configuration, *_places(settings.model.path))
     with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
         outcomes = building.build(
             planned,
@@ -110,6 +111,12 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
         if outcome.manifest is not None:
             _tell(history.append(outcome.manifest, commit), listener)
     return outcomes
+
+
+def _commit(configuration: config.Configuration, *places: Path) -> Commit:
+    """The commit that says what was built, of the project that is worked in."""
+    here = configuration.file.absolute().parent if configuration.file is not None else Path.cwd()
+    return repository.commit(*places, Path.cwd())._replace(project=repository.project(here))
 
 
 def _places(model: str) -> list[Path]:
@@ -249,7 +256,7 @@ def bench(
             session,
             operators=operators,
         )
-    commit = repository.commit(Path(path).absolute().parent, Path.cwd())
+    commit = _commit(known, Path(path).absolute().parent)
     for item in benched:
         name = Path(item.artifact).stem
         problem = history.append_figures(name, item.target, item.sha256, item.measurements, commit)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 VARIABLE = "EDGEBUILD_HISTORY"
 OFF = "off"
 _FILE_NAME = "history.sqlite"
-_VERSION = 1
+_VERSION = 2
 _WAIT_S = 1.0
 _SCHEMA = (
     """
@@ -44,6 +44,7 @@ _SCHEMA = (
         time TEXT NOT NULL,            -- UTC, ISO 8601
         name TEXT NOT NULL,            -- of the artifact
         target TEXT NOT NULL,          -- '' where it is not known
+        project TEXT NOT NULL,         -- the folder of its repository, or the one worked in; '' in records of version 1
         sha256 TEXT NOT NULL,          -- of the file
         commit_sha TEXT NOT NULL,      -- '' outside of a repository
         dirty INTEGER,                 -- whether tracked files differed from the commit; NULL where it is not known
@@ -71,9 +72,11 @@ _SCHEMA = (
     "CREATE INDEX figures_by_build ON figures (build)",
     f"PRAGMA user_version = {_VERSION}",
 )
+# From one version to the next.
+_MIGRATIONS = {1: "ALTER TABLE builds ADD COLUMN project TEXT NOT NULL DEFAULT ''"}
 _ADD_BUILD = """
-    INSERT INTO builds (time, name, target, sha256, commit_sha, dirty, edgebuild, metric, evaluation_sha256)
-    VALUES (:time, :name, :target, :sha256, :commit, :dirty, :edgebuild, :metric, :evaluation_sha256)
+    INSERT INTO builds (time, name, target, project, sha256, commit_sha, dirty, edgebuild, metric, evaluation_sha256)
+    VALUES (:time, :name, :target, :project, :sha256, :commit, :dirty, :edgebuild, :metric, :evaluation_sha256)
 """
 _ADD_FIGURE = """
     INSERT INTO figures (build, subject, value, unit, low, high, mode, place, machine, kernels, threads)
@@ -111,12 +114,13 @@ def append_figures(name: str, target: str, sha256: str, measurements: Iterable[M
     return _append(_record(name, target, sha256, measurements, commit))
 
 
-def read(name: str, target: str = "") -> tuple[Record, ...]:
+def read(name: str, target: str = "", project: str = "") -> tuple[Record, ...]:
     """What is recorded of an artifact, the oldest first.
 
     Args:
         name: of the artifact.
         target: that it was built for; empty for all.
+        project: that it belongs to; empty for all. Records of no project count for each.
 
     Raises:
         UsageError: nothing is recorded of it.
@@ -130,9 +134,10 @@ def read(name: str, target: str = "") -> tuple[Record, ...]:
         raise UsageError("there is no history yet", why, "Builds and measurements are recorded from now on.")
     try:
         with _opened(file, write=False) as database:
-            _require_known(database, name, target)
-            rows = database.execute("SELECT * FROM builds WHERE name = ? ORDER BY id", (name,)).fetchall()
-            return tuple(_loaded(database, row) for row in rows if target in ("", row["target"]))
+            rows = database.execute("SELECT * FROM builds ORDER BY id").fetchall()
+            found = [_loaded(database, row) for row in rows if row["name"] == name]
+            _require_known({row["name"] for row in rows}, found, name, target, project)
+            return tuple(record for record in found if _is_of(record, target, project))
     except (sqlite3.Error, _UnfitError, msgspec.ValidationError, UnicodeError, OSError) as error:
         raise StepError(f"the history at {file} cannot be read", str(error), "Move it away to begin anew.") from None
 
@@ -143,6 +148,7 @@ def _record(name: str, target: str, sha256: str, measurements: Iterable[Measurem
         name=name,
         target=target,
         sha256=sha256,
+        project=commit.project,
         commit=commit.sha,
         dirty=commit.dirty,
         figures=tuple(_figures(measurements)),
@@ -202,16 +208,24 @@ def _opened(file: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             raise _UnfitError("it was written by a newer edgebuild")
         if found == 0 and (tables or not write):
             raise _UnfitError("it is no history of edgebuild")
-        for statement in _SCHEMA if found == 0 else ():
+        for statement in _SCHEMA if found == 0 else _brought_up(found) if write else ():
             database.execute(statement)
         yield database
         if write:
             database.execute("COMMIT")
 
 
+def _brought_up(version: int) -> Iterator[str]:
+    """What brings a history of an earlier version up to this one."""
+    for earlier in range(version, _VERSION):
+        yield _MIGRATIONS[earlier]
+        yield f"PRAGMA user_version = {earlier + 1}"
+
+
 def _insert(database: sqlite3.Connection, record: Record) -> None:
     last = database.execute(
-        "SELECT * FROM builds WHERE name = ? AND target = ? ORDER BY id DESC LIMIT 1", (record.name, record.target)
+        "SELECT * FROM builds WHERE name = ? AND target = ? AND project = ? ORDER BY id DESC LIMIT 1",
+        (record.name, record.target, record.project),
     ).fetchone()
     if last is not None and replace(_loaded(database, last), time=record.time) == record:
         return
@@ -235,14 +249,24 @@ def _figure(cells: sqlite3.Row) -> dict[str, object]:
     return {**dict(cells), "where": cells["place"], "interval": interval}
 
 
-def _require_known(database: sqlite3.Connection, name: str, target: str) -> None:
-    """Refuse a name or a target of which nothing is recorded; raises UsageError."""
-    rows = database.execute("SELECT DISTINCT name, target FROM builds ORDER BY name, target").fetchall()
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    if name not in names:
-        known = f"There are: {', '.join(names)}." if names else ""
+def _is_of(record: Record, target: str, project: str) -> bool:
+    return target in ("", record.target) and (not project or record.project in ("", project))
+
+
+def _require_known(names: Collection[str], found: Sequence[Record], name: str, target: str, project: str) -> None:
+    """Refuse a name, a project or a target of which nothing is recorded; raises UsageError."""
+    if not found:
+        known = f"There are: {', '.join(sorted(names))}." if names else ""
         raise UsageError(f'nothing is recorded of "{name}"{closest(name, names)}', known)
-    targets = [row["target"] for row in rows if row["name"] == name]
+    here = [record for record in found if _is_of(record, "", project)]
+    if not here:
+        others = dict.fromkeys(record.project for record in found)
+        raise UsageError(
+            f"nothing is recorded of {name} in {project}",
+            f"Artifacts of that name belong to: {', '.join(others)}.",
+            "Name one of these (--project FOLDER), or show all (--project all).",
+        )
+    targets = list(dict.fromkeys(record.target for record in here))
     if target and target not in targets:
         known = f"There are: {', '.join(filter(None, targets))}."
         raise UsageError(f'nothing is recorded of {name} for target "{target}"{closest(target, targets)}', known)

@@ -52,6 +52,16 @@ def commit(*places: Path) -> Commit:
     return Commit()
 
 
+def project(place: Path) -> str:
+    """What artifacts that are built from a folder belong to: its repository, shared by all its worktrees, or itself."""
+    try:
+        shared = Path(os.fsdecode(_run(_folder(place), "rev-parse", "--git-common-dir")).removesuffix("\n"))
+    except GitError:
+        return str(place.resolve())
+    folder = (_folder(place) / shared).resolve()
+    return str(folder.parent if folder.name == ".git" else folder)
+
+
 def top(place: Path) -> Path:
     """The folder of the repository that a place lies in, whether the place itself is there or not; raises GitError."""
     try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from edgebuild.cli import options, output
+
+_ALL = "all"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,18 +17,21 @@ from edgebuild.cli import options, output
 @click.option("--target", "-t", default="", metavar="NAME", help="Only of this target.")
 @click.option("--on", default="", metavar="PLACE", help="Only what was measured there, beside the size.")
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many rows.")
+@click.option("--project", default="", metavar="FOLDER", help='Of another project, or "all".  [default: of this one]')
 @options.json_option
-def command(name: str, target: str, on: str, last: int, as_json: bool) -> None:
+def command(name: str, target: str, on: str, last: int, project: str, as_json: bool) -> None:
     """Show how size, accuracy, instructions and latency of the artifact NAME moved, by commit, the newest last.
 
     Every build and every measurement on this machine is kept, in a SQLite file in the user's data folder;
-    EDGEBUILD_HISTORY names another, or "off" for none. Figures of different places, machines, kernels or evaluation
+    EDGEBUILD_HISTORY names another, or "off" for none. Artifacts of one name in two projects (repositories, or folders
+    outside of any) are two. Figures of different places, machines, kernels or evaluation
     data are never put in one column. --json prints the last records as they are kept.
     """
-    from edgebuild import history  # --help should not wait for what it does not need
+    from edgebuild import history, repository  # --help should not wait for what it does not need
     from edgebuild.report import history as report
 
-    records = history.read(name, target)
+    of = "" if project == _ALL else repository.project(Path(project or "."))
+    records = history.read(name, target, of)
     place = _place(on, {figure.where for record in records for figure in record.figures}) if on else ""
     if as_json:
         output.result(output.as_json(records[-last:]))

@@ -14,11 +14,13 @@ from edgebuild.core.measurement import Mode
 class Commit(NamedTuple):
     """The state of a working folder: the commit, and whether tracked files differ from it (None: not known).
 
-    Both are empty outside of a repository, and where git is absent.
+    Both are empty outside of a repository, and where git is absent. `project` is the folder that tells artifacts of one
+    name apart; empty where that does not matter.
     """
 
     sha: str = ""
     dirty: bool | None = None
+    project: str = ""
 
 
 class RecordedFigure(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         time: when it was recorded, UTC, as "2026-10-17T12:34:56+00:00".
         name: of the artifact.
         target: that it was built for; empty where that is not known.
+        project: the folder that it was built or measured from; empty where that was not recorded.
         sha256: of the file.
         commit: of the repository that the network or the working folder lies in; empty where there is none.
         dirty: whether tracked files differed from the commit; None where that is not known.
@@ -53,6 +56,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     name: str
     target: str
+    project: str = ""
     sha256: str
     commit: str = ""
     dirty: bool | None = None

@@ -166,9 +166,7 @@ def _without_labels(shared: Shared) -> str:
         return text
     if not any(spec.shape[1:] in inputs for spec in network.outputs):
         return text
-    return (
-        f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
-    )
+    return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
 
 
 def _shrinkage(built: Built) -> Shrinkage | None:

@@ -78,7 +78,7 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
         return Shared(model, model_path, network, None, made_up, None)
     divided = session.transform(steps.split(plan, source, data_path, network))
-    plan, splits = _against_input(plan, divided.read(jobs.Splits), network.frozen.network)
+    plan, splits = against_input(plan, divided.read(jobs.Splits), network.frozen.network)
     data = Data(splits, divided.path)
     shared = Shared(model, model_path, network, source, data, None)
     if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
@@ -93,7 +93,7 @@ def _prepared(plan: Plan, session: Session) -> Shared:
     return shared._replace(metric=looked.read(jobs.Baseline).metric)
 
 
-def _against_input(plan: Plan, splits: jobs.Splits, network: ModelSpec) -> tuple[Plan, jobs.Splits]:
+def against_input(plan: Plan, splits: jobs.Splits, network: ModelSpec) -> tuple[Plan, jobs.Splits]:
     """An error that was named for a network that gives its input back, where the data hold nothing else to compare.
 
     Which input it is settles the metric, as where the input is named as the target.

@@ -297,3 +297,25 @@ def test_an_option_that_is_off_drops_those_before_it_and_none_after() -> None:
 
 def test_one_option_alone_is_left_as_it_is() -> None:
     assert budgets.from_options(["size=60KB", "latency=off"]) == {"size": "60KB", "latency": "off"}
+
+
+def test_a_minimum_with_a_sign_is_no_limit_that_anything_keeps() -> None:
+    for name in ("accuracy", "npu_share", "energy"):
+        with pytest.raises(UsageError, match="a budget cannot be read") as refused:
+            _read({name: "+5 %"})
+        assert "not limited against a baseline" in refused.value.why
+    assert _read({"accuracy_drop": "+1 %"})[0].limit == pytest.approx(0.01)
+
+
+def test_an_empty_list_drops_no_budget_in_silence() -> None:
+    with pytest.raises(UsageError) as refused:
+        _read({"size": []})
+    assert 'write "off" to drop it' in refused.value.why
+
+
+def test_a_place_that_nobody_named_is_known_to_be_assumed() -> None:
+    assert [_option(text).on_is_assumed for text in ("latency=1s", "latency=1s,on=host", "size=1KB")] == [
+        True,
+        False,
+        False,
+    ]

@@ -33,6 +33,46 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_artifacts_of_one_name_in_two_projects_are_two(file: Path) -> None:
+    one, other = (Commit("a" * 40, project=folder) for folder in ("/home/ann/kws", "/home/ann/other"))
+    append(one, 1000, latency(1e-3))
+    append(other, 2000, latency(1e-3))
+    append(one, 1000, latency(1e-3))
+    sizes = {
+        project: [record.sha256 for record in history.read("kws", project=project)]
+        for project in ("/home/ann/kws", "/home/ann/other", "")
+    }
+    assert [len(found) for found in sizes.values()] == [1, 1, 2], "the last of its own project is compared with"
+    assert not set(sizes["/home/ann/kws"]) & set(sizes["/home/ann/other"])
+    with pytest.raises(UsageError, match="nothing is recorded of kws in /home/ann/third") as refused:
+        history.read("kws", project="/home/ann/third")
+    assert "/home/ann/kws, /home/ann/other" in refused.value.why
+    assert "--project" in refused.value.remedy
+
+
+def test_a_history_of_before_projects_is_read_and_brought_up(file: Path) -> None:
+    append(Commit("a" * 40), 1000, latency(1e-3))
+    with sqlite3.connect(file) as database:
+        database.execute("ALTER TABLE builds DROP COLUMN project")
+        database.execute("PRAGMA user_version = 1")
+    assert [record.project for record in history.read("kws", project="/home/ann/kws")] == [""]
+    append(Commit("b" * 40, project="/home/ann/kws"), 1000, latency(1e-3))
+    assert [record.project for record in history.read("kws", project="/home/ann/kws")] == ["", "/home/ann/kws"]
+    with sqlite3.connect(file) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_project_is_its_repository_with_all_worktrees_or_the_folder(tmp_path: Path) -> None:
+    bare, top, tree = tmp_path / "bare", tmp_path / "top", tmp_path / "tree"
+    for folder in (bare, top / "below"):
+        folder.mkdir(parents=True)
+    git = ["git", "-C", str(top), "-c", "user.name=S", "-c", "user.email=s@example.com"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"], ["worktree", "add", "-q", str(tree)]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    assert repository.project(bare) == str(bare.resolve())
+    assert {repository.project(folder) for folder in (top, top / "below", tree)} == {str(top.resolve())}
+
+
 def test_a_build_is_kept_with_everything_that_tells_its_figures_apart() -> None:
     timed = latency(2e-4, settings={"threads": 4})
     accuracy = figure("accuracy", 0.914, where="host", kernels="reference")
@@ -52,7 +92,7 @@ def test_a_build_is_kept_with_everything_that_tells_its_figures_apart() -> None:
 def test_the_schema_is_the_one_that_is_documented(file: Path) -> None:
     append(A, 1000, counted(6e6))
     with sqlite3.connect(file) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
         found = database.execute(
             "SELECT name, target, commit_sha, dirty, subject, value, unit, mode, place FROM builds "
             "JOIN figures ON figures.build = builds.id ORDER BY figures.rowid"
@@ -162,7 +202,7 @@ def test_a_history_that_was_cut_off_is_told(file: Path) -> None:
 def test_a_history_of_a_newer_edgebuild_is_left_alone(file: Path) -> None:
     append(A, 1000)
     with sqlite3.connect(file) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
     assert "it was written by a newer edgebuild" in _refused()
     with pytest.raises(StepError) as caught:

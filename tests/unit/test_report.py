@@ -88,6 +88,13 @@ def test_a_budget_is_shown_with_what_is_left_or_missing(limit: Any, line: str) -
     assert _budget_line(limit) == line
 
 
+def test_a_limit_in_kibibytes_is_shown_with_its_figure_in_them() -> None:
+    line = _budget_line(budget("size", 60 * 1024, binary=True))
+    assert line == "budgets pass size 47.3 KiB at most 60 KiB 12.7 KiB left"
+    broken = _budget_line(budget("size", 40 * 1024, binary=True))
+    assert broken == "budgets fail size 47.3 KiB at most 40 KiB broken by 7.34 KiB"
+
+
 def test_a_limit_that_is_just_met_leaves_nothing_and_not_less() -> None:
     drop = figure("accuracy_drop", 0.91 - 0.90, where="host")
     others = tuple(item for item in FIGURES if item.subject != Subject.ACCURACY_DROP)

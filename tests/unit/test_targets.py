@@ -255,3 +255,11 @@ def test_a_budget_of_a_profile_that_cannot_be_read_is_told_with_its_file(write: 
         targets.load(str(path), ACCURACY)
     assert caught.value.why.startswith("size: '64' has no unit")
     assert str(path) in caught.value.why
+
+
+def test_a_limit_keeps_the_units_it_was_written_in_and_so_does_memory() -> None:
+    over = [Layer("options", {"budgets": {"size": "60 KiB", "gzip_size": "50 KB"}})]
+    found = {budget.subject: budget.binary for budget in targets.load("mcu", ACCURACY, over).target.budgets}
+    assert found[Subject.SIZE]
+    assert not found[Subject.GZIP_SIZE]
+    assert found[Subject.ACTIVATIONS], "the limit is the profile's memory.ram, 256 KiB"

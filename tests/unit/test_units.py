@@ -15,6 +15,7 @@ from edgebuild.units import (
     format_joules,
     format_seconds,
     format_share,
+    is_binary,
     is_change,
     parse_bytes,
     parse_change,
@@ -259,3 +260,24 @@ def test_a_count_is_exact_while_it_is_small(count: float, text: str) -> None:
 def test_changes_and_energies_are_shown_with_their_sign_and_unit() -> None:
     assert [format_change(share) for share in (0.05, -0.0025, 0.0)] == ["+5.0 %", "-0.25 %", "+0.0 %"]
     assert [format_joules(energy) for energy in (1.5, 0.0032, 150e-6)] == ["1.5 J", "3.2 mJ", "150 uJ"]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (60 * 1024, "60 KiB"),
+        (48_480, "47.3 KiB"),
+        (1000, "1,000 B"),
+        (2**20, "1 MiB"),
+        (1.5 * 2**20, "1.50 MiB"),
+        (2**20 - 1, "1024 KiB"),
+        (264 * 1024, "264 KiB"),
+        (2**30, "1 GiB"),
+    ],
+)
+def test_a_size_is_shown_in_the_binary_units_that_it_was_limited_in(size_bytes: float, text: str) -> None:
+    assert format_bytes(size_bytes, binary=True) == text
+
+
+def test_binary_units_are_told_from_decimal_ones() -> None:
+    assert [is_binary(text) for text in ("60 KiB", "60KIB", "1 mib", "60 KB", "60 B", 60)] == [True] * 3 + [False] * 3

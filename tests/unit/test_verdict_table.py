@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from making import FIGURES, figure, manifest, plan
+from making import FIGURES, budget, figure, manifest, plan
 from tflite_networks import Network
 
 from edgebuild import api, config
@@ -307,6 +307,22 @@ def test_what_edgebuild_toml_says_is_judged_like_an_option(
     assert ended.code == 2
     assert "edgebuild.toml" in ended.text
     assert "on=tflm" in ended.error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("written", "statuses"), [("1 GB", ["fail", "pass"]), ("1 B", ["fail"]), ("off", []), ("+5 %", None)]
+)
+def test_what_a_device_has_of_memory_limits_whatever_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str, statuses: list[str] | None
+) -> None:
+    memory = budget("size", 100, origin="memory.flash in targets/mcu.toml")
+    place = _publish(tmp_path / "small" / "mcu", "mcu", (), plan={"budgets": (memory,)})
+    ended = _ended(capsys, "check", place, "-b", f"size={written}")
+    if statuses is None:
+        assert ended.code == 2
+        return
+    (found,) = ended.document
+    assert [check["status"] for check in found["verdict"]["checks"]] == statuses
 
 
 @pytest.mark.parametrize("command", ["check", "bench"])
