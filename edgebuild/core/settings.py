@@ -160,9 +160,9 @@ class TrainSettings(_Table, frozen=True, kw_only=True):
     """`[train]`: how the passes that learn are trained.
 
     Attributes:
-        time: for all training of one target, in seconds; decides the number of epochs where `epochs` is 0.
-        epochs: of each training; 0 for as many as `time` is worth (200 optimizer steps a minute, fewer where the
-            machine is too slow for that).
+        time: for all training of one target, in seconds, with all that is measured and cut on the way.
+        epochs: of each training, which `time` only ends; 0 for as many steps as there is time for at the speed that is
+            measured, up to 60 epochs.
         batch_size: samples an optimizer step sees.
         learning_rate: Adam's highest; it rises for a twentieth of the steps and falls along a cosine.
         validation_share: of the train split, kept for choosing the best epoch; never evaluated on, never trained on.

@@ -25,6 +25,8 @@ _TRIAL = 0.06
 _BETWEEN = 0.36
 _AGAIN = 0.12
 _FINAL = 0.28
+# Less than this of it finishes nothing.
+_LEAST = 0.02
 # A trial of fewer steps tells nothing that the loss right after the cut does not.
 _FEWEST_STEPS = 20
 # A cut that did not recover is tried again half-way to it, as long as that is worth a training.
@@ -105,13 +107,14 @@ class _Pruning:
             done = self._round(share, kept, guard)
             if done is None:
                 continue
+            if not shares and not guard.holds(done.score) and guard.nearly_holds(done.score):
+                done = self._finished(done)
             if not guard.holds(done.score):
                 self.notes.append(guard.refusal(self._called(share), done.score))
                 kept = self._half_way(share, kept, guard)
                 break
             kept, shares = done, self._fitting(shares, left - self._trainer.left)
-        if kept.model is not None:
-            kept = self._trained(kept, self._finishing)
+        kept = self._finished(kept)
         self.notes += narrowed(self._graph, kept.graph)
         self.notes += [f"the block up to {name} was dropped" for name in kept.dropped]
         self.notes += [f"{format_share(self._surgeon.share(kept.graph))} of the {self._settings.cost} is left"]
@@ -120,10 +123,7 @@ class _Pruning:
 
     def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
         """The smallest network between one that the guard holds for and a share of the cost at which it does not."""
-        while self._left > _FINAL:
-            if self._trainer.left <= _FINAL:
-                self.notes.append("no smaller step was tried: [train] time is over; give more (--time)")
-                break
+        while self._remaining > _FINAL:
             share = math.sqrt(failed * self._surgeon.share(kept.graph))
             if share > _SMALLEST_STEP * self._surgeon.share(kept.graph):
                 break
@@ -134,6 +134,8 @@ class _Pruning:
                 kept = done
             else:
                 failed = share
+        else:
+            self.notes.append("no smaller step was tried: [train] time is over; give more (--time)")
         return kept
 
     def _fitting(self, shares: list[float], took: float) -> list[float]:
@@ -160,7 +162,7 @@ class _Pruning:
         cut, model = self._chosen([_Candidate(cut, building.build(cut.graph)) for cut in cuts])
         new = _Done(cut.graph, None, (*before.dropped, *cut.dropped), model)
         done = self._trained(new, self._taken(self._each))
-        if not guard.holds(done.score) and self._left > _FINAL and self._trainer.left > _FINAL:
+        if not guard.holds(done.score) and self._remaining > _FINAL:
             # What a short training did not heal a longer one may.
             done = self._trained(done, self._taken(_AGAIN))
         verdict = "kept" if guard.holds(done.score) else "reverted"
@@ -179,14 +181,24 @@ class _Pruning:
 
     def _taken(self, part: float) -> float:
         """As much of the training as is wanted, and as there is beside what finishes."""
-        taken = max(0.0, min(part, self._left - _FINAL))
+        taken = max(0.0, min(part, self._remaining - _FINAL))
         self._left -= taken
         return taken
 
     @property
-    def _finishing(self) -> float:
-        """What the last training may take: all that is left."""
-        return self._left if self._trainer.counts_epochs else max(self._left, self._trainer.left)
+    def _remaining(self) -> float:
+        """What is left of the training: of its time, unless it is counted in epochs, which time only ends."""
+        if not self._trainer.counts_epochs:
+            return self._trainer.left
+        return self._left if self._trainer.left > _FINAL else min(self._left, _FINAL)
+
+    def _finished(self, done: _Done) -> _Done:
+        """Trained for as long as is left."""
+        part = self._remaining
+        if done.model is None or part < _LEAST:
+            return done
+        self._left = 0.0
+        return self._trained(done, part)
 
     def _trained(self, done: _Done, part: float) -> _Done:
         self._trainer(done.model, part=part)

@@ -17,6 +17,8 @@ _BY_HEART = 1.0
 # The same for errors, whose spread is not known: as a share of the error.
 _BY_HEART_SHARE = 0.1
 _MOST_ALLOWED = 2.0
+# Up to so many times the drop that is allowed a training may still make up for.
+_NEAR = 2.0
 
 
 class Guard(NamedTuple):
@@ -60,6 +62,12 @@ class Guard(NamedTuple):
         if score is None or self.standard is None:
             return True
         return drop(self.standard, score, self.metric) <= self._limit(score)
+
+    def nearly_holds(self, score: float | None) -> bool:
+        """Whether a longer training may yet make a score good enough."""
+        if score is None or self.standard is None:
+            return True
+        return drop(self.standard, score, self.metric) <= _NEAR * self._limit(score)
 
     def _limit(self, score: float) -> float:
         return max(self.max_drop, min(self._error(score), _MOST_ALLOWED * self.max_drop))

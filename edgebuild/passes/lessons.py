@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
         UsageError: a teacher cannot be found, or does not fit the data.
         StepError: there are too few samples, or a teacher failed.
     """
+    started = time.monotonic()
     tf_keras.utils.set_random_seed(job.seed)
     tf.config.experimental.enable_op_determinism()
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
@@ -56,6 +58,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
         time_s=job.time_s,
         seed=job.seed,
         unseen=job.unseen,
+        started=started,
     )
     return Trainer(lesson, say)
 

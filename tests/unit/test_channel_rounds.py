@@ -29,6 +29,7 @@ class Bench:
     left_alone = ()
     metric = ACCURACY
     left, takes = 1.0, 0.0
+    lost, finishes = 0.5, False
 
     def __init__(self, limit: float, healed: float, goal: float) -> None:
         self.limit, self.healed, self.goal = limit, healed, goal
@@ -56,7 +57,9 @@ class Bench:
 
     def score(self, model: float) -> float:
         longest = max(part for trained, part in self.parts if trained == model)
-        return 0.9 if model >= (self.limit if longest < channels._AGAIN else self.healed) else 0.5
+        if model >= (self.limit if longest < channels._AGAIN else self.healed):
+            return 0.9
+        return 0.9 if self.finishes and longest >= channels._FINAL else self.lost
 
 
 def _gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> tuple[float, list[str]]:
@@ -109,6 +112,25 @@ def test_a_network_that_bears_nothing_is_not_trained_on_for_nothing(monkeypatch:
     assert left == 1.0
     assert any(note.startswith("reverted the cut") for note in notes)
     assert all(model < 1.0 for model, _ in bench.parts)
+
+
+@pytest.mark.parametrize(("finishes", "left"), [(True, 0.5), (False, 0.5**0.75)])
+def test_a_goal_that_is_nearly_reached_gets_what_is_left_of_the_training(
+    finishes: bool, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(limit=0.55, healed=0.55, goal=0.5)
+    bench.lost, bench.finishes = 0.885, finishes
+    found, notes = _gone(bench, monkeypatch)
+    assert found == pytest.approx(left)
+    assert any(note.startswith("reverted the cut to 50.0 %") for note in notes) != finishes
+    assert sum(part for _, part in bench.parts) <= 1 + 1e-9
+
+
+def test_time_that_is_not_used_is_spent_on_what_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(limit=0.4, healed=0.4, goal=0.5)
+    bench.counts_epochs, bench.takes = False, 0.01
+    _gone(bench, monkeypatch)
+    assert bench.parts[-1][1] == pytest.approx(1 - 4 * bench.takes)
 
 
 def test_nothing_is_tried_again_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

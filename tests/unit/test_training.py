@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def lesson(folder: Path, *taught_by: Teacher, parts: dict[str, Any] | None = Non
         metric=ACCURACY,
         time_s=60.0,
         seed=0,
+        started=time.monotonic(),
     )
 
 

@@ -21,7 +21,9 @@ Rows = npt.NDArray[np.intp]
 _FEWEST = 2  # samples that can be divided
 # What statistics are taken from: so many rows in all, fewer where they are large, and so many at a time.
 _MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 2048, 128, 1 << 25
-_ROWS_AT_ONCE = 128
+_ROWS_AT_ONCE = 256
+# By statistics of so many networks are compared; those that are kept get the statistics of all that count.
+ENOUGH_ROWS = 512
 
 
 class TrainData:

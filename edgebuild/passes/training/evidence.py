@@ -15,14 +15,14 @@ from edgebuild.passes import calling
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.training import heads, losses
-from edgebuild.passes.training.data import Rows
+from edgebuild.passes.training.data import ENOUGH_ROWS, Rows
 from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.probing import Probe
 from edgebuild.passes.training.statistics import BatchNorms
 from edgebuild.passes.training.tracing import SELDOM, Batchwise
 
-# Networks that are measured only to be compared with each other: so many rows tell which is the better.
-_ROWS_TO_COMPARE = 256
+# Networks of which many are compared with each other: so many rows tell which is the better.
+_FEW_ROWS = 256
 
 
 class Evidence:
@@ -58,7 +58,7 @@ class Evidence:
     def loss(self, model: Any) -> float:
         """The mean loss of a model over the validation part, from the labels where there are any.
 
-        Its batch norms are brought up to date first.
+        Its batch norms are brought up to date first, near enough to compare by.
         """
         self.refresh(model)
         if self._ending is None:
@@ -74,18 +74,16 @@ class Evidence:
         if self._ending is None:
             self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
         layers = {name: model.get_layer(name) for name in graph.layers}
-        rows, found = self._data.validation[:_ROWS_TO_COMPARE], []
+        rows, found = self._data.validation[:_FEW_ROWS], []
         for part in parts:
             call = functools.partial(_run, part, layers)
-            BatchNorms([layers[name] for name in part.layers], call).bring_up_to_date(
-                self._data.sample(_ROWS_TO_COMPARE)
-            )
+            BatchNorms([layers[name] for name in part.layers], call).bring_up_to_date(self._data.sample(_FEW_ROWS))
             found.append(self._loss(call, rows))
         return found
 
     def refresh(self, model: Any) -> None:
-        """Give the batch norms of a model that was changed the statistics of what they are given now."""
-        self._measured(model).norms.bring_up_to_date(self._data.sample())
+        """Give the batch norms of a model that was changed statistics that are near enough to compare by."""
+        self._measured(model).norms.bring_up_to_date(self._data.sample(ENOUGH_ROWS))
 
     def batches(self, count: int) -> list[tuple[Any, Any]]:
         """The first batches of the rows to learn from, each with what `criterion` takes."""

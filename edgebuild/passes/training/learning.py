@@ -11,14 +11,11 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from edgebuild.passes.training.data import Rows
+from edgebuild.passes.training.data import ENOUGH_ROWS, Rows
 from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.objective import Objective
 from edgebuild.passes.training.statistics import BatchNorms
 from edgebuild.passes.training.tracing import Batchwise
-
-# By statistics of so many rows weights are compared; those that are kept get the statistics of more.
-_ENOUGH_ROWS = 512
 
 
 class Learning:
@@ -53,7 +50,7 @@ class Learning:
 
     def validation_loss(self) -> float:
         """The mean over the validation part, with batch norms that are near enough to compare by."""
-        self.refresh(_ENOUGH_ROWS)
+        self.refresh(ENOUGH_ROWS)
         data = self._data
         found = [(len(rows), float(self._loss(*self._batch(rows, x)))) for rows, x in data.in_order(data.validation)]
         return sum(count * loss for count, loss in found) / len(data.validation)

@@ -15,7 +15,8 @@ from edgebuild.passes.training.teachers import Teacher
 class Lesson(NamedTuple):
     """All that trainings of one target share.
 
-    `time_s` is for all of them together; `unseen` is how the original does on evaluation samples.
+    `time_s` is for all of them together, from `started` (of time.monotonic) on; `unseen` is how the original does on
+    evaluation samples.
     """
 
     data: TrainData
@@ -26,3 +27,4 @@ class Lesson(NamedTuple):
     time_s: float
     seed: int
     unseen: Unseen | None = None
+    started: float = 0.0

@@ -118,10 +118,35 @@ class BatchNorms:
 def _normalized(norm: Any, seen: list[_Seen], inputs: Any, *_: Any, **__: Any) -> Any:
     """What a batch norm makes of a batch by the statistics of that batch, which are noted."""
     kept = {axis % inputs.shape.rank for axis in tf.nest.flatten(norm.axis)}
-    others = [axis for axis in range(inputs.shape.rank) if axis not in kept]
-    values = tf.cast(inputs, tf.float32)
+    images = inputs.shape.rank == 4 and kept == {3}
+    outputs, mean, variance = (_normalized_images if images else _normalized_along)(
+        norm, tf.cast(inputs, tf.float32), kept
+    )
+    seen.append(_Seen(id(norm), mean, variance))
+    return tf.cast(outputs, inputs.dtype)
+
+
+def _normalized_images(norm: Any, values: Any, _: set[int]) -> tuple[Any, Any, Any]:
+    """The same as `_normalized_along`, in one operator instead of a dozen."""
+    channels, size = values.shape[-1], tf.cast(tf.size(values), tf.float32)
+    outputs, mean, unbiased, *_reserved = tf.raw_ops.FusedBatchNormV3(
+        x=values,
+        scale=tf.ones(channels) if norm.gamma is None else norm.gamma,
+        offset=tf.zeros(channels) if norm.beta is None else norm.beta,
+        mean=[],
+        variance=[],
+        epsilon=norm.epsilon,
+        is_training=True,
+    )
+    count = size / channels
+    return outputs, mean, unbiased * (count - 1) / count
+
+
+def _normalized_along(norm: Any, values: Any, kept: set[int]) -> tuple[Any, Any, Any]:
+    """The normalized values, and their mean and variance [channels] over all axes but those that are kept."""
+    others = [axis for axis in range(values.shape.rank) if axis not in kept]
     mean, variance = tf.nn.moments(values, others, keepdims=True)
-    seen.append(_Seen(id(norm), tf.squeeze(mean, others), tf.squeeze(variance, others)))
-    shape = [-1 if axis in kept else 1 for axis in range(inputs.shape.rank)]
+    shape = [-1 if axis in kept else 1 for axis in range(values.shape.rank)]
     offset, scale = (None if weight is None else tf.reshape(weight, shape) for weight in (norm.beta, norm.gamma))
-    return tf.cast(tf.nn.batch_normalization(values, mean, variance, offset, scale, norm.epsilon), inputs.dtype)
+    outputs = tf.nn.batch_normalization(values, mean, variance, offset, scale, norm.epsilon)
+    return outputs, tf.squeeze(mean, others), tf.squeeze(variance, others)

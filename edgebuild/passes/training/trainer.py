@@ -24,7 +24,9 @@ from edgebuild.units import format_share
 # more of them do not.
 _MOST_EPOCHS, _FEW_STEPS = 60, 600
 # A training for which no time is left has this share of its own all the same: what came before it was for it.
-_LEAST = 0.5
+_LEAST = 0.25
+# What is done after the last training takes this share of the time.
+_AFTER = 0.03
 # Shorter ones compare, or begin what others finish: whether they make anything better is nothing to be told.
 _WHOLE = 0.5
 
@@ -40,7 +42,7 @@ class Trainer:
         self._lesson = lesson
         self._say = say
         self.notes: list[str] = []
-        self._started = time.monotonic()
+        self._started = lesson.started
         self.evidence = Evidence(lesson)
         self._learning: Learning | None = None  # of the model that was trained last
         self._speed = Speed()
@@ -71,7 +73,7 @@ class Trainer:
     @property
     def left(self) -> float:
         """The share of all the time for training that has not gone by, whatever it was spent on; 0 at least."""
-        return max(0.0, 1 - (time.monotonic() - self._started) / self._lesson.time_s)
+        return max(0.0, 1 - _AFTER - (time.monotonic() - self._started) / self._lesson.time_s)
 
     @property
     def unseen(self) -> Unseen | None:
