@@ -97,17 +97,20 @@ def _require_no_loops(plan: Plan, network: Network) -> None:
         return
     said = ", ".join(f"{loop.layer} ({loop.steps:,} steps)" if loop.steps else loop.layer for loop in loops)
     why = f"TensorFlow's converter does not quantize loops to {plan.quantize.scheme}."
+    floats = plan.operators.float
     if any(loop.steps for loop in loops):
         raise StepError(
             f"{said} would stay a loop: sequences of up to {jobs.MOST_STEPS} steps are written out one after another",
             why,
             'Set [passes.quantize] recurrent = "unrolled" to write out all of them (1 to 6 kB a step in the file, '
-            "conversions of minutes), feed shorter sequences, or choose --quantize dynamic or float16.",
+            f"conversions of minutes),{' choose --quantize dynamic or float16,' if floats else ''} or feed shorter "
+            "sequences.",
         )
     raise StepError(
         f"the network computes in a loop: {said}",
         f"{why} The layers of this file are not known, so that its steps cannot be written out.",
-        "Give the .keras or .h5 file of the network, or choose --quantize dynamic or float16.",
+        "Give the .keras or .h5 file of the network"
+        + (", or choose --quantize dynamic or float16." if floats else "."),
     )
 
 

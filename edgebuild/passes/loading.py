@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, codes, naming, precision, repeats, tables, time_distributed
+from edgebuild.passes import calling, codes, naming, precision, repeats, static_lists, tables, time_distributed
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -148,11 +148,13 @@ def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network
 
 
 def _from_signature(folder: Path, signature: str) -> Network:
-    loaded = tf.saved_model.load(str(folder))
+    with static_lists.for_one_sample(folder) as (readable, of_one):
+        loaded = tf.saved_model.load(str(readable))
     function = dict(loaded.signatures)[_choose(sorted(loaded.signatures), signature, folder)]
     # In the order of their names: a reloaded signature has another one in each process.
     given = sorted(function.structured_input_signature[1].items())
-    inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in given]
+    shapes = [[1, *spec.shape[1:]] if of_one and spec.shape.rank else spec.shape for _, spec in given]
+    inputs = [tf.TensorSpec(shape, spec.dtype, name) for shape, (name, spec) in zip(shapes, given, strict=True)]
     outputs = sorted(function.structured_outputs)
 
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:

@@ -58,14 +58,18 @@ def traced(model: Any, recurrent: Recurrent) -> Iterator[Loops]:
 def loops_over_lists(graph: Any, layers: Sequence[str]) -> Iterator[Loop]:
     """The loops of a traced graph that gather what their steps give, as those of Keras do: the converter takes none.
 
-    Loops in functions that it knows as one operator ("api_implements") are none of them.
+    Loops in functions that it knows as one operator are none of them: of what tf_keras marks so it has the LSTM alone.
     """
-    functions = [function for function in graph.library.function if "api_implements" not in function.attr]
+    functions = [function for function in graph.library.function if not _is_operator(function)]
     lists = {f.signature.name for f in functions if any(node.op.startswith("TensorList") for node in f.node_def)}
     for node in itertools.chain(graph.node, *(function.node_def for function in functions)):
         if node.op in _WHILE and node.attr["body"].func.name in lists:
             names = layers_of(node.name, layers) or (node.name,)
             yield from (Loop(layer=name, steps=0) for name in names)
+
+
+def _is_operator(function: Any) -> bool:
+    return bool(function.attr["api_implements"].s.startswith(b"lstm")) if "api_implements" in function.attr else False
 
 
 def stateful(model: Any) -> list[str]:
