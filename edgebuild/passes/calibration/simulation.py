@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes import calling
 from edgebuild.passes.calibration.export import with_nodes
 from edgebuild.passes.calibration.grid import Array, Range, with_weights_onto
-from edgebuild.passes.graph import building
-from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.ir import Graph, Layer
+from edgebuild.passes.graph.running import Runner
 
 _LARGEST_DB = 200.0  # where nothing is lost
 _SILENCE = 1e-30
@@ -20,16 +20,41 @@ _SILENCE = 1e-30
 
 def answers(graph: Graph, batches: Iterable[Sequence[Array]]) -> list[Array]:
     """What a graph makes of samples: an array for each output."""
-    model = building.build(graph)
-    function: Any = tf.function(lambda *given: calling.outputs(model, given), reduce_retracing=True)
-    parts = [[tensor.numpy() for tensor in function(*map(tf.constant, batch))] for batch in batches]
+    return outputs(Runner(graph, graph.outputs), batches)
+
+
+def outputs(
+    runner: Runner,
+    batches: Iterable[Sequence[Array]],
+    layers: Mapping[str, Layer] | None = None,
+    ranges: Mapping[int, Range] | None = None,
+) -> list[Array]:
+    """The wanted tensors of a runner on samples: an array for each.
+
+    Args:
+        runner: of the network.
+        batches: the samples.
+        layers: in place of the network's; see `rounded`.
+        ranges: of tensors whose values are rounded to them, wherever they are taken.
+    """
+    at = None if ranges is None else partial(_onto, ranges)
+    parts = [[tensor.numpy() for tensor in runner.outputs(batch, layers=layers, at=at)] for batch in batches]
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _onto(ranges: Mapping[int, Range], tensor: int, value: Any) -> Any:
+    chosen = ranges.get(tensor)
+    return value if chosen is None else tf.quantization.fake_quant_with_min_max_args(value, chosen.low, chosen.high)
+
+
+def rounded(layers: Mapping[str, Layer], floating: Collection[str] = ()) -> dict[str, Layer]:
+    """Layers with their kernels on the grids of the converter, but for some that stay in float."""
+    return {name: layer if name in floating else with_weights_onto(layer) for name, layer in layers.items()}
 
 
 def quantized(graph: Graph, ranges: Mapping[int, Range], floating: Collection[str] = ()) -> Graph:
     """The graph with activations on the grids of their ranges and kernels, but for some layers', on their own."""
-    onto = {name: with_weights_onto(layer) for name, layer in graph.layers.items() if name not in floating}
-    return with_nodes(graph._replace(layers={**graph.layers, **onto}), ranges)
+    return with_nodes(graph._replace(layers=rounded(graph.layers, floating)), ranges)
 
 
 class Fidelity(NamedTuple):

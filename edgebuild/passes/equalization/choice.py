@@ -11,8 +11,9 @@ from edgebuild.passes.equalization.groups import Group, groups
 from edgebuild.passes.equalization.kernels import taken
 from edgebuild.passes.equalization.scaling import Scales, Scaling
 from edgebuild.passes.equalization.statistics import Batch, Extents, amplitudes
-from edgebuild.passes.equalization.trial import Trial
+from edgebuild.passes.equalization.trial import Shown, Trial, shown
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.running import Pool
 
 # How much of the spread of activations goes over into the weights behind them.
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -45,7 +46,9 @@ class Chosen(NamedTuple):
     changed: tuple[int, ...]
 
 
-def choose(graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[Batch]) -> Chosen:
+def choose(
+    graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[Batch], known: Shown | None = None
+) -> Chosen:
     """The scales with the least error, group by group; 1 where none is clearly better.
 
     The candidates are those of SmoothQuant (Xiao et al. 2023, section 4, equation 4), with a strength for each group.
@@ -55,10 +58,12 @@ def choose(graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[B
         scaling: its trace.
         extents: of the tensors that are kept in int8.
         batches: samples that the candidates are tried on; best others than the extents are of.
+        known: what `trial.shown` gives for them, where it is there already.
     """
     measures = measured(graph, scaling, extents)
     found = groups(graph, scaling)
-    trial = Trial(graph, scaling, extents, batches, found)
+    pool = Pool()
+    trial = Trial(graph, scaling, extents, shown(graph, batches, found, pool) if known is None else known, pool)
     scales, changed = np.ones(scaling.classes), []
     for number, group in enumerate(found):
         level = _level(scaling, extents, group, measures)

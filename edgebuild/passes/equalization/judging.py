@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from edgebuild.passes.calibration import points, simulation
 from edgebuild.passes.calibration.grid import Range, nudged
-from edgebuild.passes.equalization.statistics import Batch, extents
+from edgebuild.passes.equalization.scaling import Scales, Scaling, rescaled, with_fixed
+from edgebuild.passes.equalization.statistics import Batch, Extents, rows_alive
+from edgebuild.passes.graph import running
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.surgery.channels import Vector
 
 _ROWS = 64  # samples whose answers are compared, taken evenly from all
 _HELD_OUT = 4  # one sample of so many
@@ -26,47 +29,76 @@ class Halves(NamedTuple):
 
 def divided(batches: Sequence[Batch]) -> Halves:
     """One sample of so many is held out, evenly spread."""
-    total = sum(len(batch[0]) for batch in batches)
-    if total < _TOO_FEW:
+    if sum(len(batch[0]) for batch in batches) < _TOO_FEW:
         return Halves(batches, batches)
-    whole = [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
-    is_judged = np.arange(total) % _HELD_OUT == 0
-    size = len(batches[0][0])
-    learnt, judged = ([array[rows] for array in whole] for rows in (~is_judged, is_judged))
-    return Halves(list(_batches(learnt, size)), list(_batches(judged, size)))
+    learnt, judged, start = [], [], 0
+    for batch in batches:
+        is_judged = (np.arange(len(batch[0])) + start) % _HELD_OUT == 0
+        learnt.append([array[~is_judged] for array in batch])
+        judged.append([array[is_judged] for array in batch])
+        start += len(batch[0])
+    parts = ([batch for batch in part if len(batch[0])] for part in (learnt, judged))
+    return Halves(*parts)
 
 
-def fidelity_db(graph: Graph, data: Halves) -> float:
-    """The score of a network's int8 answers before a softmax (see `simulation.Fidelity`).
+class Judge:
+    """Simulates a network that is quantized with scales, and compares what it makes before a softmax.
 
     Args:
         graph: with batch norms folded where they can be.
-        data: ranges are of one part, and answers are compared on the other.
+        scaling: its trace.
+        data: samples, some of which outputs are compared on.
     """
-    plan = points.plan(graph)
-    ranges = _ranges(plan, data.learnt)
-    exact = plan.graph._replace(outputs=plan.logits)
-    some = _some(data.judged)
-    answers = [simulation.answers(item, some) for item in (exact, simulation.quantized(exact, ranges))]
-    return simulation.fidelity(*answers).score_db
+
+    def __init__(self, graph: Graph, scaling: Scaling, data: Sequence[Batch]) -> None:
+        self._graph, self._scaling = graph, scaling
+        self._plan = points.plan(graph)
+        whole = [np.concatenate(arrays) for arrays in zip(*running.evenly(data, _ROWS), strict=True)]
+        rows = rows_alive(self._plan.graph)
+        self._some = [[array[start : start + rows] for array in whole] for start in range(0, len(whole[0]), rows)]
+        self._runner = running.Runner(self._plan.graph, self._plan.logits)
+        self._exact = simulation.outputs(self._runner, self._some)
+
+    def score_db(self, scales: Scales, extents: Extents) -> float:
+        """The score of the outputs in int8 (see `simulation.Fidelity`).
+
+        Args:
+            scales: of the network's channels.
+            extents: without scales, of what `watched` names.
+        """
+        layers = points.plan(rescaled(self._graph, self._scaling, scales)).graph.layers
+        chosen = self._ranges(scales, extents)
+        quantized = simulation.outputs(self._runner, self._some, simulation.rounded(layers), chosen)
+        return simulation.fidelity(self._exact, quantized).score_db
+
+    def _ranges(self, scales: Scales, extents: Extents) -> dict[int, Range]:
+        """Min-max: channels are divided by their scales, and so are the least and the largest value of each."""
+        factors, found = with_fixed(scales), {}
+        for point in self._plan.points:
+            vector = _vector(self._plan, self._scaling, point)
+            low, high = (ends if vector is None else ends / factors[vector] for ends in extents[point])
+            found[point] = float(low.min()), float(high.max())
+        return {point: nudged(*ends) for point, ends in found.items() if min(ends[0], 0) < max(ends[1], 0)}
 
 
-def _batches(arrays: Sequence[Any], size: int) -> Iterator[Batch]:
-    for start in range(0, len(arrays[0]), size):
-        yield [array[start : start + size] for array in arrays]
+def watched(graph: Graph, scaling: Scaling) -> tuple[Graph, dict[int, int]]:
+    """A graph that computes the same and has the tensors that get ranges, and these with the axis of their channels."""
+    plan, found = points.plan(graph), {}
+    for point in plan.points:
+        axis = scaling.scaled_axis(_like(plan, scaling, point))
+        found[point] = len(plan.graph.tensors[point].shape) - 1 if axis is None else axis
+    return plan.graph, found
 
 
-def _ranges(plan: points.Plan, batches: Sequence[Batch]) -> dict[int, Range]:
-    last_axes = {point: len(plan.graph.tensors[point].shape) - 1 for point in plan.points}
-    found = {
-        point: (float(extent.low.min()), float(extent.high.max()))
-        for point, extent in extents(plan.graph, last_axes, batches).items()
-    }
-    return {point: nudged(*ends) for point, ends in found.items() if min(ends[0], 0) < max(ends[1], 0)}
+def _vector(plan: points.Plan, scaling: Scaling, point: int) -> Vector | None:
+    """The class of each channel of a point; None where it has no scales."""
+    tensor = _like(plan, scaling, point)
+    axis = scaling.scaled_axis(tensor)
+    return None if axis is None else scaling.axes[tensor][axis]
 
 
-def _some(batches: Sequence[Batch]) -> list[Batch]:
-    """Parts of all batches, so that they come to no more samples than are compared."""
-    total = sum(len(batch[0]) for batch in batches)
-    step = -(-total // _ROWS)
-    return [[array[::step] for array in batch] for batch in batches]
+def _like(plan: points.Plan, scaling: Scaling, point: int) -> int:
+    """A tensor of the traced graph that has the scales of a point: of one before a split activation that behind it."""
+    while point not in scaling.axes:
+        (point,) = next(call.outputs for call in plan.graph.calls if point in call.inputs)
+    return point

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes import calling
 from edgebuild.passes.equalization.activations import cap_of, cap_of_relu
 from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
-from edgebuild.passes.graph import affine, building
+from edgebuild.passes.graph import affine
 from edgebuild.passes.graph import batches as rows_of_samples
 from edgebuild.passes.graph.ir import Call, Graph, Layer
+from edgebuild.passes.graph.running import Runner
 
 Batch = Sequence[Array]
 """One array for each input of the network."""
@@ -88,20 +88,35 @@ def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch]) 
     """
     if not tensors:
         return {}
-    model = building.build(graph._replace(outputs=tuple(tensors)))
-    rows = rows_in_memory(graph, tensors)
-    low, high = [np.inf] * len(tensors), [-np.inf] * len(tensors)
+    runner, rows = Runner(graph, tensors), rows_alive(graph)
+    found = {tensor: (np.float32(np.inf), np.float32(-np.inf)) for tensor in tensors}
     for batch in batches:
         for start in range(0, len(batch[0]), rows):
-            results = calling.outputs(model, [tf.constant(array[start : start + rows]) for array in batch])
-            found = [_reduced(result, axis) for result, axis in zip(results, tensors.values(), strict=True)]
-            low = [np.minimum(old, least.numpy()) for old, (least, _) in zip(low, found, strict=True)]
-            high = [np.maximum(old, most.numpy()) for old, (_, most) in zip(high, found, strict=True)]
-    wide = (
-        Extent(np.asarray(least, np.float64), np.asarray(most, np.float64))
-        for least, most in zip(low, high, strict=True)
-    )
-    return dict(zip(tensors, wide, strict=True))
+            for tensor, values in runner.tensors([array[start : start + rows] for array in batch]):
+                if tensor in tensors:
+                    least, most = _reduced(values, tensors[tensor])
+                    low, high = found[tensor]
+                    found[tensor] = np.minimum(low, least.numpy()), np.maximum(high, most.numpy())
+    return {
+        tensor: Extent(np.asarray(low, np.float64), np.asarray(high, np.float64))
+        for tensor, (low, high) in found.items()
+    }
+
+
+def together(*parts: Extents) -> Extents:
+    """The extents of all data, where each of these is of a part of them."""
+    return {
+        tensor: Extent(
+            np.minimum.reduce([part[tensor].low for part in parts]),
+            np.maximum.reduce([part[tensor].high for part in parts]),
+        )
+        for tensor in parts[0]
+    }
+
+
+def rows_alive(graph: Graph) -> int:
+    """How many samples may go through the network together: at least one, where no tensor is kept for longer."""
+    return max(1, _MEMORY_BYTES // rows_of_samples.bytes_alive(graph))
 
 
 def rows_in_memory(graph: Graph, tensors: Mapping[int, Any]) -> int:

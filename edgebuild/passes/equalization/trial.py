@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes import calling
 from edgebuild.passes.equalization.groups import Group
 from edgebuild.passes.equalization.kernels import importance, rounded
 from edgebuild.passes.equalization.scaling import Array, Factor, Scales, Scaling, rescaled, with_fixed
 from edgebuild.passes.equalization.statistics import Batch, Extents, rows_in_memory
-from edgebuild.passes.graph import building
-from edgebuild.passes.graph.ir import Call, Graph, Ref
+from edgebuild.passes.graph.ir import Graph, Layer
+from edgebuild.passes.graph.running import Pool, Runner, filled
 from edgebuild.passes.surgery.channels import Role
 
 _ROWS = 32  # samples; their values at all places of all channels make up far more numbers
+Shown = Mapping[int, Any]  # values of tensors
+
+
+def shown(graph: Graph, batches: Sequence[Batch], groups: Sequence[Group], pool: Pool | None = None) -> Shown:
+    """What groups take and make of some samples, in float."""
+    needed = {tensor: None for group in groups for call in group.calls for tensor in (*call.inputs, *call.outputs)}
+    rows = some_rows(batches, min(_ROWS, rows_in_memory(graph, needed)))
+    return dict(zip(needed, Runner(graph, needed, pool).outputs(rows), strict=True))
 
 
 class Trial:
@@ -27,29 +34,28 @@ class Trial:
         graph: the network.
         scaling: its trace.
         extents: of the tensors that are kept in int8, on all data.
-        batches: the data.
-        groups: those to be tried.
+        exact: the values, as `shown` gives them.
+        pool: of layers.
     """
 
-    def __init__(
-        self, graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[Batch], groups: Sequence[Group]
-    ) -> None:
-        needed = {tensor: None for group in groups for call in group.calls for tensor in (*call.inputs, *call.outputs)}
+    def __init__(self, graph: Graph, scaling: Scaling, extents: Extents, exact: Shown, pool: Pool) -> None:
         self._graph, self._scaling, self._extents = graph, scaling, extents
-        model = building.build(graph._replace(outputs=tuple(needed)))
-        self._layers = {call.layer: model.get_layer(call.layer) for group in groups for call in group.calls}
-        rows = some_rows(batches, min(_ROWS, rows_in_memory(graph, needed)))
-        self._exact = dict(zip(needed, calling.outputs(model, [tf.constant(array) for array in rows]), strict=True))
+        self._exact, self._pool = exact, pool
         self._weight = importance(graph, scaling)
-        self._taking = scaling._replace(factors=tuple(item for item in scaling.factors if _is_in_front(item)))
+        taking = [item for item in scaling.factors if _is_in_front(item)]
+        self._taking = {
+            layer: scaling._replace(factors=tuple(item for item in taking if item.layer == layer))
+            for layer in {item.layer for item in taking}
+        }
+        self._signals: dict[int, float] = {}
 
     def error(self, group: Group, scales: Scales) -> float:
         """The noise that int8 brings into what the group's consumers make, by its signal's power, over all of them."""
         values = {tensor: self._entering(tensor, scales) for tensor in group.tensors}
-        self._load(group, rescaled(self._graph, self._taking, scales))
-        total = 0.0
+        layers, total = {name: self._rounded(name, scales) for name in group.consumers}, 0.0
         for call in group.calls:
-            results = self._called(call, values)
+            args, kwargs = filled(call, {**self._exact, **values})
+            results = self._pool.call(layers.get(call.layer, self._graph.layers[call.layer]), args, kwargs)
             for tensor, result in zip(call.outputs, results, strict=True):
                 if tensor in values and call.layer not in group.consumers:
                     values[tensor] = self._kept(tensor, result, scales)
@@ -57,16 +63,12 @@ class Trial:
                     total += self._noise(tensor, result)
         return total
 
-    def _called(self, call: Call, values: Mapping[int, Any]) -> list[Any]:
-        args, kwargs = tf.nest.map_structure(
-            lambda item: values.get(item.tensor, self._exact[item.tensor]) if isinstance(item, Ref) else item,
-            (call.args, dict(call.kwargs)),
-        )
-        return list(tf.nest.flatten(self._layers[call.layer](*args, **kwargs)))
-
-    def _load(self, group: Group, graph: Graph) -> None:
-        for name in group.consumers & self._layers.keys():
-            self._layers[name].set_weights(list(rounded(graph.layers[name]).values()))
+    def _rounded(self, name: str, scales: Scales) -> Layer:
+        """A layer that takes channels with scales, on the grid of the converter."""
+        layer = self._graph.layers[name]
+        if name in self._taking:
+            layer = rescaled(self._graph, self._taking[name], scales).layers[name]
+        return layer._replace(weights=rounded(layer))
 
     def _entering(self, tensor: int, scales: Scales) -> Any:
         """A tensor of the group as its producer makes it, with scales and in int8."""
@@ -92,8 +94,10 @@ class Trial:
         if not exact.dtype.is_floating:
             return 0.0
         weight = 1.0 if self._scaling.scaled_axis(tensor) is None else self._along(tensor, self._weight)
-        noise, signal = (float(tf.reduce_sum((item * weight) ** 2)) for item in (result - exact, exact))
-        return noise / signal if signal else 0.0
+        if tensor not in self._signals:
+            self._signals[tensor] = float(tf.reduce_sum((exact * weight) ** 2))
+        signal = self._signals[tensor]
+        return float(tf.reduce_sum(((result - exact) * weight) ** 2)) / signal if signal else 0.0
 
 
 def _is_in_front(item: Factor) -> bool:

@@ -19,7 +19,7 @@ def build(graph: Graph) -> tf_keras.Model:
     Raises:
         StepError: a layer cannot be made or called: the graph is not consistent.
     """
-    layers = {name: _make(layer) for name, layer in graph.layers.items()}
+    layers = {name: make(layer) for name, layer in graph.layers.items()}
     tensors: dict[int, Any] = {}
     for item in graph.inputs:
         known = graph.tensors[item.tensor]
@@ -59,7 +59,12 @@ def run(graph: Graph, layers: Mapping[str, Any], given: Mapping[int, Any]) -> li
     return [tensors[number] for number in graph.outputs]
 
 
-def _make(layer: Layer) -> Any:
+def make(layer: Layer) -> Any:
+    """A layer of Keras without the weights.
+
+    Raises:
+        StepError: it cannot be made from its config.
+    """
     try:
         return layer.kind.from_config(dict(layer.config))  # type: ignore[attr-defined]
     except (ValueError, TypeError, KeyError) as error:

@@ -1,0 +1,203 @@
+"""Graphs run call by call: a layer is made once, whatever weights it gets, and next to nothing is traced.
+
+Building a Keras model and tracing it takes longer than most networks take for all calibration samples, and passes run a
+network with dozens of weights and ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+
+from edgebuild.errors import StepError
+from edgebuild.passes.graph import building
+from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref
+
+Array = npt.NDArray[Any]
+# Puts another value in place of a tensor's: takes its number and what it is.
+At = Callable[[int, Any], Any]
+
+_MASK = "_keras_mask"
+# Step by step they take far longer than traced.
+_STEPPING = (tf_keras.layers.RNN, tf_keras.layers.Wrapper)
+
+
+class _Made(NamedTuple):
+    """A layer of Keras, the function that computes it, and what it was made from."""
+
+    layer: Any
+    function: Any
+    config: Mapping[str, Any]
+    weights: list[Array]
+
+
+class Pool:
+    """Layers of Keras that were made for layers of graphs, by name; a layer with other weights is the same layer."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, _Made] = {}
+
+    def call(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """What a layer makes of tensors, flattened: in inference, with the masks that tensors carry.
+
+        Raises:
+            StepError: the layer cannot be made, or does not fit what it is given.
+        """
+        try:
+            made = self._ready(layer, args, kwargs)
+            masked = any(
+                getattr(item, _MASK, None) is not None for item in tf.nest.flatten((args, list(kwargs.values())))
+            )
+            function = made.layer if masked else made.function
+            return list(tf.nest.flatten(function(*args, **_inferring(made.layer, kwargs))))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise StepError(f"the layer {layer.name} does not fit the network", str(error).splitlines()[0]) from error
+
+    def _ready(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Made:
+        """The layer with its weights."""
+        made = self._made.get(layer.name)
+        if made is None or not _is_same(made.config, layer.config):
+            keras = building.make(layer)
+            if layer.weights:
+                keras(*args, **_inferring(keras, kwargs))  # it has no variables before
+            stepping = isinstance(keras, _STEPPING)
+            function = tf.function(keras, reduce_retracing=True) if stepping else keras
+            made = self._made[layer.name] = _Made(keras, function, layer.config, [])
+        weights = list(layer.weights.values())
+        if len(weights) != len(made.weights) or any(
+            one is not other for one, other in zip(weights, made.weights, strict=True)
+        ):
+            made.layer.set_weights(weights)
+            made.weights[:] = weights
+        return made
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one is other or repr(one) == repr(other)  # values may be arrays, which do not compare
+
+
+def _is_masked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a tensor carries a mask, which a traced function would not see."""
+    return any(getattr(item, _MASK, None) is not None for item in tf.nest.flatten((args, list(kwargs.values()))))
+
+
+def _inferring(layer: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    given = dict(kwargs)
+    if getattr(layer, "_expects_training_arg", False) and given.get("training") is None:
+        given["training"] = False
+    return given
+
+
+class _Step(NamedTuple):
+    """A call, and the tensors that nothing takes after it."""
+
+    call: Call
+    last: tuple[int, ...]
+
+
+class Runner:
+    """Runs the part of a graph that some of its tensors need.
+
+    Args:
+        graph: the network.
+        wanted: the tensors; they are kept until the end of a batch.
+        pool: of layers, where another runner has made them already.
+    """
+
+    def __init__(self, graph: Graph, wanted: Collection[int], pool: Pool | None = None) -> None:
+        self._graph, self._wanted = graph, tuple(wanted)
+        self._steps = _steps(graph, frozenset(wanted))
+        self.pool = pool or Pool()
+
+    def tensors(
+        self, batch: Sequence[Array], *, layers: Mapping[str, Layer] | None = None, at: At | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """All tensors of one batch as they come, inputs first.
+
+        Args:
+            batch: an array for each input, [samples, ...].
+            layers: in place of the graph's: the same with other weights.
+            at: puts other values in place of tensors.
+
+        Raises:
+            StepError: the graph is not consistent.
+        """
+        known = self._graph.layers if layers is None else layers
+        values: dict[int, Any] = {}
+        for item, array in zip(self._graph.inputs, batch, strict=True):
+            values[item.tensor] = _put(item.tensor, tf.constant(array), at)
+            yield item.tensor, values[item.tensor]
+        for call, last in self._steps:
+            args, kwargs = filled(call, values)
+            for tensor, result in zip(call.outputs, self.pool.call(known[call.layer], args, kwargs), strict=True):
+                values[tensor] = _put(tensor, result, at)
+                yield tensor, values[tensor]
+            for tensor in last:
+                del values[tensor]
+
+    def outputs(
+        self, batch: Sequence[Array], *, layers: Mapping[str, Layer] | None = None, at: At | None = None
+    ) -> list[Any]:
+        """The wanted tensors of one batch, in order; arguments as for `tensors`."""
+        wanted = frozenset(self._wanted)
+        found = {tensor: value for tensor, value in self.tensors(batch, layers=layers, at=at) if tensor in wanted}
+        return [found[tensor] for tensor in self._wanted]
+
+
+def filled(call: Call, values: Mapping[int, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call with tensors in the place of their numbers."""
+    args = [_filled(item, values) for item in call.args]
+    return args, {name: _filled(item, values) for name, item in call.kwargs.items()}
+
+
+def _filled(item: Any, values: Mapping[int, Any]) -> Any:
+    if isinstance(item, Ref):
+        return values[item.tensor]
+    if isinstance(item, list | tuple | dict):
+        return tf.nest.map_structure(lambda part: values[part.tensor] if isinstance(part, Ref) else part, item)
+    return item
+
+
+def _put(tensor: int, value: Any, at: At | None) -> Any:
+    """The value that stands in for a tensor's, with its mask."""
+    if at is None:
+        return value
+    result, mask = at(tensor, value), getattr(value, _MASK, None)
+    if result is not value and mask is not None:
+        setattr(result, _MASK, mask)
+    return result
+
+
+def _steps(graph: Graph, wanted: frozenset[int]) -> list[_Step]:
+    """The calls that lead to wanted tensors, in order."""
+    needed, calls = set(wanted), []
+    for call in reversed(graph.calls):
+        inputs = call.inputs
+        if needed.intersection(call.outputs):
+            needed.update(inputs)
+            calls.append((call, inputs))
+    last: dict[int, int] = {}
+    for number, (call, inputs) in enumerate(reversed(calls)):
+        last.update(dict.fromkeys((*inputs, *call.outputs), number))
+    dropped: list[list[int]] = [[] for _ in calls]
+    for tensor, number in last.items():
+        if tensor not in wanted:
+            dropped[number].append(tensor)
+    return [_Step(call, tuple(gone)) for (call, _), gone in zip(reversed(calls), dropped, strict=True)]
+
+
+def evenly(batches: Sequence[Sequence[Array]], most: int) -> list[list[Array]]:
+    """No more samples than so many, spread evenly over all batches."""
+    total = sum(len(batch[0]) for batch in batches)
+    step, start, found = max(1, -(-total // most)), 0, []
+    for batch in batches:
+        part = [np.asarray(array[start::step]) for array in batch]
+        start = (start - len(batch[0])) % step
+        if len(part[0]):
+            found.append(part)
+    return found

@@ -1,0 +1,135 @@
+"""One conversion to int8, timed: python refinement_child.py plain|refined MODEL DATA FOLDER.
+
+Does what a build's child does, on the same files: `plain` freezes the network and converts it; `refined` carries it
+over, equalizes, calibrates and converts. DATA holds x_calibration, x_eval and scale. Prints JSON: wall and processor
+seconds of each step, the peak of resident memory, and the SQNR of the outputs on x_eval. Whatever edgebuild PYTHONPATH
+names is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from edgebuild import targets
+from edgebuild.core.passes import Calibrate, DType, Equalize, Quantize, Scheme
+from edgebuild.core.settings import Preprocess
+from edgebuild.data import samples
+from edgebuild.data.given import Examples
+from edgebuild.passes import jobs
+from edgebuild.passes.worker import JOBS
+
+_SEED = 0
+_INT8 = Quantize(scheme=Scheme.INT8, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
+_FLOAT = Quantize(scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
+
+
+class Timed:
+    """Runs jobs of the table one after another, each in a folder of its own, and keeps their seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.wall_s: dict[str, float] = {}
+        self.processor_s: dict[str, float] = {}
+
+    def run(self, name: str, job: Any, **settings: Any) -> tuple[Any, Path]:
+        """The result of a job, and its folder."""
+        out = self._folder / f"{name}-{len(self.wall_s)}"
+        out.mkdir(parents=True)
+        started, busy = time.perf_counter(), time.process_time()
+        result = JOBS[name].run(job(out=str(out), **settings), lambda text: None)
+        self.wall_s[out.name] = time.perf_counter() - started
+        self.processor_s[out.name] = time.process_time() - busy
+        return result, out
+
+
+def main(mode: str, model: str, data: str, folder: str) -> None:
+    """Convert once and print what it took."""
+    out = Path(folder)
+    out.mkdir()
+    given = np.load(data)
+    samples.save(Examples((given["x_calibration"],), None), out / "calibration")
+    timed = Timed(out)
+    kind = "folder" if Path(model).is_dir() else "file"
+    loading = {"kind": kind, "path": model, "input_shape": (), "signature": "", "allow_code": False}
+    seen = {"calibration": str(out / "calibration"), "preprocess": Preprocess(mean=0.0, scale=float(given["scale"]))}
+    frozen, at = timed.run("freeze", jobs.FreezeJob, **loading)
+    as_it_is = frozen, at
+    if mode == "refined":
+        _, carried = timed.run("carry", jobs.CarryJob, **loading)
+        network = carried
+        for name, settings in (("equalize", Equalize), ("calibrate", Calibrate)):
+            made, network = timed.run(
+                name,
+                jobs.CompressJob,
+                settings=targets.default_pass(settings),
+                network=str(network / jobs.NETWORK),
+                original=str(carried / jobs.NETWORK),
+                lesson=None,
+                latencies=None,
+                float_layers=(),
+                seed=_SEED,
+                **seen,
+            )
+            notes = list(made.notes) if name == "equalize" else [*notes, *made.notes]
+        frozen, at = made.frozen, network
+    else:
+        notes = []
+    converting = {"network": frozen.network, "preprocess": seen["preprocess"]}
+    _, artifact = timed.run(
+        "quantize",
+        jobs.QuantizeJob,
+        saved_model=str(at / jobs.SAVED_MODEL),
+        calibration=seen["calibration"],
+        quantize=_INT8,
+        **converting,
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    _, exact = timed.run(
+        "quantize",
+        jobs.QuantizeJob,
+        saved_model=str(as_it_is[1] / jobs.SAVED_MODEL),
+        calibration="",
+        quantize=_FLOAT,
+        network=as_it_is[0].network,
+        preprocess=seen["preprocess"],
+    )
+    x = (given["x_eval"] * given["scale"]).astype(np.float32)
+    wanted, found = (_outputs(each / jobs.ARTIFACT, x) for each in (exact, artifact))
+    noise = np.sum((found.astype(np.float64) - wanted) ** 2)
+    sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
+    print(
+        json.dumps(
+            {
+                "wall_s": timed.wall_s,
+                "processor_s": timed.processor_s,
+                "peak": peak,
+                "sqnr_db": float(sqnr_db),
+                "changed": int(np.count_nonzero(wanted.argmax(-1) != found.argmax(-1))),
+                "notes": notes,
+            }
+        )
+    )
+
+
+def _outputs(path: Path, x: Any) -> Any:
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    rows = []
+    for sample in x:
+        interpreter.set_tensor(source, sample[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(sink)[0].copy())
+    return np.stack(rows)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
