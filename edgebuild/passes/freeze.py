@@ -48,6 +48,7 @@ def freeze(
     name: str,
     wanted: Wanted = _OWN,
     recurrent: Recurrent = Recurrent.AUTO,
+    only_for_converter: bool = False,
 ) -> Frozen:
     """Write a network as SAVED_MODEL with static shapes.
 
@@ -57,6 +58,7 @@ def freeze(
         name: of the network, for errors.
         wanted: shapes for what the network leaves open.
         recurrent: how layers that step through a sequence are written; with an open batch they stay as they are.
+        only_for_converter: whether nothing else will run it, which would take many samples at a time.
 
     Raises:
         StepError: the network cannot be called with static shapes, would not compute the same with them, or computes in
@@ -67,12 +69,12 @@ def freeze(
         tf.TensorSpec([1, *shape], spec.dtype, spec.name)
         for spec, shape in zip(network.inputs, shapes.shapes, strict=True)
     ]
-    batched = all(spec.shape[0] is None for spec in network.inputs)
+    batched = not only_for_converter and all(spec.shape[0] is None for spec in network.inputs)
     try:
         traced = _traced(network, inputs, recurrent, name)
         if batched:
             _trace_batched(traced.function, inputs)
-        _save(network, traced, out)
+        _save(network, traced, out, with_function=not only_for_converter)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise StepError(f"{name} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
     one, loops = traced.one, traced.loops
@@ -107,10 +109,12 @@ def _traced(network: Network, inputs: list[tf.TensorSpec], recurrent: Recurrent,
     return _Traced(function, one, loops)
 
 
-def _save(network: Network, traced: _Traced, out: Path) -> None:
-    """Write a SavedModel with all that the trace refers to."""
+def _save(network: Network, traced: _Traced, out: Path, *, with_function: bool) -> None:
+    """Write a SavedModel with all that the trace refers to, and the function that takes other batches, if asked for."""
     module = tf.Module()
-    module.network, module.owner, module.tracked = traced.function, network.owner, _captured(network, traced.one)
+    module.owner, module.tracked = network.owner, _captured(network, traced.one)
+    if with_function:
+        module.network = traced.function
     tf.saved_model.save(module, str(out / SAVED_MODEL), signatures={"serving_default": traced.one})
 
 

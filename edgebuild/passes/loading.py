@@ -218,6 +218,11 @@ def from_keras_model(model: Any) -> Network:
     )
 
 
+def distinct_identifiers(names: Sequence[str]) -> list[str]:
+    """Names of a network's ends, as a network has them whose layers are called so."""
+    return _distinct([_identifier(name) for name in names])
+
+
 def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
     tensors = getattr(model, "inputs", None)
     if tensors:

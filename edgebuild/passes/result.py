@@ -28,7 +28,7 @@ def with_ranges(network: Network, graph: Graph, job: CompressJob, notes: Iterabl
     Raises:
         StepError: the network cannot be called with static shapes.
     """
-    frozen = freeze(network, Path(job.out), name=graph.name, recurrent=job.recurrent)
+    frozen = freeze(network, Path(job.out), name=graph.name, recurrent=job.recurrent, only_for_converter=True)
     return Compressed(
         identity_sha256=frozen.identity_sha256, parameters=graph.parameters, notes=tuple(notes), frozen=frozen
     )

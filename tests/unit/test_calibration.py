@@ -29,9 +29,10 @@ from edgebuild.passes.calibration import (
     probing,
     ranges,
     simulation,
+    surveying,
     walking,
 )
-from edgebuild.passes.graph import folding, reading
+from edgebuild.passes.graph import folding, reading, running
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.loading import Network, from_keras_model
@@ -242,14 +243,15 @@ def test_weights_of_values_are_the_squared_columns_of_the_jacobian(tmp_path: Pat
     model, graph = _graph("lenet")
     plan = points.plan(graph)
     drawn = drawing.Drawn(plan, _split(tmp_path, samples_for(model, 40)), 0)
-    probe = probing.Probe(plan, drawn.chosen_by, projections=200, seed=0)
+    pool = running.Pool()
+    probe = probing.Probe(plan, surveying.survey(plan, drawn, pool).sizes, projections=200, seed=0, pool=pool)
     last_hidden = plan.points[-2]  # what the logits are a known linear function of
     kernel = next(layer for layer in reversed(list(plan.graph.layers.values())) if "kernel" in layer.weights)
     size = float(np.sqrt(np.mean(np.square(_logits(plan, drawn.chosen_by)))))
     total: Any = 0.0
     count = 0
     batch = next(iter(drawn.chosen_by))
-    for _, gradients in probe.gradients(batch):
+    for gradients in probe.gradients(batch)[1]:
         total, count = total + np.square(gradients[last_hidden]), count + 1
     expected = np.square(kernel.weights["kernel"] / size).sum(1)
     np.testing.assert_allclose((total / count).mean(0), expected, rtol=0.35)
@@ -263,12 +265,14 @@ def test_costs_tell_clipping_from_rounding(tmp_path: Path) -> None:
     model, graph = _graph("residual")
     plan = points.plan(graph)
     drawn = drawing.Drawn(plan, _split(tmp_path, samples_for(model, 24)), 0)
-    probe = probing.Probe(plan, drawn.chosen_by, projections=2, seed=0)
-    seen = histograms.observe(probe, drawn.chosen_by, drawn.chosen_by)
+    pool = running.Pool()
+    surveyed = surveying.survey(plan, drawn, pool)
+    probe = probing.Probe(plan, surveyed.sizes, projections=2, seed=0, pool=pool)
+    seen = histograms.observe(probe, surveyed.chosen, drawn.weighed, weighed=True)
     point = plan.points[1]
     widest = ranges.min_max(seen[point])
     clipped = grid.nudged(widest.low / 20, widest.high / 20)
-    wide, narrow = measuring.costs(probe, {point: [widest, clipped]}, drawn.chosen_by)[point]
+    wide, narrow = measuring.costs(seen[point], [widest, clipped])
     assert narrow > 10 * wide
 
 
@@ -309,9 +313,10 @@ def test_corrected_biases_bring_the_means_back() -> None:
     shifted = given + 0.3
     (call,) = graph.calls_of(layer.name)
     linear = layer._replace(config={**layer.config, "activation": "linear"})
-    done = correcting.corrected(layer, given, shifted)
-    assert done.config["activation"] == "relu"
     (before,) = walking.run(graph, call, linear, [given])
+    (made,) = walking.run(graph, call, grid.with_weights_onto(linear), [shifted])
+    done = correcting.corrected(layer, before, made)
+    assert done.config["activation"] == "relu"
     rounded = grid.with_weights_onto(done._replace(config=linear.config))
     (after,) = walking.run(graph, call, rounded, [shifted])
     np.testing.assert_allclose(before.mean((0, 1, 2)), after.mean((0, 1, 2)), atol=1e-5)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from edgebuild.core.passes import BiasCorrection, Calibrate, Rounding
 from edgebuild.data.samples import Samples
 from edgebuild.errors import UsageError
-from edgebuild.passes.calibration import analytic, correcting, export, points, walking
+from edgebuild.passes.calibration import analytic, export, points, walking
 from edgebuild.passes.calibration import rounding as rounder
 from edgebuild.passes.calibration.choosing import Choice, Judge, choose
 from edgebuild.passes.calibration.drawing import Drawn
 from edgebuild.passes.calibration.grid import Array, Range
 from edgebuild.passes.calibration.simulation import Fidelity
-from edgebuild.passes.graph.ir import Graph, Layer
+from edgebuild.passes.calibration.surveying import survey
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.running import Pool
 from edgebuild.passes.loading import Network
 
 
@@ -57,11 +59,13 @@ def calibrate(
         raise UsageError("calibration needs samples, and there are none", remedy="Give x_train or x_calibration.")
     plan = points.plan(graph, floating)
     drawn = Drawn(plan, samples, seed)
-    judge = Judge(plan, drawn.judged_by)
-    choice = choose(plan, drawn, judge, settings.ranges, seed=seed)
+    pool = Pool()
+    seen = survey(plan, drawn, pool)
+    judge = Judge(plan, drawn.compared, seen, pool)
+    choice = choose(plan, drawn, judge, seen, settings.ranges, seed=seed)
     notes = [_of_ranges(choice)]
     done = plan.graph
-    tried = list(_tried(plan, choice.ranges, drawn.walked.whole(), settings, seed))
+    tried = _tried(plan, choice.ranges, drawn.walked.whole(), settings, seed, pool)
     if tried:
         reached = [judge.fidelity(each.graph, choice.ranges) for each in tried]
         best = max(range(len(tried)), key=lambda number: reached[number].score_db)
@@ -85,32 +89,25 @@ class _Tried(NamedTuple):
 
 
 def _tried(
-    plan: points.Plan, ranges: Mapping[int, Range], samples: Sequence[Array], settings: Calibrate, seed: int
-) -> Iterator[_Tried]:
+    plan: points.Plan, ranges: Mapping[int, Range], samples: Sequence[Array], settings: Calibrate, seed: int, pool: Pool
+) -> list[_Tried]:
     """What is asked for, and parts of it.
 
     Biases that bring all means back can cost more on some samples than they gain on others; and so can kernels.
     """
     words = {Rounding.ADAPTIVE: "weights rounded adaptively", Rounding.NEAREST: "largest weights clipped"}
-    bases = [_Tried(plan.graph, "")]
-    if settings.rounding == Rounding.ADAPTIVE or settings.clip:
-        graph = walking.refined(plan, ranges, samples, _fitting(settings, seed))
-        bases.insert(0, _Tried(graph, words[settings.rounding]))
-        yield bases[0]
-    if settings.bias == BiasCorrection.EMPIRICAL:
-        for base in bases:
-            graph = walking.refined(plan, ranges, samples, _correcting(base.graph.layers))
-            yield _Tried(graph, ", ".join(filter(None, [base.words, "biases corrected"])))
-
-
-def _fitting(settings: Calibrate, seed: int) -> walking.Refine:
+    refits = settings.rounding == Rounding.ADAPTIVE or settings.clip
     adaptive = settings.rounding == Rounding.ADAPTIVE
-    return partial(rounder.refit, adaptive=adaptive, clip=settings.clip, correct=False, seed=seed)
-
-
-def _correcting(layers: Mapping[str, Layer]) -> walking.Refine:
-    """Correction of these layers, by what the network's own make."""
-    return lambda layer, exact, given: correcting.corrected(layers[layer.name], exact, given, layer)
+    fit = partial(rounder.refit, adaptive=adaptive, clip=settings.clip, correct=False, seed=seed)
+    ways = {words[settings.rounding]: walking.Way(fit)} if refits else {}
+    if settings.bias == BiasCorrection.EMPIRICAL:
+        if refits:
+            ways[f"{words[settings.rounding]}, biases corrected"] = walking.Way(like=0, corrects=True)
+        ways["biases corrected"] = walking.Way(corrects=True)
+    if not ways:
+        return []
+    graphs = walking.walk(plan, ranges, samples, list(ways.values()), pool)
+    return [_Tried(graph, said) for graph, said in zip(graphs, ways, strict=True)]
 
 
 def _of_weights(words: str, before: Fidelity, after: Fidelity) -> str:

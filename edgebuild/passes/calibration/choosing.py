@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,37 +10,49 @@ import numpy as np
 from edgebuild.core.passes import Ranges
 from edgebuild.passes.calibration import measuring, ranges, simulation
 from edgebuild.passes.calibration.drawing import Batches, Drawn
-from edgebuild.passes.calibration.grid import Range, nudged
-from edgebuild.passes.calibration.histograms import Histogram, ends, observe
+from edgebuild.passes.calibration.grid import Array, Range, nudged
+from edgebuild.passes.calibration.histograms import Histogram, observe
 from edgebuild.passes.calibration.points import Plan
 from edgebuild.passes.calibration.probing import Probe
 from edgebuild.passes.calibration.simulation import Fidelity
+from edgebuild.passes.calibration.surveying import Survey
+from edgebuild.passes.graph import batches as rows_of_samples
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.running import Pool, Runner
 
-_WEIGHED = 64  # samples that gradients are taken of
-_PROJECTIONS = 2  # for each of them
+_PROJECTIONS = 2  # for each sample that gradients are taken of
 
 
 class Judge:
-    """Simulates a quantized network on samples held out and compares what it answers with the float network.
+    """Simulates a quantized network on samples held out and compares what it makes with the float network.
 
     Args:
         plan: the float network.
-        batches: the samples.
+        batches: the first of the samples that judge.
+        seen: all of these in the float network.
+        pool: of layers.
     """
 
-    def __init__(self, plan: Plan, batches: Batches) -> None:
-        self._logits, self._floating = plan.logits, plan.floating
-        self._batches = batches
-        self._exact = simulation.answers(self._answering(plan.graph), batches)
+    def __init__(self, plan: Plan, batches: Batches, seen: Survey, pool: Pool) -> None:
+        self._plan, self._batches, self.pool = plan, batches, pool
+        self._exact = [array[: _rows(plan, tensor, len(batches))] for tensor, array in _logits(plan, seen)]
+        self._runner = Runner(plan.graph, dict.fromkeys(plan.logits), pool)
 
     def fidelity(self, graph: Graph, chosen: Mapping[int, Range]) -> Fidelity:
-        """How near its answers before a softmax are, with a graph's weights and ranges."""
-        quantized = simulation.quantized(self._answering(graph), chosen, self._floating)
-        return simulation.fidelity(self._exact, simulation.answers(quantized, self._batches))
+        """How near it comes before a softmax, with a graph's weights and ranges."""
+        layers = simulation.rounded(graph.layers, self._plan.floating)
+        outputs = simulation.outputs(self._runner, self._batches, layers, chosen)
+        made = dict(zip(self._runner.wanted, outputs, strict=True))
+        return simulation.fidelity(self._exact, [made[tensor] for tensor in self._plan.logits])
 
-    def _answering(self, graph: Graph) -> Graph:
-        return graph._replace(outputs=self._logits)
+
+def _logits(plan: Plan, seen: Survey) -> Iterable[tuple[int, Array]]:
+    return zip(plan.logits, seen.outputs, strict=True)
+
+
+def _rows(plan: Plan, tensor: int, samples: int) -> int:
+    """The rows that so many samples have in a tensor."""
+    return samples * rows_of_samples.rows(plan.graph)[tensor]
 
 
 class Choice(NamedTuple):
@@ -59,31 +71,31 @@ class Choice(NamedTuple):
     chosen: Fidelity
 
 
-def choose(plan: Plan, drawn: Drawn, judge: Judge, kind: Ranges, *, seed: int) -> Choice:
+def choose(plan: Plan, drawn: Drawn, judge: Judge, seen: Survey, kind: Ranges, *, seed: int) -> Choice:
     """Ranges of a kind; for `best` those of the least cost by tensor, or of one kind for all, that the judge prefers.
 
     Args:
         plan: the float network.
         drawn: samples, of which some are chosen by.
         judge: has the others.
+        seen: all samples in the float network.
         kind: how ranges are chosen; `best` is never worse in the judge's eyes than another.
         seed: of the projections that weigh errors.
     """
-    probe = Probe(plan, drawn.chosen_by, projections=_PROJECTIONS, seed=seed)
-    weighed = drawn.chosen_by.first(_WEIGHED if kind == Ranges.BEST else 0)
-    histograms = observe(probe, drawn.chosen_by, weighed)
+    probe = Probe(plan, seen.sizes, projections=_PROJECTIONS, seed=seed, pool=judge.pool)
+    histograms = observe(probe, seen.chosen, drawn.weighed, weighed=kind == Ranges.BEST)
     tried = {Ranges.MIN_MAX: of_kind(histograms, Ranges.MIN_MAX)}
     if kind == Ranges.BEST:
         tried |= {other: of_kind(histograms, other) for other in ranges.KINDS}
-        tried[kind] = _of_least_cost(probe, histograms, weighed)
+        tried[kind] = _of_least_cost(histograms)
     else:
         tried[kind] = of_kind(histograms, kind)
     found = {name: judge.fidelity(plan.graph, chosen) for name, chosen in tried.items()}
     taken = _preferred(found) if kind == Ranges.BEST else kind
     plain, chosen = tried[Ranges.MIN_MAX], tried[taken]
     narrower = sum(chosen[point] != plain[point] for point in chosen)
-    whole = _with_all_samples(chosen, histograms, ends(probe, drawn.judged_by))
-    reached = judge.fidelity(plan.graph, whole)
+    whole = _with_all_samples(chosen, histograms, seen.judged)
+    reached = found[taken] if whole == chosen else judge.fidelity(plan.graph, whole)
     if kind == Ranges.BEST and reached.score_db < found[taken].score_db:
         return Choice(chosen, narrower, found[Ranges.MIN_MAX], found[taken])
     return Choice(whole, narrower, found[Ranges.MIN_MAX], reached)
@@ -115,7 +127,9 @@ def _with_all_samples(
     return found
 
 
-def _of_least_cost(probe: Probe, histograms: Mapping[int, Histogram], batches: Batches) -> dict[int, Range]:
-    candidates = {point: ranges.candidates(histogram) for point, histogram in histograms.items()}
-    costs = measuring.costs(probe, candidates, batches)
-    return {point: candidates[point][int(np.argmin(cost))] for point, cost in costs.items()}
+def _of_least_cost(histograms: Mapping[int, Histogram]) -> dict[int, Range]:
+    found = {}
+    for point, histogram in histograms.items():
+        candidates = ranges.candidates(histogram)
+        found[point] = candidates[int(np.argmin(measuring.costs(histogram, candidates)))]
+    return found

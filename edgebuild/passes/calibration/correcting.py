@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgebuild.passes.calibration import walking
-from edgebuild.passes.calibration.grid import Array, with_weights_onto
-from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref, Tensor
+from edgebuild.passes.calibration.grid import Array
+from edgebuild.passes.graph.ir import Layer
 
 
-def corrected(layer: Layer, exact: Array, given: Array, original: Layer | None = None) -> Layer:
+def takes(layer: Layer) -> bool:
+    """Whether a layer's channels are last: else its bias stays as it is."""
+    return bool(layer.config.get("data_format", "channels_last") == "channels_last")
+
+
+def corrected(layer: Layer, exact: Array, given: Array) -> Layer:
     """A layer whose channels have the mean before the activation that they have in the float network.
 
     Args:
-        layer: with a kernel and its channels last, else it is given back as it is; it has a bias afterwards.
-        exact: its input in the float network, [samples, ...].
-        given: its input in the quantized network, [samples, ...].
-        original: the layer in the float network, where that is another than `layer` already.
+        layer: with its channels last, else it is given back as it is; it has a bias afterwards.
+        exact: what it makes before the activation in the float network, [samples, ..., channels].
+        given: what it makes there in the quantized network, likewise.
     """
-    if layer.config.get("data_format", "channels_last") != "channels_last":
-        return layer
-    shift = _means(original or layer, exact) - _means(with_weights_onto(layer), given)
-    return shifted(layer, shift)
+    return shifted(layer, shift(exact, given)) if takes(layer) else layer
+
+
+def shift(exact: Array, given: Array) -> Array:
+    """By channel, the last axis, how much higher the mean is in the float network (float64)."""
+    axes = tuple(range(exact.ndim - 1))
+    return np.asarray(exact.mean(axes, dtype=np.float64) - given.mean(axes, dtype=np.float64))
 
 
 def shifted(layer: Layer, shift: Array) -> Layer:
@@ -34,12 +40,3 @@ def shifted(layer: Layer, shift: Array) -> Layer:
     return layer._replace(
         config={**layer.config, "use_bias": True}, weights={**others, "bias": np.asarray(bias, np.float32)}
     )
-
-
-def _means(layer: Layer, given: Array) -> Array:
-    """The mean of each output channel before the activation."""
-    linear = layer._replace(config={**layer.config, "activation": "linear"})
-    tensors = {0: Tensor((None, *given.shape[1:]), "float32"), 1: Tensor((None,), "float32")}
-    call = Call(layer.name, (Ref(0),), {}, (1,))
-    (made,) = walking.run(Graph(layer.name, {}, (), (), (), tensors), call, linear, [given])
-    return np.asarray(made.mean(tuple(range(made.ndim - 1)), dtype=np.float64))

@@ -14,9 +14,12 @@ from edgebuild.passes.calibration.grid import Array
 from edgebuild.passes.calibration.points import Plan
 from edgebuild.passes.graph import batches
 
-_LIMIT_BYTES = 400_000_000  # of twins that are alive together
-_BATCH_BYTES = 50_000_000  # of all points of one batch
+_LIMIT_BYTES = 300_000_000  # of what is alive of the samples walked with, in two networks
+_BATCH_BYTES = 100_000_000  # of what is alive of a batch, or of all points of one with gradients
 _LARGEST_BATCH = 32
+_WEIGHED = 64  # samples that gradients are taken of
+_VALUES = 2**27  # of all points, on all samples that are gone through more than once
+_FEWEST = 16  # such samples, however large they are
 _HELD_OUT = 4  # one sample of so many
 _TOO_FEW = 8  # of fewer samples none can be spared
 
@@ -33,9 +36,12 @@ class Batches:
         for start in range(0, len(self._rows), self._size):
             yield self._samples.take(self._rows[start : start + self._size], self._dtypes)
 
-    def first(self, count: int) -> Batches:
-        """No more than the first so many samples."""
-        return Batches(self._samples, self._rows[:count], self._size, self._dtypes)
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def first(self, count: int, size: int = 0) -> Batches:
+        """No more than the first so many samples, in batches of another size where one is given."""
+        return Batches(self._samples, self._rows[:count], size or self._size, self._dtypes)
 
     def whole(self) -> Sequence[Array]:
         """All in one: an array for each input."""
@@ -48,22 +54,31 @@ class Drawn:
     Attributes:
         chosen_by: ranges are chosen by these.
         judged_by: the choice is judged by these.
-        walked: as many of the first as the network can be walked with.
+        weighed: the first of those chosen by, as many as gradients are taken of.
+        compared: the first of those judged by, as many as quantized networks are run on.
+        walked: as many of those chosen by as the network can be walked with.
     """
 
     def __init__(self, plan: Plan, samples: Samples, seed: int) -> None:
         dtypes = [np.dtype(plan.graph.tensors[item.tensor].dtype) for item in plan.graph.inputs]
         rows = np.random.default_rng(seed).permutation(len(samples))
         spared = 0 if len(rows) < _TOO_FEW else len(rows) // _HELD_OUT
-        size = _batch_size(plan)
+        values = _values(plan)
+        most = max(_VALUES // values, _FEWEST)
+        size = _batch_size(batches.bytes_alive(plan.graph))
         self.chosen_by = Batches(samples, rows[spared:], size, dtypes)
         self.judged_by = Batches(samples, rows[:spared] if spared else rows, size, dtypes)
+        self.weighed = self.chosen_by.first(min(most, _WEIGHED), _batch_size(4 * values))
+        self.compared = self.judged_by.first(most)
         self.walked = self.chosen_by.first(walking.samples_within(plan.graph, _LIMIT_BYTES))
 
 
-def _batch_size(plan: Plan) -> int:
-    rows = batches.rows(plan.graph)
-    per_sample = 4 * sum(
-        rows[point] * math.prod(size or 1 for size in plan.graph.tensors[point].shape[1:]) for point in plan.points
-    )
-    return min(max(_BATCH_BYTES // max(per_sample, 1), 1), _LARGEST_BATCH)
+def _values(plan: Plan) -> int:
+    """The values of all points of a sample."""
+    rows, tensors = batches.rows(plan.graph), plan.graph.tensors
+    sizes = [rows[point] * math.prod(size or 1 for size in tensors[point].shape[1:]) for point in plan.points]
+    return max(sum(sizes), 1)
+
+
+def _batch_size(bytes_of_sample: int) -> int:
+    return min(max(_BATCH_BYTES // bytes_of_sample, 1), _LARGEST_BATCH)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from edgebuild.passes import loading
 from edgebuild.passes.calibration.grid import Range
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.editing import distinct
@@ -53,6 +54,15 @@ def with_nodes(graph: Graph, ranges: Mapping[int, Range]) -> Graph:
     return graph._replace(layers=layers, calls=tuple(calls), outputs=outputs, tensors=tensors)
 
 
+def _output_names(graph: Graph) -> list[str]:
+    """What a model of a graph calls its outputs: as the layers that make them, where each makes one."""
+    producers = graph.producers()
+    names = [producers[tensor].layer if tensor in producers else "" for tensor in graph.outputs]
+    if all(names) and len(set(names)) == len(names):
+        return loading.distinct_identifiers(names)
+    return from_keras_model(building.build(graph)).outputs
+
+
 def network(graph: Graph, ranges: Mapping[int, Range], original: Graph) -> Network:
     """What `freeze.freeze` takes: the network with its ranges, its ends named as they were.
 
@@ -65,6 +75,6 @@ def network(graph: Graph, ranges: Mapping[int, Range], original: Graph) -> Netwo
     Raises:
         StepError: the graph is not consistent.
     """
-    names = from_keras_model(building.build(original)).outputs
+    names = _output_names(original)
     made = from_keras_model(building.build(with_nodes(graph, ranges)))
     return made._replace(outputs=names, layers=list(original.layers))

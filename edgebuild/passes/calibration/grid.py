@@ -60,6 +60,12 @@ def onto(values: Array, grid: Range) -> Array:
     return np.asarray(steps * scale, np.float32)
 
 
+def rounded(values: npt.NDArray[np.float64], chosen: Range) -> npt.NDArray[np.float64]:
+    """Values rounded onto a grid and clipped to its ends, in float64."""
+    steps = np.rint(values / chosen.scale)
+    return np.clip(steps, round(chosen.low / chosen.scale), round(chosen.high / chosen.scale)) * chosen.scale
+
+
 def with_weights_onto(layer: Layer) -> Layer:
     """A layer with its kernels on the grids that the converter gives them, by rounding to the nearest value."""
     return layer._replace(weights={name: _rounded(layer, name, array) for name, array in layer.weights.items()})

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from edgebuild.passes.calibration.grid import Array
 from edgebuild.passes.calibration.probing import Batch, Probe
+from edgebuild.passes.calibration.surveying import Ends
 
+Bins = npt.NDArray[np.intp]
 BINS = 8192  # so many that of a grid of 256 values the rounding shows, too: 32 to a step
 
 
@@ -24,6 +26,7 @@ class Histogram(NamedTuple):
         counts: how many values lie in each of the bins between them.
         weights: what errors of them matter: the sum over them of the squared gradient of the answers.
         zeros: how many values are 0, which all grids hold.
+        slopes: for each sample and projection the sum of the gradients of the values in each bin, float32 [n, bins].
     """
 
     low: float
@@ -31,6 +34,7 @@ class Histogram(NamedTuple):
     counts: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
     zeros: int
+    slopes: npt.NDArray[np.float32] = np.zeros((0, 1), np.float32)
 
     @property
     def centers(self) -> npt.NDArray[np.float64]:
@@ -39,33 +43,30 @@ class Histogram(NamedTuple):
         return self.low + width * (np.arange(self.counts.size, dtype=np.float64) + 0.5)
 
 
-def observe(probe: Probe, batches: Iterable[Batch], weighed: Iterable[Batch]) -> dict[int, Histogram]:
+def observe(probe: Probe, ends: Ends, batches: Iterable[Batch], *, weighed: bool) -> dict[int, Histogram]:
     """Histograms of all points of a network that have values other than 0.
 
     Args:
         probe: the network.
-        batches: arrays for the inputs, to be had twice.
-        weighed: of these gradients are taken.
+        ends: the least and the largest value of each point, and 0, which no value of these batches exceeds.
+        batches: arrays for the inputs, gone through once.
+        weighed: whether gradients are taken as well.
     """
-    found = {point: _empty(*pair) for point, pair in ends(probe, batches).items() if _has_width(*pair)}
+    found = {point: _empty(*pair) for point, pair in ends.items() if _has_width(*pair)}
+    slopes: dict[int, list[npt.NDArray[np.float32]]] = {point: [] for point in found}
     for batch in batches:
-        for point, array in probe.values(batch).items():
-            if point in found:
-                found[point] = _with_counts(found[point], array)
-    for batch in weighed:
-        for values, gradients in probe.gradients(batch):
-            found = {point: _with_weights(one, values[point], gradients[point]) for point, one in found.items()}
-    return found
-
-
-def ends(probe: Probe, batches: Iterable[Batch]) -> dict[int, tuple[float, float]]:
-    """The least and the largest value of each point, and 0."""
-    found = dict.fromkeys(probe.points, (0.0, 0.0))
-    for batch in batches:
-        for point, array in probe.values(batch).items():
-            low, high = found[point]
-            found[point] = min(low, float(array.min())), max(high, float(array.max()))
-    return found
+        values, gradients = probe.gradients(batch) if weighed else (probe.values(batch), [])
+        for point, histogram in found.items():
+            bins = _bins(histogram, values[point])
+            found[point] = _with_counts(histogram, values[point], bins)
+            for each in gradients:
+                free: Array = np.where(values[point] != 0, each[point], np.float32(0))
+                found[point] = _with_weights(found[point], free, bins)
+                slopes[point].append(_slopes(free, bins))
+    return {
+        point: one._replace(slopes=np.concatenate(slopes[point])) if slopes[point] else one
+        for point, one in found.items()
+    }
 
 
 def _has_width(low: float, high: float) -> bool:
@@ -76,18 +77,27 @@ def _empty(low: float, high: float) -> Histogram:
     return Histogram(low, high, np.zeros(BINS), np.zeros(BINS), 0)
 
 
-def _with_counts(histogram: Histogram, values: Array) -> Histogram:
-    counts = np.bincount(_bins(histogram, values[values != 0]), minlength=BINS)
+def _with_counts(histogram: Histogram, values: Array, bins: Bins) -> Histogram:
+    counts = histogram.counts + np.bincount(bins.ravel(), minlength=BINS)
     zeros = values.size - int(np.count_nonzero(values))
-    return histogram._replace(counts=histogram.counts + counts, zeros=histogram.zeros + zeros)
+    counts[_bins(histogram, np.zeros(1, np.float32))] -= zeros
+    return histogram._replace(counts=counts, zeros=histogram.zeros + zeros)
 
 
-def _with_weights(histogram: Histogram, values: Array, gradients: Array) -> Histogram:
-    squares = np.square(gradients[values != 0], dtype=np.float64)
-    weights = np.bincount(_bins(histogram, values[values != 0]), squares, BINS)
+def _with_weights(histogram: Histogram, gradients: Array, bins: Bins) -> Histogram:
+    weights = np.bincount(bins.ravel(), np.square(gradients.ravel()), BINS)
     return histogram._replace(weights=histogram.weights + weights)
 
 
-def _bins(histogram: Histogram, values: Array) -> npt.NDArray[np.intp]:
-    per_bin = (histogram.high - histogram.low) / BINS
-    return np.clip((values - histogram.low) / per_bin, 0, BINS - 1).astype(np.intp)
+def _slopes(gradients: Array, bins: Bins) -> npt.NDArray[np.float32]:
+    """The sums of gradients by sample and bin."""
+    samples = len(gradients)
+    rows = bins.reshape(samples, -1) + BINS * np.arange(samples, dtype=bins.dtype)[:, None]
+    sums = np.bincount(rows.ravel(), gradients.ravel(), BINS * samples)
+    return sums.reshape(samples, BINS).astype(np.float32)
+
+
+def _bins(histogram: Histogram, values: Array) -> Bins:
+    per_bin = np.float32((histogram.high - histogram.low) / BINS)
+    found: Bins = np.clip((values - np.float32(histogram.low)) / per_bin, 0, BINS - 1).astype(np.intp)
+    return found

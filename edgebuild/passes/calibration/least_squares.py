@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,46 @@ _WORTH = 0.98  # of the error that is left without
 _ITERATIONS = 32
 _PRECISE_UP_TO = 1024  # wider Gram matrices are of float32, for the time they take
 _TINY = 1e-6
-_CHUNK = 1024  # rows that are widened to float64 at a time
+_CHUNK = 1024  # rows whose products are summed in float32
+
+
+class Moments(NamedTuple):
+    """What rows come to, so that nothing has to go through them again.
+
+    Attributes:
+        gram: X'X of the given rows by group, [groups, K, K]; float64 unless K is large.
+        product: X'd of the given rows and of what is missing from the outputs that they make, [groups, K, channels].
+        energy: d'd, the sum over all groups and channels.
+    """
+
+    gram: Array
+    product: Array
+    energy: float
+
+    def left(self, change: Array) -> float:
+        """The energy of what is missing after a change of the kernel."""
+        gained = (change * (2 * self.product - self.gram @ change)).sum(dtype=np.float64)
+        return self.energy - float(gained)
+
+
+def moments(given: Array, missing: Array) -> Moments:
+    """Of rows [groups, n, K] and of what is missing from their outputs, [groups, n, channels]."""
+    product = np.swapaxes(given, 1, 2) @ missing
+    energy = float(np.square(missing, dtype=np.float64).sum())
+    matrix = gram(given)
+    return Moments(matrix, product.astype(matrix.dtype), energy)
 
 
 def gram(rows: Array) -> Array:
-    """X'X by group, [groups, K, K], of rows X [groups, n, K]; float64 unless K is large."""
+    """X'X by group, [groups, K, K], of rows X [groups, n, K]: products in float32, their sums in parts in float64.
+
+    The result is float64 unless K is large.
+    """
     groups, count, width = rows.shape
     dtype = np.float64 if width <= _PRECISE_UP_TO else np.float32
     total: Array = np.zeros((groups, width, width), dtype)
     for start in range(0, count, _CHUNK):
-        values = rows[:, start : start + _CHUNK].astype(dtype, copy=False)
+        values = rows[:, start : start + _CHUNK]
         total += np.swapaxes(values, 1, 2) @ values
     return total
 
@@ -47,11 +77,11 @@ def damped(matrix: Array, damping: float) -> Array:
     return result
 
 
-def corrected(rows: Rows, kernel: Array, *, centred: bool, seed: int) -> Array:
+def corrected(rows: Rows, kernel: Array, *, centred: bool, seed: int) -> tuple[Array, Array]:
     """A kernel that makes of the given inputs more nearly what `kernel` makes of the exact ones; its zeros stay.
 
     Least squares, damped towards the kernel. How much is chosen on samples that were held out; where none of the
-    dampings is worth while on those the kernel comes back as it is.
+    dampings is worth while on those the kernel comes back as it is. Beside it comes the Gram matrix of the given rows.
 
     Args:
         rows: of both networks.
@@ -59,23 +89,20 @@ def corrected(rows: Rows, kernel: Array, *, centred: bool, seed: int) -> Array:
         centred: whether a difference of means does not matter, since the bias can take it.
         seed: of the samples held out.
     """
-    wanted = (rows.exact - rows.given) @ kernel
+    given, missing = rows.given, (rows.exact - rows.given) @ kernel
+    if centred:
+        given, missing = centre(given), centre(missing)
     samples = np.unique(rows.samples)
-    if len(samples) < _LEAST_SAMPLES or not wanted.any():
-        return kernel
+    if len(samples) < _LEAST_SAMPLES or not missing.any():
+        return kernel, gram(given)
     out = np.random.default_rng(seed).choice(samples, len(samples) // _HELD_OUT, replace=False)
     is_out = np.isin(rows.samples, out)
-    given, missing = rows.given[:, ~is_out], wanted[:, ~is_out]
-    shown, due = rows.given[:, is_out], wanted[:, is_out]
-    if centred:
-        means = given.mean(1, keepdims=True), missing.mean(1, keepdims=True)
-        given, shown = given - means[0], shown - means[0]
-        missing, due = missing - means[1], due - means[1]
-    damping = _chosen(given, missing, shown, due, kernel != 0)
+    held, kept = (moments(given[:, part], missing[:, part]) for part in (is_out, ~is_out))
+    whole = Moments(held.gram + kept.gram, held.product + kept.product, held.energy + kept.energy)
+    damping = _chosen(kept, held, kernel != 0)
     if damping is None:
-        return kernel
-    given, missing = (centre(rows.given), centre(wanted)) if centred else (rows.given, wanted)
-    return kernel + _solution(gram(given), _product(given, missing), kernel != 0, damping)
+        return kernel, whole.gram
+    return kernel + _solution(whole.gram, whole.product, kernel != 0, damping), whole.gram
 
 
 def centre(rows: Array) -> Array:
@@ -83,20 +110,14 @@ def centre(rows: Array) -> Array:
     return np.asarray(rows - rows.mean(1, keepdims=True))
 
 
-def _chosen(given: Array, missing: Array, shown: Array, due: Array, free: Array) -> float | None:
+def _chosen(kept: Moments, held: Moments, free: Array) -> float | None:
     """The damping with the least error on what was held out, if any is worth while."""
-    matrix, product = gram(given), _product(given, missing)
-    least, best = _WORTH * np.square(due, dtype=np.float64).sum(), None
-    for damping in _DAMPINGS if matrix.shape[1] <= _PRECISE_UP_TO else _WIDE_DAMPINGS:
-        change = _solution(matrix, product, free, damping)
-        left = np.square(due - shown @ change.astype(np.float32), dtype=np.float64).sum()
+    least, best = _WORTH * held.energy, None
+    for damping in _DAMPINGS if kept.gram.shape[1] <= _PRECISE_UP_TO else _WIDE_DAMPINGS:
+        left = held.left(_solution(kept.gram, kept.product, free, damping))
         if left < least:
             least, best = left, damping
     return best
-
-
-def _product(given: Array, missing: Array) -> Array:
-    return np.asarray(np.swapaxes(given, 1, 2) @ missing)
 
 
 def _solution(matrix: Array, product: Array, free: Array, damping: float) -> Array:

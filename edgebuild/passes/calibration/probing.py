@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes import calling
 from edgebuild.passes.calibration.grid import Array
 from edgebuild.passes.calibration.points import Plan
-from edgebuild.passes.graph import building
+from edgebuild.passes.graph.running import Pool, Runner
 
 Batch = Sequence[Array]  # an array for each input, [samples, ...]
 Shown = Mapping[int, Array]  # by the numbers of points, [samples, ...]
@@ -27,54 +26,49 @@ class Probe:
 
     Args:
         plan: the network with its points.
-        scaled_by: samples that the power of the answers is measured on.
+        sizes: of what goes into each output, as a survey has them.
         projections: for each sample.
         seed: of the projections; each time the gradients of the same batches are asked for they are others.
+        pool: of layers.
     """
 
-    def __init__(self, plan: Plan, scaled_by: Iterable[Batch], *, projections: int, seed: int) -> None:
-        self.points = plan.points
-        inputs = [item.tensor for item in plan.graph.inputs]
-        self._of_inputs = [inputs.index(point) for point in plan.points if point in inputs]
-        inner = [point for point in plan.points if point not in inputs]
-        self._model: Any = building.build(plan.graph._replace(outputs=(*inner, *plan.logits)))
-        self._call = tf.function(self._outputs, reduce_retracing=True)
-        self._differentiate = tf.function(self._with_gradients, reduce_retracing=True)
-        self._projections = projections
+    def __init__(self, plan: Plan, sizes: Sequence[float], *, projections: int, seed: int, pool: Pool) -> None:
+        self.points, self._logits = plan.points, plan.logits
+        self._runner = Runner(plan.graph, tuple(dict.fromkeys((*plan.points, *plan.logits))), pool)
+        self.projections = projections
         self._random = np.random.default_rng(seed)
-        self._sizes = [1.0] * len(plan.logits)
-        powers = [[float(np.square(array, dtype=np.float64).mean()) for array in self._run(b)[1]] for b in scaled_by]
-        self._sizes = [math.sqrt(power) or 1.0 for power in np.mean(powers, 0)]
+        self._sizes = sizes
 
     def values(self, batch: Batch) -> Shown:
         """The points."""
-        return self._run(batch)[0]
+        found = {tensor: value for tensor, value in self._runner.tensors(batch) if tensor in self.points}
+        return {point: found[point].numpy() for point in self.points}
 
-    def gradients(self, batch: Batch) -> Iterator[tuple[Shown, Shown]]:
-        """The points with their gradients, for each projection."""
-        _, answers = self._run(batch)
-        for _ in range(self._projections):
-            signs = [
-                self._random.choice(np.array([-1, 1], np.float32), answer.shape) / np.float32(size)
-                for answer, size in zip(answers, self._sizes, strict=True)
-            ]
-            values, gradients = self._differentiate(list(map(tf.constant, batch)), list(map(tf.constant, signs)))
-            yield self._by_point(values), self._by_point(gradients)
+    def gradients(self, batch: Batch) -> tuple[Shown, list[Shown]]:
+        """The points, and their gradients for each projection."""
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            found = {}
+            for tensor, value in self._runner.tensors(batch, at=partial(_watched, tape)):
+                found[tensor] = value
+            answers = [found[tensor] for tensor in self._logits]
+            totals = [self._projected(answers) for _ in range(self.projections)]
+        values = [found[point] for point in self.points]
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = [tape.gradient(total, values, unconnected_gradients=zero) for total in totals]
+        return self._by_point(values), [self._by_point(each) for each in gradients]
 
-    def _run(self, batch: Batch) -> tuple[Shown, list[Array]]:
-        made = self._call(*map(tf.constant, batch))
-        return self._by_point(made[: len(self.points)]), [tensor.numpy() for tensor in made[len(self.points) :]]
+    def _projected(self, answers: Sequence[Any]) -> Any:
+        signs = [self._random.choice(np.array([-1, 1], np.float32), answer.shape) for answer in answers]
+        parts = zip(answers, signs, self._sizes, strict=True)
+        return tf.add_n([tf.reduce_sum(answer * (by / np.float32(size))) for answer, by, size in parts])
 
     def _by_point(self, tensors: Sequence[Any]) -> Shown:
         return {point: tensor.numpy() for point, tensor in zip(self.points, tensors, strict=True)}
 
-    def _outputs(self, *given: Any) -> Any:
-        return [given[number] for number in self._of_inputs] + calling.outputs(self._model, given)
 
-    def _with_gradients(self, given: Any, signs: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch([tensor for tensor in given if tensor.dtype.is_floating])
-            made = self._outputs(*given)
-            values, answers = made[: len(self.points)], made[len(self.points) :]
-            total = tf.add_n([tf.reduce_sum(one * by) for one, by in zip(answers, signs, strict=True)])
-        return values, tape.gradient(total, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+def _watched(tape: Any, tensor: int, value: Any) -> Any:
+    """Watch what is watched nowhere else: the inputs, of which all that follows is made."""
+    del tensor
+    if value.dtype.is_floating:
+        tape.watch(value)
+    return value

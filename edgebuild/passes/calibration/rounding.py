@@ -29,6 +29,7 @@ _DAMPING = 0.01  # as GPTQ has it
 _WIDEST = 6144  # inputs to an output; the Gram matrix of more would take hundreds of MB
 _LARGE = 2e10  # multiplications for trying all clippings by the Gram matrix
 _ALTERNATIONS = 2
+_PROMISING = 3  # clippings that are tried with adaptive rounding
 # The converter widens ranges that are narrower than 1e-6: channels so small get no grid of their own.
 _LEAST = 1e-6
 _PART = 2**22  # elements of a kernel that are dealt with at a time where there is no Gram matrix
@@ -144,28 +145,47 @@ def _is_separable(layer: Layer) -> bool:
 
 
 def _by_gram(rows: Rows, kernel: Array, clips: tuple[float, ...], *, adaptive: bool, centred: bool, seed: int) -> Array:
-    target = least_squares.corrected(rows, kernel, centred=centred, seed=seed) if adaptive else kernel
-    measured = least_squares.centre(rows.given) if centred else rows.given
-    matrix = least_squares.damped(least_squares.gram(measured), _DAMPING)
+    if adaptive:
+        target, measured = least_squares.corrected(rows, kernel, centred=centred, seed=seed)
+    else:
+        target, measured = kernel, least_squares.gram(least_squares.centre(rows.given) if centred else rows.given)
+    matrix = least_squares.damped(measured, _DAMPING)
     problem = _Problem(target.astype(matrix.dtype), matrix, kernel == 0)
     plain = _Problem(kernel.astype(matrix.dtype), matrix, kernel == 0)
-    best = _best(_candidates(plain, clips, adaptive=False), problem)
+    best = _best(_candidates(plain, clips), problem)
     if not adaptive:
         return best
-    return _refined(_best(chain([best], _candidates(problem, clips, adaptive=True)), problem), problem)
+    return _refined(_best(chain([best], _rounded(problem, clips)), problem), problem)
 
 
-def _candidates(problem: _Problem, clips: tuple[float, ...], *, adaptive: bool) -> Iterator[Array]:
-    """The target on its grid with each clipping; large ones without clipping and with the best one by energy alone."""
+def _candidates(problem: _Problem, clips: tuple[float, ...]) -> Iterator[Array]:
+    """The target rounded to the nearest with each clipping; large ones without and with the best by energy alone."""
     groups, width, channels = problem.target.shape
     if groups * width**2 * channels * len(clips) <= _LARGE:
-        yield from (_on_grid(problem, clip, adaptive=adaptive) for clip in clips)
+        yield from (_on_grid(problem, clip, adaptive=False) for clip in clips)
         return
-    yield _on_grid(problem, 1.0, adaptive=adaptive)
+    yield _on_grid(problem, 1.0, adaptive=False)
+    yield _on_grid(problem, _by_energy_alone(problem, clips)[0], adaptive=False)
+
+
+def _rounded(problem: _Problem, clips: tuple[float, ...]) -> Iterator[Array]:
+    """The target rounded adaptively, without clipping and with those that promise most, all in one go.
+
+    What rounding to the nearest loses by energy alone tells which these are, channel by channel.
+    """
+    tried = [np.ones_like(problem.target[:, 0]), *_by_energy_alone(problem, clips)[:_PROMISING]][: len(clips)]
+    count, channels = len(tried), problem.target.shape[2]
+    side_by_side = _Problem(np.tile(problem.target, count), problem.gram, np.tile(problem.zeros, count))
+    done = _on_grid(side_by_side, np.concatenate(tried, 1), adaptive=True)
+    yield from (done[:, :, number * channels : (number + 1) * channels] for number in range(count))
+
+
+def _by_energy_alone(problem: _Problem, clips: tuple[float, ...]) -> Array:
+    """Clippings of each channel, [clips, groups, channels], best first, as if inputs were independent."""
     energy = np.einsum("gkk->gk", problem.gram)[:, :, None]
     rounded = (_on_grid(problem, clip, adaptive=False) for clip in clips)
     errors = np.stack([lattice.error(each - problem.target, energy) for each in rounded])
-    yield _on_grid(problem, np.asarray(clips, problem.target.dtype)[errors.argmin(0)], adaptive=adaptive)
+    return np.asarray(np.asarray(clips, problem.target.dtype)[errors.argsort(0, kind="stable")])
 
 
 def _on_grid(problem: _Problem, clip: float | Array, *, adaptive: bool) -> Array:

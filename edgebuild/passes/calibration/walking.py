@@ -1,40 +1,55 @@
 """A network run call by call on calibration samples, in float and as it is quantized, side by side.
 
 Each layer can so be changed by what it is given in the quantized network, where all before it has been changed already.
+Several ways to change layers are walked together: what the float network makes is the same for all of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
-from edgebuild.passes import calling
+from edgebuild.passes.calibration import correcting
 from edgebuild.passes.calibration.grid import Array, Range, onto, with_weights_onto
 from edgebuild.passes.calibration.points import KERNELS, Plan
-from edgebuild.passes.graph import batches, building
-from edgebuild.passes.graph.ir import Call, Graph, Input, Layer
+from edgebuild.passes.graph import batches
+from edgebuild.passes.graph.ir import Call, Graph, Layer
+from edgebuild.passes.graph.running import Pool, filled
 
 _BATCH = 32
-_FLOAT_BYTES = 4
 
 # Takes a layer, its input in the float network and in the quantized one, [samples, ...]; gives the layer changed.
 Refine = Callable[[Layer, Array, Array], Layer]
 
 
-class Twin(NamedTuple):
-    """A tensor in the float network and in the quantized one, [samples, ...] each."""
+class Way(NamedTuple):
+    """A way to change layers.
 
-    exact: Array
-    given: Array
+    Attributes:
+        refine: changes a layer's kernel; None leaves it.
+        like: the number of an earlier way, whose kernels are taken instead.
+        corrects: whether biases then bring the means of channels back.
+    """
+
+    refine: Refine | None = None
+    like: int | None = None
+    corrects: bool = False
 
 
 def refined(plan: Plan, ranges: Mapping[int, Range], samples: Sequence[Array], refine: Refine) -> Graph:
-    """The plan's graph with its layers with kernels changed, in the order of their calls.
+    """The plan's graph with its layers with kernels changed in one way; see `walk`."""
+    return walk(plan, ranges, samples, [Way(refine)])[0]
+
+
+def walk(
+    plan: Plan, ranges: Mapping[int, Range], samples: Sequence[Array], ways: Sequence[Way], pool: Pool | None = None
+) -> list[Graph]:
+    """The plan's graph with its layers with kernels changed, in the order of their calls: one for each way.
 
     The quantized network has activations on the grids of their ranges and kernels on those of the converter, rounded to
     the nearest value where `refine` did not put them on one. Layers that are used more than once stay as they are, and
@@ -44,87 +59,111 @@ def refined(plan: Plan, ranges: Mapping[int, Range], samples: Sequence[Array], r
         plan: the network with its points.
         ranges: of points; where one has none its values stay exact.
         samples: an array for each input; see `samples_within` for how many.
-        refine: changes a layer.
+        ways: how layers are changed.
+        pool: of layers.
     """
-    live = {
-        item.tensor: _at_point(Twin(array, array), ranges.get(item.tensor))
-        for item, array in zip(plan.graph.inputs, samples, strict=True)
-    }
-    layers = dict(plan.graph.layers)
-    uses = Counter(call.layer for call in plan.graph.calls)
-    for call, last in zip(plan.graph.calls, _last_uses(plan.graph), strict=True):
-        layer = layers[call.layer]
-        twins = [live[tensor] for tensor in dict.fromkeys(call.inputs)]
-        changed, is_floating = layer, layer.name in plan.floating
-        if layer.kind.__name__ in KERNELS and uses[layer.name] == 1 and len(twins) == 1 and not is_floating:
-            changed = refine(layer, *twins[0])
-        exact = run(plan.graph, call, layer, [twin.exact for twin in twins])
-        rounded = changed if is_floating else with_weights_onto(changed)
-        given = run(plan.graph, call, rounded, [twin.given for twin in twins])
-        layers[call.layer] = changed
-        for tensor, one, other in zip(call.outputs, exact, given, strict=True):
-            live[tensor] = _at_point(Twin(one, other), ranges.get(tensor))
+    walker = _Walker(plan, ranges, ways, pool or Pool())
+    for item, array in zip(plan.graph.inputs, samples, strict=True):
+        walker.keep(item.tensor, [array] * (1 + len(ways)))
+    for call, last in zip(plan.graph.calls, batches.last_uses(plan.graph), strict=True):
+        walker.do(call)
         for tensor in last:
-            live.pop(tensor, None)
-    return plan.graph._replace(layers=layers)
+            walker.live.pop(tensor, None)
+    return [plan.graph._replace(layers=layers) for layers in walker.layers]
 
 
-def run(graph: Graph, call: Call, layer: Layer, given: Sequence[Array]) -> list[Array]:
+class _Walker:
+    """Where a walk is: `live` has the float network's value of each tensor first, then that of each way's network."""
+
+    def __init__(self, plan: Plan, ranges: Mapping[int, Range], ways: Sequence[Way], pool: Pool) -> None:
+        self._plan, self._ranges, self._ways = plan, ranges, ways
+        self._uses = Counter(call.layer for call in plan.graph.calls)
+        self._pool = pool
+        self.live: dict[int, list[Array]] = {}
+        self.layers = [dict(plan.graph.layers) for _ in ways]
+
+    def keep(self, tensor: int, values: Sequence[Array]) -> None:
+        """Take values, which the quantized networks have on the grid of the tensor's range."""
+        exact, *given = values
+        chosen = self._ranges.get(tensor)
+        if chosen is not None:
+            done = {id(array): onto(array, chosen) for array in {id(array): array for array in given}.values()}
+            given = [done[id(array)] for array in given]
+        self.live[tensor] = [exact, *given]
+
+    def do(self, call: Call) -> None:
+        """One call in all networks."""
+        layer, inputs = self._plan.graph.layers[call.layer], tuple(dict.fromkeys(call.inputs))
+        is_floating = layer.name in self._plan.floating
+        is_sole = self._uses[layer.name] == 1 and len(inputs) == 1
+        if layer.kind.__name__ in KERNELS and is_sole and not is_floating:
+            self._changed(call, layer, self.live[inputs[0]])
+            return
+        rounded = layer if is_floating else with_weights_onto(layer)
+        known: dict[tuple[int, ...], list[Array]] = {}
+        results = []
+        for number in range(1 + len(self._ways)):
+            given = [self.live[tensor][number] for tensor in inputs]
+            key = (*map(id, given), 0 if number and rounded is not layer else 1)
+            if key not in known:
+                known[key] = self._run(call, rounded if number else layer, given)
+            results.append(known[key])
+        for position, tensor in enumerate(call.outputs):
+            self.keep(tensor, [result[position] for result in results])
+
+    def _changed(self, call: Call, layer: Layer, values: Sequence[Array]) -> None:
+        """A layer with a kernel: what it makes before its activation tells by how much means are off."""
+        exact, *given = values
+        activation = tf_keras.activations.get(layer.config.get("activation"))
+        (before,) = self._run(call, _linear(layer), [exact])
+        results = [_active(activation, before)]
+        for number, (way, array) in enumerate(zip(self._ways, given, strict=True)):
+            changed = layer if way.like is None else self._with_kernels_of(way.like, layer)
+            if way.refine is not None:
+                changed = way.refine(layer, exact, array)
+            (made,) = self._run(call, _linear(with_weights_onto(changed)), [array])
+            if way.corrects and correcting.takes(layer):
+                shift = correcting.shift(before, made)
+                changed, made = correcting.shifted(changed, shift), made + shift.astype(np.float32)
+            self.layers[number][layer.name] = changed
+            results.append(_active(activation, made))
+        self.keep(call.outputs[0], results)
+
+    def _with_kernels_of(self, way: int, layer: Layer) -> Layer:
+        weights = self.layers[way][layer.name].weights
+        return layer._replace(weights={name: weights.get(name, array) for name, array in layer.weights.items()})
+
+    def _run(self, call: Call, layer: Layer, given: Sequence[Array]) -> list[Array]:
+        return run(self._plan.graph, call, layer, given, self._pool)
+
+
+def run(graph: Graph, call: Call, layer: Layer, given: Sequence[Array], pool: Pool | None = None) -> list[Array]:
     """The outputs of one call with a layer of the caller's, on the call's inputs, each of them once."""
-    model = _alone(graph, call, layer)
-    parts = []
+    pool, parts, taken = pool or Pool(), [], tuple(dict.fromkeys(call.inputs))
     # Rows that become one, or come from one, stay together.
     size = max(len(given[0]), 1) if batches.changes(layer, graph, call) else _BATCH
     for start in range(0, len(given[0]), size):
         batch = [tf.constant(array[start : start + size]) for array in given]
-        parts.append([tensor.numpy() for tensor in calling.outputs(model, batch)])
+        args, kwargs = filled(call, dict(zip(taken, batch, strict=True)))
+        parts.append([tensor.numpy() for tensor in pool.call(layer, args, kwargs)])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def samples_within(graph: Graph, limit_bytes: int) -> int:
-    """How many samples `refined` can take (at least 1) so that the twins that are alive together stay within a limit.
+    """How many samples can be walked (at least 1) so that what is alive of them in two networks stays within a limit.
 
-    Counted are the twins themselves; what a layer makes of a batch on the way comes on top.
+    What a layer makes of a batch on the way comes on top.
     """
-    rows = batches.rows(graph)
-    sizes = {number: _FLOAT_BYTES * rows[number] * _size(graph.tensors[number].shape[1:]) for number in rows}
-    alive = {item.tensor for item in graph.inputs}
-    most = 1
-    for call, last in zip(graph.calls, _last_uses(graph), strict=True):
-        alive |= set(call.outputs)
-        most = max(most, sum(sizes[tensor] for tensor in alive))
-        alive -= set(last)
-    return max(limit_bytes // (2 * most), 1)
+    return max(limit_bytes // (2 * batches.bytes_alive(graph)), 1)
 
 
-def _size(shape: Sequence[int | None]) -> int:
-    return math.prod(size or 1 for size in shape)
+def _linear(layer: Layer) -> Layer:
+    return layer._replace(config={**layer.config, "activation": "linear"})
 
 
-def _at_point(twin: Twin, chosen: Range | None) -> Twin:
-    return twin if chosen is None else twin._replace(given=onto(twin.given, chosen))
-
-
-def _last_uses(graph: Graph) -> Iterator[tuple[int, ...]]:
-    """For each call the tensors that nothing takes after it, its own outputs among them."""
-    last: dict[int, int] = {}
-    for step, call in enumerate(graph.calls):
-        last.update(dict.fromkeys((*call.inputs, *call.outputs), step))
-    for step in range(len(graph.calls)):
-        yield tuple(tensor for tensor, when in last.items() if when == step)
-
-
-def _alone(graph: Graph, call: Call, layer: Layer) -> Any:
-    """A model that does one call, for any batch."""
-    taken = tuple(dict.fromkeys(call.inputs))
-    tensors = {number: graph.tensors[number] for number in (*taken, *call.outputs)}
-    return building.build(
-        Graph(
-            "call",
-            {layer.name: layer},
-            (call,),
-            tuple(Input(f"input_{number}", number) for number in taken),
-            call.outputs,
-            {number: tensor._replace(shape=(None, *tensor.shape[1:])) for number, tensor in tensors.items()},
-        )
-    )
+def _active(activation: Any, values: Array) -> Array:
+    """An activation's values, some samples at a time."""
+    if activation is tf_keras.activations.linear:
+        return values
+    parts = [values[start : start + _BATCH] for start in range(0, len(values), _BATCH)]
+    return np.concatenate([activation(tf.constant(part)).numpy() for part in parts])

@@ -47,7 +47,12 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    graph: Graph, scaling: Scaling, extents: Extents, batches: Sequence[Batch], known: Shown | None = None
+    graph: Graph,
+    scaling: Scaling,
+    extents: Extents,
+    batches: Sequence[Batch],
+    known: Shown | None = None,
+    pool: Pool | None = None,
 ) -> Chosen:
     """The scales with the least error, group by group; 1 where none is clearly better.
 
@@ -59,10 +64,11 @@ def choose(
         extents: of the tensors that are kept in int8.
         batches: samples that the candidates are tried on; best others than the extents are of.
         known: what `trial.shown` gives for them, where it is there already.
+        pool: of layers.
     """
     measures = measured(graph, scaling, extents)
     found = groups(graph, scaling)
-    pool = Pool()
+    pool = pool or Pool()
     trial = Trial(graph, scaling, extents, shown(graph, batches, found, pool) if known is None else known, pool)
     scales, changed = np.ones(scaling.classes), []
     for number, group in enumerate(found):

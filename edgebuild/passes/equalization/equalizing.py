@@ -82,6 +82,7 @@ class _Work:
         self._known = data_free.normals(graph, self.graph)
         self.notes: list[str] = []
         self._capped = 0
+        self._pool = running.Pool()  # one for all: layers keep their structure, unless channels are split
         self._extents: Extents | None = None
 
     def absorb(self) -> None:
@@ -120,14 +121,14 @@ class _Work:
         learnt = self._extents_of(scaling, data.learnt)
         whole = learnt if data.judged is data.learnt else together(learnt, self._extents_of(scaling, data.judged))
         self._extents = whole
-        known = trial.shown(self.graph, data.judged, groups(self.graph, scaling))
-        judge = Judge(self.graph, scaling, data.judged)
+        known = trial.shown(self.graph, data.judged, groups(self.graph, scaling), self._pool)
+        judge = Judge(self.graph, scaling, data.judged, self._pool)
         scores = [judge.score_db(item.scales, learnt) for item in self._scales(scaling, learnt, data.judged, known)]
         return self._scales(scaling, whole, data.judged, known)[int(np.argmax(scores))]
 
     def _scales(self, scaling: Scaling, found: Extents, tried_on: Sequence[Batch], known: trial.Shown) -> list[Chosen]:
         kept = {tensor: found[tensor] for tensor in points(self.graph, scaling)}
-        by_group = choice.choose(self.graph, scaling, kept, tried_on, known)
+        by_group = choice.choose(self.graph, scaling, kept, tried_on, known, self._pool)
         alike = [choice.uniform(self.graph, scaling, kept, strength) for strength in _STRENGTHS]
         return [by_group, *alike, Chosen(np.ones(scaling.classes), by_group.groups, ())]
 
@@ -149,7 +150,7 @@ class _Work:
     def _extents_of(self, scaling: Scaling, batches: Sequence[Batch]) -> Extents:
         graph, ranged = watched(self.graph, scaling)
         behind = {item.tensor: len(self.graph.tensors[item.tensor].shape) - 1 for item in rectified(self.graph)}
-        return extents(graph, {**ranged, **behind, **points(self.graph, scaling)}, batches)
+        return extents(graph, {**ranged, **behind, **points(self.graph, scaling)}, batches, self._pool)
 
     def prove(self) -> None:
         """Compare the outputs on some of the data with those of the network as it was.
@@ -162,7 +163,7 @@ class _Work:
         if self._batches is None:
             return
         shown = running.evenly(self._batches, _PROVED_ON)
-        gap = _difference(self._before, self.graph, shown)
+        gap = _difference(self._before, self.graph, shown, self._pool)
         if not gap <= _TOLERANCE:
             raise StepError(
                 f"the network {self.graph.name} does not compute the same after it was equalized",
@@ -188,8 +189,8 @@ def _capped(scaling: Scaling, chosen: Chosen) -> int:
     return int(np.count_nonzero(behind & (chosen.scales != 1)))
 
 
-def _difference(before: Graph, after: Graph, batches: Sequence[Batch]) -> float:
-    runners = [running.Runner(graph, graph.outputs) for graph in (before, after)]
+def _difference(before: Graph, after: Graph, batches: Sequence[Batch], pool: running.Pool) -> float:
+    runners = [running.Runner(before, before.outputs), running.Runner(after, after.outputs, pool)]
     rows, worst = min(map(rows_alive, (before, after))), 0.0
     for batch in batches:
         for start in range(0, len(batch[0]), rows):

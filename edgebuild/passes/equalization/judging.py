@@ -48,15 +48,16 @@ class Judge:
         graph: with batch norms folded where they can be.
         scaling: its trace.
         data: samples, some of which outputs are compared on.
+        pool: of layers.
     """
 
-    def __init__(self, graph: Graph, scaling: Scaling, data: Sequence[Batch]) -> None:
+    def __init__(self, graph: Graph, scaling: Scaling, data: Sequence[Batch], pool: running.Pool) -> None:
         self._graph, self._scaling = graph, scaling
         self._plan = points.plan(graph)
         whole = [np.concatenate(arrays) for arrays in zip(*running.evenly(data, _ROWS), strict=True)]
         rows = rows_alive(self._plan.graph)
         self._some = [[array[start : start + rows] for array in whole] for start in range(0, len(whole[0]), rows)]
-        self._runner = running.Runner(self._plan.graph, self._plan.logits)
+        self._runner = running.Runner(self._plan.graph, self._plan.logits, pool)
         self._exact = simulation.outputs(self._runner, self._some)
 
     def score_db(self, scales: Scales, extents: Extents) -> float:

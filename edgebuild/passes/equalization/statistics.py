@@ -14,7 +14,7 @@ from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
 from edgebuild.passes.graph import affine
 from edgebuild.passes.graph import batches as rows_of_samples
 from edgebuild.passes.graph.ir import Call, Graph, Layer
-from edgebuild.passes.graph.running import Runner
+from edgebuild.passes.graph.running import Pool, Runner
 
 Batch = Sequence[Array]
 """One array for each input of the network."""
@@ -78,17 +78,18 @@ def is_relu(layer: Layer, caps: Collection[float]) -> bool:
     return kind == "TFOpLambda" and {"nn.relu": math.inf, "nn.relu6": 6.0}.get(config["function"]) in caps
 
 
-def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch]) -> Extents:
+def extents(graph: Graph, tensors: Mapping[int, int], batches: Sequence[Batch], pool: Pool | None = None) -> Extents:
     """Run the network on all data, in parts that fit into memory.
 
     Args:
         graph: the network.
         tensors: those to be watched, each with the axis whose positions are told apart.
         batches: the data.
+        pool: of layers.
     """
     if not tensors:
         return {}
-    runner, rows = Runner(graph, tensors), rows_alive(graph)
+    runner, rows = Runner(graph, tensors, pool, keeps=False), rows_alive(graph)
     found = {tensor: (np.float32(np.inf), np.float32(-np.inf)) for tensor in tensors}
     for batch in batches:
         for start in range(0, len(batch[0]), rows):

@@ -40,7 +40,7 @@ class Pool:
     """Layers of Keras that were made for layers of graphs, by name; a layer with other weights is the same layer."""
 
     def __init__(self) -> None:
-        self._made: dict[str, _Made] = {}
+        self._made: dict[str, list[_Made]] = {}
 
     def call(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """What a layer makes of tensors, flattened: in inference, with the masks that tensors carry.
@@ -60,14 +60,16 @@ class Pool:
 
     def _ready(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Made:
         """The layer with its weights."""
-        made = self._made.get(layer.name)
-        if made is None or not _is_same(made.config, layer.config):
+        known = self._made.setdefault(layer.name, [])
+        made = next((each for each in known if _is_same(each.config, layer.config)), None)
+        if made is None:
             keras = building.make(layer)
             if layer.weights:
                 keras(*args, **_inferring(keras, kwargs))  # it has no variables before
             stepping = isinstance(keras, _STEPPING)
             function = tf.function(keras, reduce_retracing=True) if stepping else keras
-            made = self._made[layer.name] = _Made(keras, function, layer.config, [])
+            made = _Made(keras, function, layer.config, [])
+            known.append(made)
         weights = list(layer.weights.values())
         if len(weights) != len(made.weights) or any(
             one is not other for one, other in zip(weights, made.weights, strict=True)
@@ -105,13 +107,14 @@ class Runner:
 
     Args:
         graph: the network.
-        wanted: the tensors; they are kept until the end of a batch.
+        wanted: the tensors.
         pool: of layers, where another runner has made them already.
+        keeps: whether wanted tensors stay in memory until the end of a batch; others go after their last use.
     """
 
-    def __init__(self, graph: Graph, wanted: Collection[int], pool: Pool | None = None) -> None:
-        self._graph, self._wanted = graph, tuple(wanted)
-        self._steps = _steps(graph, frozenset(wanted))
+    def __init__(self, graph: Graph, wanted: Collection[int], pool: Pool | None = None, *, keeps: bool = True) -> None:
+        self._graph, self.wanted = graph, tuple(wanted)
+        self._steps = _steps(graph, frozenset(wanted), kept=frozenset(wanted if keeps else ()))
         self.pool = pool or Pool()
 
     def tensors(
@@ -144,9 +147,9 @@ class Runner:
         self, batch: Sequence[Array], *, layers: Mapping[str, Layer] | None = None, at: At | None = None
     ) -> list[Any]:
         """The wanted tensors of one batch, in order; arguments as for `tensors`."""
-        wanted = frozenset(self._wanted)
+        wanted = frozenset(self.wanted)
         found = {tensor: value for tensor, value in self.tensors(batch, layers=layers, at=at) if tensor in wanted}
-        return [found[tensor] for tensor in self._wanted]
+        return [found[tensor] for tensor in self.wanted]
 
 
 def filled(call: Call, values: Mapping[int, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -173,7 +176,7 @@ def _put(tensor: int, value: Any, at: At | None) -> Any:
     return result
 
 
-def _steps(graph: Graph, wanted: frozenset[int]) -> list[_Step]:
+def _steps(graph: Graph, wanted: frozenset[int], kept: frozenset[int]) -> list[_Step]:
     """The calls that lead to wanted tensors, in order."""
     needed, calls = set(wanted), []
     for call in reversed(graph.calls):
@@ -186,7 +189,7 @@ def _steps(graph: Graph, wanted: frozenset[int]) -> list[_Step]:
         last.update(dict.fromkeys((*inputs, *call.outputs), number))
     dropped: list[list[int]] = [[] for _ in calls]
     for tensor, number in last.items():
-        if tensor not in wanted:
+        if tensor not in kept:
             dropped[number].append(tensor)
     return [_Step(call, tuple(gone)) for (call, _), gone in zip(reversed(calls), dropped, strict=True)]
 
