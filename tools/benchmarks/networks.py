@@ -176,7 +176,7 @@ def mobilenet128(width: float = 1.0) -> Any:
 
 
 # The network, the epochs, the highest learning rate, and by how many pixels its images are moved.
-_NETWORKS: dict[str, tuple[Callable[[], Any], int, float, int]] = {
+NETWORKS: dict[str, tuple[Callable[[], Any], int, float, int]] = {
     "lenet5": (lenet5, 12, 1e-3, 2),
     "lenet300": (lenet300, 15, 1e-3, 0),
     "mobilenet": (mobilenet, 2, 2e-3, 0),
@@ -191,7 +191,7 @@ def main(name: str, data_path: str, out: str) -> None:
     """Train one network and save it."""
     tf_keras.utils.set_random_seed(_SEED)
     tf.config.experimental.enable_op_determinism()
-    make, epochs, rate, pixels = _NETWORKS[name]
+    make, epochs, rate, pixels = NETWORKS[name]
     model = make()
     data = np.load(data_path)
     shape = (-1, *model.input_shape[1:])

@@ -53,7 +53,7 @@ class Timed:
 def main(mode: str, model: str, data: str, folder: str) -> None:
     """Convert once and print what it took."""
     out = Path(folder)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     given = np.load(data)
     samples.save(Examples((given["x_calibration"],), None), out / "calibration")
     timed = Timed(out)
@@ -61,7 +61,7 @@ def main(mode: str, model: str, data: str, folder: str) -> None:
     loading = {"kind": kind, "path": model, "input_shape": (), "signature": "", "allow_code": False}
     seen = {"calibration": str(out / "calibration"), "preprocess": Preprocess(mean=0.0, scale=float(given["scale"]))}
     frozen, at = timed.run("freeze", jobs.FreezeJob, **loading)
-    as_it_is = frozen, at
+    as_it_is, notes = (frozen, at), list[str]()
     if mode == "refined":
         _, carried = timed.run("carry", jobs.CarryJob, **loading)
         network = carried
@@ -78,10 +78,8 @@ def main(mode: str, model: str, data: str, folder: str) -> None:
                 seed=_SEED,
                 **seen,
             )
-            notes = list(made.notes) if name == "equalize" else [*notes, *made.notes]
+            notes += made.notes
         frozen, at = made.frozen, network
-    else:
-        notes = []
     converting = {"network": frozen.network, "preprocess": seen["preprocess"]}
     _, artifact = timed.run(
         "quantize",

@@ -1,7 +1,9 @@
-"""The networks whose refinement is timed, untrained but with batch norms that fit: python refinement_networks.py NAME OUT.
+"""The networks whose refinement is timed: python refinement_networks.py NAME FOLDER ASSETS.
 
-Writes OUT/model.h5 and OUT/data.npz. Weights, factors of channels and images are drawn with a fixed seed; means and
-variances of batch norms are those of the drawn images, so that every channel is alive and in a usual range.
+Writes FOLDER/data.npz, and FOLDER/model.h5 unless the network is an asset, all with a fixed seed. The networks of
+`networks.py` are trained for two epochs on 8,000 digits. The others are untrained: weights, factors of channels and
+smooth images are drawn, and means and variances of batch norms are those of these images, so that every channel is
+alive and in a usual range.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+import networks
 import numpy as np
 import tf_keras
 
 _SEED = 0
 _CALIBRATION, _EVALUATION = 200, 200  # samples
 _FITTED = 32  # samples that batch norms are fitted to
+_TRAIN, _DIGITS = 8_000, 1_500  # samples of the networks that are trained, and those that they are evaluated on
 
 
 def mobilenet_v1() -> Any:
@@ -61,7 +65,7 @@ def lstm() -> Any:
     return tf_keras.Model(inputs, layers.Dense(4, activation="softmax", name="classes")(x), name="lstm")
 
 
-NETWORKS: dict[str, Callable[[], Any]] = {
+_UNTRAINED: dict[str, Callable[[], Any]] = {
     "mobilenet_v1": mobilenet_v1,
     "resnet8": resnet8,
     "mobilenet_v2": mobilenet_v2,
@@ -69,13 +73,29 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 }
 
 
-def main(name: str, out: str) -> None:
+def main(name: str, out: str, assets: str) -> None:
     """Make one network and its data."""
     tf_keras.utils.set_random_seed(_SEED)
-    rng = np.random.default_rng(_SEED)
-    model = NETWORKS[name]()
-    shape = model.input_shape[1:]
-    x = _samples(rng, _CALIBRATION + _EVALUATION, shape)
+    folder, rng = Path(out), np.random.default_rng(_SEED)
+    folder.mkdir(parents=True, exist_ok=True)
+    if name in _UNTRAINED:
+        model = _UNTRAINED[name]()
+        x = _samples(rng, _CALIBRATION + _EVALUATION, model.input_shape[1:])
+        _fit(model, x[:_FITTED], rng)
+        model.save(folder / "model.h5")
+        data = {"x_calibration": x[:_CALIBRATION], "x_eval": x[_CALIBRATION:], "scale": 1.0}
+    elif name in networks.NETWORKS:
+        data = _trained(name, folder, Path(assets), rng)
+    else:
+        found = np.load(Path(assets) / name / f"{name}.npz")
+        rows = rng.permutation(len(found["x_train"]))[:_CALIBRATION]
+        data = {"x_calibration": found["x_train"][rows], "x_eval": found["x_eval"], "scale": 1.0}
+    np.savez(folder / "data.new.npz", **data)
+    (folder / "data.new.npz").replace(folder / "data.npz")
+
+
+def _fit(model: Any, x: Any, rng: np.random.Generator) -> None:
+    """Factors of channels that differ, statistics of batch norms that fit, and classes that differ."""
     norms = [layer for layer in model.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
     for layer in norms:
         size = layer.gamma.shape
@@ -83,16 +103,27 @@ def main(name: str, out: str) -> None:
         layer.beta.assign(rng.normal(0, 0.5, size))
         layer.momentum = 0.0  # the statistics are the batch's
     if norms:
-        model(x[:_FITTED], training=True)
+        model(x, training=True)
     for layer in norms:
         layer.momentum = 0.99
     last = [layer for layer in model.layers if hasattr(layer, "kernel")][-1]
-    last.kernel.assign(last.kernel * 2.0)  # classes that differ, as of a trained network
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "data.npz", x_calibration=x[:_CALIBRATION], x_eval=x[_CALIBRATION:], scale=1.0)
-    model.save(folder / "model.new.h5")
-    (folder / "model.new.h5").replace(folder / "model.h5")
+    last.kernel.assign(last.kernel * 2.0)
+
+
+def _trained(name: str, folder: Path, assets: Path, rng: np.random.Generator) -> dict[str, Any]:
+    """Train on some digits; the data for the network."""
+    data, model = np.load(assets / "mnist" / "mnist.npz"), networks.NETWORKS[name][0]()
+    shape = (-1, *model.input_shape[1:])
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+    x = (data["x_train"][:_TRAIN] / 255).astype(np.float32).reshape(shape)
+    model.compile(tf_keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy")
+    model.fit(x, data["y_train"][:_TRAIN], batch_size=64, epochs=2, verbose=0)
+    model.save(folder / "model.h5")
+    rows = rng.permutation(len(data["x_train"]))[:_CALIBRATION]
+    calibration, evaluation = data["x_train"][rows].reshape(shape), data["x_test"][:_DIGITS].reshape(shape)
+    return {"x_calibration": calibration, "x_eval": evaluation, "scale": 1 / 255}
 
 
 def _samples(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> Any:

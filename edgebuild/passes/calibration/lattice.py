@@ -15,7 +15,6 @@ Array = npt.NDArray[Any]
 
 MOST = 127
 _BLOCK = 64
-_SWEEPS = 8
 
 
 class Held(NamedTuple):
@@ -64,15 +63,15 @@ def rounded(target: Array, gram: Array, held: Held) -> Array:
     return result
 
 
-def polished(integers: Array, target: Array, gram: Array, held: Held) -> Array:
+def polished(integers: Array, target: Array, gram: Array, held: Held, sweeps: int = 8) -> Array:
     """Integers of which no single one can be changed for a lower error, or nearly so: coordinate descent in sweeps.
 
-    Arguments as for `rounded`; the error is never higher than before.
+    Arguments as for `rounded`, and how many sweeps at most; the error is never higher than before.
     """
     integers = integers.copy()
     slope = gram @ (integers - target)
     diagonal = np.einsum("gkk->gk", gram)
-    for _ in range(_SWEEPS):
+    for _ in range(sweeps):
         before = integers.copy()
         for start in range(0, integers.shape[1], _BLOCK):
             block = slice(start, min(start + _BLOCK, integers.shape[1]))

@@ -29,7 +29,11 @@ _DAMPING = 0.01  # as GPTQ has it
 _WIDEST = 6144  # inputs to an output; the Gram matrix of more would take hundreds of MB
 _LARGE = 2e10  # multiplications for trying all clippings by the Gram matrix
 _ALTERNATIONS = 2
+_SWEEPS = 8  # in each of these
 _PROMISING = 3  # clippings that are tried with adaptive rounding
+# Of kernels with more inputs to an output single changes gain a tenth of a decibel, in time that grows with the square.
+_WIDE = 256
+_WIDE_SWEEPS = 2
 # The converter widens ranges that are narrower than 1e-6: channels so small get no grid of their own.
 _LEAST = 1e-6
 _PART = 2**22  # elements of a kernel that are dealt with at a time where there is no Gram matrix
@@ -173,7 +177,9 @@ def _rounded(problem: _Problem, clips: tuple[float, ...]) -> Iterator[Array]:
 
     What rounding to the nearest loses by energy alone tells which these are, channel by channel.
     """
-    tried = [np.ones_like(problem.target[:, 0]), *_by_energy_alone(problem, clips)[:_PROMISING]][: len(clips)]
+    tried = [np.ones_like(problem.target[:, 0]), *_by_energy_alone(problem, clips)[:_PROMISING]][
+        : 2 if _is_wide(problem) else len(clips)
+    ]
     count, channels = len(tried), problem.target.shape[2]
     side_by_side = _Problem(np.tile(problem.target, count), problem.gram, np.tile(problem.zeros, count))
     done = _on_grid(side_by_side, np.concatenate(tried, 1), adaptive=True)
@@ -223,7 +229,8 @@ def _refined(kernel: Array, problem: _Problem) -> Array:
     The converter takes any step, so that it need not be what the largest weight gave: a tenth of the error on the
     keyword-spotting network.
     """
-    for _ in range(_ALTERNATIONS):
+    alternations, sweeps = (1, _WIDE_SWEEPS) if _is_wide(problem) else (_ALTERNATIONS, _SWEEPS)
+    for _ in range(alternations):
         image = problem.gram @ kernel
         energy = (kernel * image).sum(1, keepdims=True)
         share = (problem.target * image).sum(1, keepdims=True)
@@ -232,8 +239,12 @@ def _refined(kernel: Array, problem: _Problem) -> Array:
         step = np.where(largest > 0, largest * factor / MOST, 1)
         integers, wanted = np.rint(kernel * factor / step), problem.target / step
         held = Held(problem.zeros | (np.abs(integers) == MOST), integers)
-        kernel = _best([kernel, lattice.polished(integers, wanted, problem.gram, held) * step], problem)
+        kernel = _best([kernel, lattice.polished(integers, wanted, problem.gram, held, sweeps) * step], problem)
     return kernel
+
+
+def _is_wide(problem: _Problem) -> bool:
+    return bool(problem.target.shape[1] > _WIDE)
 
 
 def _by_energy(given: Array, kernel: Array, clips: tuple[float, ...], *, centred: bool) -> Array:
