@@ -30,6 +30,7 @@ _PATHS = (("model", "path"), ("data", "path"), ("build", "out"))
 # Tables that are laid over those of the same name in each profile.
 _OF_EVERY_TARGET = ("budgets", "passes", "delivery")
 _DEFAULTS = Path(__file__).parent / "defaults.toml"
+_EXAMPLE_DEFAULTS = Path(__file__).parent / "example_defaults.toml"
 
 
 class Configuration(NamedTuple):
@@ -83,12 +84,20 @@ def load(
     layers += _environment_layers(environment)
     layers.append(Layer(OPTIONS, options))
     layered = overlay(layers)
+    if not any(_named(layered.values.get(table)) for table in ("model", "data")):
+        layers.insert(1, Layer("default of the example", _read(_EXAMPLE_DEFAULTS)))
+        layered = overlay(layers)
     settings = decode(Settings, layered, str(found) if found is not None else "the configuration")
     settings = _with_prefix(settings)
     _check_metric(settings)
     _check_preprocess(settings)
     _check_lint(settings)
     return Configuration(settings, layered, tuple(layers[1:]), found)
+
+
+def _named(table: object) -> bool:
+    """Whether a table names a file; one that is no table does, wrongly."""
+    return bool(table.get("path")) if isinstance(table, Mapping) else True
 
 
 def _read(path: Path) -> dict[str, object]:

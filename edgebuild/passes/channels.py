@@ -25,6 +25,8 @@ _TRIAL = 0.06
 _BETWEEN = 0.36
 _AGAIN = 0.12
 _FINAL = 0.28
+# To measure, cut and trace a network takes some seconds: a round that has no more time than this heals nothing.
+_ROUND_S = 10.0
 # Less than this of it finishes nothing.
 _LEAST = 0.02
 # A trial of fewer steps tells nothing that the loss right after the cut does not.
@@ -94,12 +96,15 @@ class _Pruning:
         self._trainer, self._say = trainer, say
         self._surgeon = Surgeon(graph, settings, job.latencies, trainer.evidence)
         self._left = 1.0  # of the training
-        self._each = _BETWEEN / settings.rounds  # of it for a round
+        self._rounds = settings.rounds
+        if not trainer.counts_epochs:
+            self._rounds = max(1, min(settings.rounds, int(trainer.time_s / _ROUND_S)))
+        self._each = _BETWEEN / self._rounds  # of it for a round
         self.notes: list[str] = []
 
     def go(self, guard: Guard) -> Graph:
         """Cut as far as the guard allows: in rounds, then half-way to what it did not."""
-        rounds = self._settings.rounds
+        rounds = self._rounds
         kept, shares = _Done(self._graph, None), [self._settings.keep ** (n / rounds) for n in range(1, rounds + 1)]
         while shares:
             share, *shares = shares
@@ -107,7 +112,7 @@ class _Pruning:
             done = self._round(share, kept, guard)
             if done is None:
                 continue
-            if not shares and not guard.holds(done.score) and guard.nearly_holds(done.score):
+            if not shares and not guard.holds(done.score) and (guard.nearly_holds(done.score) or self._is_last_chance):
                 done = self._finished(done)
             if not guard.holds(done.score):
                 self.notes.append(guard.refusal(self._called(share), done.score))
@@ -173,7 +178,7 @@ class _Pruning:
         """The one that recovers best: each is trained a little, where there is time for more than a few steps."""
         if len(candidates) == 1:
             return candidates[0]
-        part = _TRIAL / self._settings.rounds / len(candidates)
+        part = _TRIAL / self._rounds / len(candidates)
         if self._trainer.expected_steps(part) >= _FEWEST_STEPS:
             for candidate in candidates:
                 self._trainer(candidate.model, part=self._taken(part))
@@ -184,6 +189,12 @@ class _Pruning:
         taken = max(0.0, min(part, self._remaining - _FINAL))
         self._left -= taken
         return taken
+
+    @property
+    def _is_last_chance(self) -> bool:
+        """Whether there is no time to try a smaller step beside what finishes."""
+        spare_s = (self._trainer.left - _FINAL) * self._trainer.time_s
+        return not self._trainer.counts_epochs and spare_s < _ROUND_S
 
     @property
     def _remaining(self) -> float:

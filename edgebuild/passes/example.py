@@ -16,7 +16,9 @@ from sklearn.datasets import load_digits
 from edgebuild.child import Say
 from edgebuild.passes.jobs import EXAMPLE_DATA, EXAMPLE_MODEL, ExampleJob, Trained
 
-_EPOCHS = 25
+_EPOCHS = 15
+_BATCH = 32
+_LEARNING_RATE = 5e-3
 _EVALUATION = 360
 _BRIGHTEST = 16.0
 
@@ -31,11 +33,12 @@ def run(job: ExampleJob, say: Say) -> Trained:
     order = np.random.default_rng(job.seed).permutation(len(x))
     evaluation, train = order[:_EVALUATION], order[_EVALUATION:]
     model = _network()
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    falling = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, _EPOCHS * -(-len(train) // _BATCH))
+    model.compile(keras.optimizers.Adam(falling), "sparse_categorical_crossentropy", metrics=["accuracy"])
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: say(f"epoch {epoch + 1} of {_EPOCHS}, accuracy {logs['accuracy']:.3f}")
     )
-    model.fit(x[train], y[train], batch_size=64, epochs=_EPOCHS, verbose=0, callbacks=[told])
+    model.fit(x[train], y[train], batch_size=_BATCH, epochs=_EPOCHS, verbose=0, callbacks=[told])
     out = Path(job.out)
     model.save(out / EXAMPLE_MODEL)
     np.savez_compressed(

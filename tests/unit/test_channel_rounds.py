@@ -28,7 +28,7 @@ class Bench:
 
     left_alone = ()
     metric = ACCURACY
-    left, takes = 1.0, 0.0
+    left, takes, time_s = 1.0, 0.0, 600.0
     lost, finishes = 0.5, False
 
     def __init__(self, limit: float, healed: float, goal: float) -> None:
@@ -131,6 +131,17 @@ def test_time_that_is_not_used_is_spent_on_what_finishes(monkeypatch: pytest.Mon
     bench.counts_epochs, bench.takes = False, 0.01
     _gone(bench, monkeypatch)
     assert bench.parts[-1][1] == pytest.approx(1 - 4 * bench.takes)
+
+
+@pytest.mark.parametrize(("time_s", "counts_epochs", "rounds"), [(5.0, False, 1), (25.0, False, 2), (5.0, True, 4)])
+def test_little_time_is_not_divided_among_many_rounds(
+    time_s: float, counts_epochs: bool, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(limit=0.4, healed=0.4, goal=0.5)
+    bench.time_s, bench.counts_epochs = time_s, counts_epochs
+    left, _ = _gone(bench, monkeypatch)
+    assert left == pytest.approx(0.5)
+    assert len(bench.said) == rounds
 
 
 def test_nothing_is_tried_again_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,8 @@ def test_sparsity_rises_by_the_polynomial_and_then_stays(trained: Any, data: Dat
     rising, staying = training.seen[:40], training.seen[40:]
     assert rising == sorted(rising)
     assert rising[0] == pytest.approx(0.2, abs=0.005)
-    # Half-way (the update at step 17 of 1 to 37) by equation 1 of Zhu and Gupta 2017.
-    assert rising[19] == pytest.approx(0.8 - 0.6 * (1 - 16 / 36) ** 3, abs=0.005)
+    # Half-way (update 5 of 10) by equation 1 of Zhu and Gupta 2017.
+    assert rising[19] == pytest.approx(0.8 - 0.6 * 0.5**3, abs=0.005)
     assert staying == pytest.approx([0.8] * 40, abs=0.005)
     assert zeros_of(pruned)["hidden"] == pytest.approx(0.8, abs=0.005)
     assert [layer.name for layer in pruned.layers] == [layer.name for layer in trained.layers]

@@ -20,7 +20,7 @@ _WEIGHT_OF = {
     "SeparableConv2D": "pointwise_kernel",
 }
 
-_WRAPPERS = (tfmot.PruneLowMagnitude, tfmot.ClusterWeights, tfmot.QuantizeWrapper)
+_WRAPPERS = (tfmot.ClusterWeights, tfmot.QuantizeWrapper)
 
 
 class Kernel(NamedTuple):

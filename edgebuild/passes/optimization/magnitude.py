@@ -47,27 +47,6 @@ def prune_kernel(kernel: Kernel, share: float, pattern: Pattern, norm: Norm) -> 
     pruning.weight_mask_op()
 
 
-class PatternedPruning(tfmot.PruneLowMagnitude):  # type: ignore[misc]
-    """tfmot's wrapper for gradual pruning, for every pattern and for kernels of every rank."""
-
-    def __init__(self, layer: Any, *, pattern: Pattern, norm: Norm, **more: Any) -> None:
-        super().__init__(layer, **more)
-        self._pattern, self._norm = pattern, norm
-
-    def build(self, input_shape: Any) -> None:
-        """Make tfmot's masks, and let them be filled by this wrapper's pattern."""
-        super().build(input_shape)
-        transposed = type(self.layer).__name__ == "Conv2DTranspose"
-        self.pruning_obj = _pruning(
-            lambda: self.pruning_step,
-            self.pruning_vars,
-            self.pruning_schedule,
-            self._pattern,
-            self._norm,
-            transposed=transposed,
-        )
-
-
 def _pruning(step: Any, weights: Any, schedule: Any, pattern: Pattern, norm: Norm, *, transposed: bool) -> Any:
     if pattern in _BLOCKS:
         return _BlockPruning(step, weights, schedule, block=_BLOCKS[pattern], norm=norm, transposed=transposed)

@@ -46,3 +46,24 @@ def keep(model: tf_keras.Model, masks: Masks) -> Hooks:
     traced: Any = tf.function(apply, autograph=False)
     traced()
     return Hooks(after_step=lambda _: traced())
+
+
+class Kept:
+    """The zeros of a model's kernels, of which there may be more and more: looked at again, and set back to zero."""
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self._pairs = [(k.variable, tf.Variable(tf.ones_like(k.variable), trainable=False)) for k in kernels(model)]
+        self._apply: Any = tf.function(self._masked, autograph=False)
+
+    def look(self) -> None:
+        """Keep the zeros that kernels have now."""
+        for kernel, mask in self._pairs:
+            mask.assign(tf.cast(kernel != 0, mask.dtype))
+
+    def apply(self) -> None:
+        """Set what was zero back to it."""
+        self._apply()
+
+    def _masked(self) -> None:
+        for kernel, mask in self._pairs:
+            kernel.assign(kernel * mask)

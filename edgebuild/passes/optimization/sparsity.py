@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import tensorflow as tf
 import tf_keras
 
 from edgebuild.core.passes import Pattern, Prune, Schedule
 from edgebuild.errors import StepError
-from edgebuild.passes.optimization import masks, tfmot
+from edgebuild.passes.optimization import masks
 from edgebuild.passes.optimization.kernels import copied, ends, kernels
-from edgebuild.passes.optimization.magnitude import TWO_OF_FOUR_SHARE, PatternedPruning, has_whole_blocks, prune_kernel
+from edgebuild.passes.optimization.magnitude import TWO_OF_FOUR_SHARE, has_whole_blocks, prune_kernel
 from edgebuild.passes.training.hooks import Fit, Hooks
 
 Shares = Mapping[str, float]
@@ -20,8 +18,6 @@ Shares = Mapping[str, float]
 
 # tfmot takes shares below one; the last weight of a kernel has to stay anyway.
 _MOST = 0.999
-# Steps from one update of the masks to the next, as tfmot's schedule counts them: see _Turns.
-_FREQUENCY = 2
 
 
 def shares(model: tf_keras.Model, settings: Prune) -> Shares:
@@ -82,12 +78,12 @@ def prune(model: tf_keras.Model, settings: Prune, fit: Fit, planned: Shares | No
     current = copied(model)
     planned = shares(current, settings) if planned is None else planned
     gradual = settings.schedule == Schedule.POLYNOMIAL and settings.pattern != Pattern.TWO_OF_FOUR
-    ramp = settings.end if gradual and planned else 0.0
-    if ramp > 0:
-        current = _ramped(current, settings, planned, fit)
+    if not gradual or not planned or settings.end <= 0:
+        _prune(current, settings, planned)
+        fit(current, hooks=masks.keep(current, masks.masks_of(current)))
+        return current
+    fit(current, hooks=_gradual(current, settings, planned))
     _prune(current, settings, planned)
-    if ramp < 1:
-        fit(current, hooks=masks.keep(current, masks.masks_of(current)), part=1.0 - ramp)
     return current
 
 
@@ -97,64 +93,27 @@ def _prune(model: tf_keras.Model, settings: Prune, planned: Shares) -> None:
             prune_kernel(kernel, planned[kernel.layer], settings.pattern, settings.norm)
 
 
-def _ramped(model: tf_keras.Model, settings: Prune, planned: Shares, fit: Fit) -> tf_keras.Model:
-    """The model after the part of the training in which the share of zeros rises."""
+def _gradual(model: tf_keras.Model, settings: Prune, planned: Shares) -> Hooks:
+    """Hooks that prune a model more and more until a share of its training is done, and keep the zeros after that."""
+    kept = masks.Kept(model)
+    last = -1
 
-    def wrapped(layer: Any) -> Any:
-        if layer.name not in planned:
-            return layer
-        schedule = tfmot.PolynomialDecay(
-            initial_sparsity=min(settings.initial, planned[layer.name]),
-            final_sparsity=planned[layer.name],
-            begin_step=1,
-            end_step=1 + _FREQUENCY * (settings.updates - 1),
-            power=settings.power,
-            frequency=_FREQUENCY,
-        )
-        return PatternedPruning(layer, pattern=settings.pattern, norm=settings.norm, pruning_schedule=schedule)
+    def after_step(done: float) -> None:
+        nonlocal last
+        turn = min(int(done / settings.end * settings.updates), settings.updates)
+        if turn > last:
+            rest = (1 - turn / settings.updates) ** settings.power
+            _prune(model, settings, {layer: _between(settings.initial, end, rest) for layer, end in planned.items()})
+            kept.look()
+            last = turn
+        kept.apply()
 
-    pruned = tf_keras.models.clone_model(model, clone_function=wrapped)
-    wrappers = [layer for layer in pruned.layers if isinstance(layer, PatternedPruning)]
-    turns = _Turns(settings.updates)
-
-    def before() -> None:
-        for wrapper in wrappers:
-            wrapper.pruning_step.assign(turns.step)
-
-    def remask() -> None:
-        for wrapper in wrappers:
-            wrapper.pruning_obj.weight_mask_op()
-
-    assign, mask = (tf.function(function, autograph=False) for function in (before, remask))
-
-    def before_step(done: float) -> None:
-        turns.go(done)
-        assign()
-
-    fit(pruned, hooks=Hooks(before_step=before_step, after_step=lambda _: mask(), settled_from=1.0), part=settings.end)
-    return copied(tfmot.strip_pruning(pruned))
+    return Hooks(after_step=after_step, settled_from=settings.end)
 
 
-class _Turns:
-    """tfmot's count of steps, as it would be if the training had two for each update of the masks.
-
-    tfmot's schedule asks for the number of steps, which is not known before their speed is: the share of the training
-    that is done decides when masks are updated.
-
-    Attributes:
-        step: the count before the step of the training that comes next, an int64 variable; tfmot adds one and updates
-            the masks where that is odd.
-    """
-
-    def __init__(self, updates: int) -> None:
-        self.step = tf.Variable(0, dtype=tf.int64)
-        self._updates, self._last = updates, -1
-
-    def go(self, done: float) -> None:
-        """A share of the training is done: the masks are updated now, if it is time for the next update."""
-        turn = min(int(done * self._updates), self._updates - 1)
-        self.step.assign(_FREQUENCY * turn + int(turn == self._last))
-        self._last = turn
+def _between(start: float, end: float, rest: float) -> float:
+    """The share of zeros of which `rest` of the way from start to end is yet to come."""
+    return end + (min(start, end) - end) * rest
 
 
 def _require_known(layers: Mapping[str, float], known: list[str]) -> None:

@@ -46,13 +46,12 @@ with warnings.catch_warnings():
         LastValueQuantizer,
     )
     from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
-    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
     from tensorflow_model_optimization.quantization.keras import (
         quantize_annotate_layer,
         quantize_apply,
         quantize_scope,
     )
-    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay, strip_pruning
+    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
 
 __all__ = [
     "AllValuesQuantizer",
@@ -67,8 +66,6 @@ __all__ = [
     "LayerPattern",
     "ModelTransformer",
     "NoOpActivation",
-    "PolynomialDecay",
-    "PruneLowMagnitude",
     "Pruning",
     "QuantizeLayoutTransform",
     "QuantizeWrapper",
@@ -81,5 +78,4 @@ __all__ = [
     "quantize_apply",
     "quantize_scope",
     "strip_clustering",
-    "strip_pruning",
 ]

@@ -71,6 +71,11 @@ class Trainer:
         return self._lesson.train.epochs > 0
 
     @property
+    def time_s(self) -> float:
+        """The time for all training, in seconds."""
+        return self._lesson.time_s
+
+    @property
     def left(self) -> float:
         """The share of all the time for training that has not gone by, whatever it was spent on; 0 at least."""
         return max(0.0, 1 - _AFTER - (time.monotonic() - self._started) / self._lesson.time_s)
