@@ -98,8 +98,8 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         rounds: in how many rounds of pruning and training the goal is reached.
         blocks: whether whole residual blocks and layers may be dropped.
         exclude: layers whose channels are left alone.
-        max_drop: how far the validation score may fall before the last round is taken back: points of a percentage,
-            else a share of the original's.
+        max_drop: how far the validation score may fall before a round is reverted: points of a percentage, else a share
+            of the original's. None for what the budget on accuracy_drop allows, and 1 % where there is none.
         untrained: whether to prune also where there are no train data to recover with.
     """
 
@@ -111,8 +111,8 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rounds: AtLeastOne
     blocks: bool
     exclude: tuple[str, ...]
-    max_drop: Share
     untrained: bool
+    max_drop: Share | None = None
 
 
 class Schedule(StrEnum):
@@ -188,8 +188,13 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     smallest: Count
     first: bool
     last: bool
-    max_drop: Share
     untrained: bool
+    max_drop: Share | None = None
+
+    @property
+    def zeros(self) -> float:
+        """The share of zeros that it makes: 2:4 has its own."""
+        return 0.5 if self.pattern == Pattern.TWO_OF_FOUR else self.sparsity
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cluster"):
@@ -208,8 +213,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     centroids: Centroids
     layers: dict[str, Annotated[int, msgspec.Meta(ge=0, le=255)]]
     smallest: Count
-    max_drop: Share
     untrained: bool
+    max_drop: Share | None = None
 
 
 class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="qat"):

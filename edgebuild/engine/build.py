@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgebuild import readback, targets
-from edgebuild.core.manifest import Footprint, Manifest
+from edgebuild.core.manifest import Manifest
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import fallback, figures, handover, judging, losses, operator_check, publish, steps, vetting
+from edgebuild.engine import fallback, handover, judging, losses, operator_check, publish, steps, vetting
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Reference
@@ -164,12 +164,14 @@ class _Builder:
         except FAILURES as error:
             return None, (f"layers were not compared with the float network's: {fallback.reason(error)}",)
 
-    def _plain(self, plan: Plan, base: Base) -> Footprint | None:
-        """What quantization alone would have made, to compare the compressed artifact with; None for nothing."""
+    def _plain(self, plan: Plan, base: Base) -> Built | None:
+        """What quantization alone makes, to compare the compressed artifact with; None for nothing."""
         dense, title = without_passes(plan, base.network), f"{plan.target}: convert the network as it was, to compare"
         step = steps.quantize(dense, base.network, self._shared.data)
         try:
             made = self._session.transform(step._replace(title=title))
         except FAILURES:
             return None  # a student took its place, perhaps for that
-        return figures.footprint((made.path / jobs.ARTIFACT).read_bytes(), made.read(jobs.Converted).artifact)
+        network = base.network.frozen.network
+        spec = readback.in_order(made.read(jobs.Converted).artifact, network)
+        return Built(dense, made.path / jobs.ARTIFACT, spec, None, (), network)

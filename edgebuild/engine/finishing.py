@@ -39,18 +39,19 @@ class Finished(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def finish(named: Built, shared: Shared, session: Session) -> Finished:
+def finish(named: Built, shared: Shared, session: Session, what: str = "the file") -> Finished:
     """Make the file that ships.
 
     Args:
         named: as the converter left it, with the names of its tensors.
         shared: the data, with the names of classes.
         session: where steps are done or found.
+        what: it is called.
 
     Raises:
         EdgebuildError: a file does not run.
     """
-    packed = _packed(named, session) if named.plan.delivery.lean else Finished(named)
+    packed = _packed(named, session, what) if named.plan.delivery.lean else Finished(named)
     if not named.plan.delivery.metadata:
         return packed
     built = packed.built
@@ -82,10 +83,10 @@ def _metadata(built: Built, described: Metadata) -> Step:
     )
 
 
-def _packed(named: Built, session: Session) -> Finished:
+def _packed(named: Built, session: Session, what: str) -> Finished:
     """Without what the target does not read, and with a small arena, as far as that changes no output."""
     try:
-        (made,) = session.run([_lean(named)], _LEANING)
+        (made,) = session.run([_lean(named, what)], _LEANING)
     except FAILURES as error:
         return Finished(named, notes=(f"the file was not packed: {fallback.reason(error)}",))
     leaned = made.read(Leaned)
@@ -98,7 +99,7 @@ def _packed(named: Built, session: Session) -> Finished:
     return Finished(built, leaned.leaner, tuple(notes))
 
 
-def _lean(named: Built) -> Step:
+def _lean(named: Built, what: str) -> Step:
     plan = named.plan
     is_app = plan.runtime.name == Interpreter.LITERT
     keep = Keep(
@@ -113,7 +114,7 @@ def _lean(named: Built) -> Step:
     runtime = Interpreter.LITERT if plan.accelerator else plan.runtime.name
     return Step(
         "lean",
-        f"{plan.target}: pack the file",
+        f"{plan.target}: pack {what}",
         [hashing.of_file(named.path), keep, families, runtime, wheel.version(), host.identity()],
         lambda out: LeanJob(
             artifact=str(named.path), out=str(out / jobs.ARTIFACT), keep=keep, kernels=families, runtime=runtime

@@ -79,7 +79,13 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         plan,
         shipped.path.read_bytes(),
         shipped.spec,
-        Origin(_inputs(shared), shared.baseline, _shrinkage(built), _findings(plan, shared), versions),
+        Origin(
+            _inputs(shared),
+            shared.baseline,
+            _shrinkage(built, shipped, shared, session),
+            _findings(plan, shared),
+            versions,
+        ),
         Found(
             scored.score,
             (*placed.measurements, *estimated.measurements),
@@ -169,11 +175,13 @@ def _without_labels(shared: Shared) -> str:
     return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
 
 
-def _shrinkage(built: Built) -> Shrinkage | None:
-    """What the passes did, both files as the converter left them."""
+def _shrinkage(built: Built, shipped: Built, shared: Shared, session: Session) -> Shrinkage | None:
+    """What the passes did, by the files that ship with and without them."""
     if built.plain is None:
         return None
-    return Shrinkage(before=built.plain, after=figures.footprint(built.path.read_bytes(), built.spec))
+    plain = finishing.finish(built.plain, shared, session, what="the file as it was, to compare").built
+    before, after = (figures.footprint(item.path.read_bytes(), item.spec) for item in (plain, shipped))
+    return Shrinkage(before=before, after=after)
 
 
 def _inputs(shared: Shared) -> Inputs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from edgebuild.core.manifest import Footprint
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan
 from edgebuild.passes import jobs
@@ -94,7 +93,7 @@ class Built(NamedTuple):
     Attributes:
         path: where it lies.
         spec: what was read back from it.
-        plain: what it would take without the passes before quantization; None where they changed nothing.
+        plain: what quantization alone made of the network; None where the passes before it changed nothing.
         notes: what these passes had to say.
         network: the network that was converted.
         reference: the float network whose layers it has; None where there is none to compare with.
@@ -103,7 +102,7 @@ class Built(NamedTuple):
     plan: Plan
     path: Path
     spec: ArtifactSpec
-    plain: Footprint | None
+    plain: Built | None
     notes: tuple[str, ...]
     network: ModelSpec
     reference: Reference | None = None

@@ -41,6 +41,8 @@ class Step(NamedTuple):
         name: the child's job.
         title: for people.
         depends_on: everything that decides the result, beside the toolchain; None for work that is done each time.
+        is_known: whether that is all: a function whose source is not known may be another one tomorrow, so that what
+            it made is found again in this session alone.
         job: makes the job's settings, given the folder to write into.
         again: whether to do it even where its result is kept, and keep the new one instead.
         extra_s: what it may take beyond the limit of a step.
@@ -52,6 +54,7 @@ class Step(NamedTuple):
     depends_on: object | None
     job: Callable[[Path], msgspec.Struct]
     again: bool = False
+    is_known: bool = True
     extra_s: float = 0.0
     if_it_crashes: str = ""
 
@@ -79,6 +82,7 @@ class Session:
         self._resources = contextlib.ExitStack()
         self._tensorflow: Child | None = None
         self._told: set[str] = set()  # the keys of steps that were done or found in this session
+        self._own: dict[str, Made] = {}  # what is found again in this session alone
 
     def __enter__(self) -> Session:
         self._logs = self._resources.enter_context(self._store.workspace())
@@ -141,6 +145,10 @@ class Session:
         if step.depends_on is None:
             return self._do(step, do, None)
         key = hashing.of_data([step.name, step.depends_on, toolchain.digest()])
+        if not step.is_known:
+            if key not in self._own:
+                self._own[key] = self._do(step, do, None)
+            return self._own[key]
         entry = self._kept(step, key)
         if entry is not None:
             return self._reuse(step, entry, key)

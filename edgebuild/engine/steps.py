@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebuild import hashing, host
+from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.passes import Calibrate, Change, Channels, Compression, QuantizeAware, Refinement
 from edgebuild.core.plan import Plan, Source
@@ -22,6 +23,8 @@ _CRASHED = "TensorFlow's converter ended without a word. --quantize dynamic or f
 
 # Trials, rounds and a last training that was not enough may take this many times what a pass was given.
 _TRAININGS = 2
+# Of the score, where neither a pass nor a budget says how much it may fall.
+_MAX_DROP = 0.01
 
 
 def example(seed: int) -> Step:
@@ -109,22 +112,20 @@ def change(
 ) -> Step:
     """Do one pass before quantization; with samples to learn from the network is trained as well.
 
-    It is done each time where a function has a say whose source is not known.
+    It is done by each build anew where a function has a say whose source is not known.
     """
     learns = data if isinstance(settings, Compression) and data is not None and data.learns else None
-    lesson = _lesson(plan, learns) if learns else None
-    learnt = [learns.splits.learning_sha256, learns.unseen, _lesson_settings(plan)] if learns else None
+    max_drop = _max_drop(settings, plan)
+    lesson = _lesson(plan, learns, max_drop) if learns else None
+    learnt = [learns.splits.learning_sha256, learns.unseen, max_drop, _lesson_settings(plan)] if learns else None
     observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
     calibrates = data if observes else None
     seen = [calibrates.splits.calibration_sha256, plan.preprocess, plan.split.seed] if calibrates else None
     floating = plan.quantize.float_layers if isinstance(settings, Calibrate) else ()
-    known = not learns or all(source.sha256 for source in plan.learns_from)
     return Step(
         wording.kind(settings),
         f"{plan.target}: {wording.step(settings)}",
-        [settings, network.identity, original.identity, learnt, seen, latencies, floating, plan.quantize.recurrent]
-        if known
-        else None,
+        [settings, network.identity, original.identity, learnt, seen, latencies, floating, plan.quantize.recurrent],
         lambda out: jobs.CompressJob(
             settings=settings,
             network=str(network.path),
@@ -138,9 +139,21 @@ def change(
             out=str(out),
             recurrent=plan.quantize.recurrent,
         ),
+        is_known=not learns or all(source.sha256 for source in plan.learns_from),
         extra_s=_TRAININGS * lesson.time_s if lesson is not None else 0.0,
         if_it_crashes="Training ended without a word: memory may have run out ([train] batch_size = 16 takes less).",
     )
+
+
+def _max_drop(settings: Change, plan: Plan) -> float:
+    """How much of the score a pass may cost: what it says, else as much as the release may."""
+    own = getattr(settings, "max_drop", None)
+    limits = [
+        budget.limit
+        for budget in plan.budgets
+        if budget.subject == Subject.ACCURACY_DROP and budget.unit in (Unit.SHARE, Unit.RELATIVE)
+    ]
+    return min(limits, default=_MAX_DROP) if own is None else float(own)
 
 
 def freeze_changed(plan: Plan, network: Changeable) -> Step:
@@ -294,7 +307,7 @@ def score_job(built: Built, part: Part, out: Path, *, resets: bool = False) -> S
     )
 
 
-def _lesson(plan: Plan, data: Data) -> jobs.LessonJob:
+def _lesson(plan: Plan, data: Data, max_drop: float) -> jobs.LessonJob:
     return jobs.LessonJob(
         data=str(data.path),
         given_samples=data.splits.given_samples,
@@ -306,6 +319,7 @@ def _lesson(plan: Plan, data: Data) -> jobs.LessonJob:
         time_s=_pass_time_s(plan),
         allow_code=plan.allow_code,
         unseen=data.unseen,
+        max_drop=max_drop,
     )
 
 

@@ -17,7 +17,7 @@ from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
 from edgebuild.passes.training.trainer import Trainer
-from edgebuild.units import format_share
+from edgebuild.units import format_seconds, format_share
 
 # How the training is shared out, all of it being 1: trials compare cuts, rounds heal them, each round that did not heal
 # gets more, and what is left finishes; the rest of the time goes by while networks are measured and cut.
@@ -73,9 +73,11 @@ def run(job: CompressJob, say: Say) -> Compressed:
     else:
         trainer = lessons.trainer(job.lesson, original, say)
         pruning = _Pruning(job, job.settings, graph, trainer, say)
-        guard = Guard.of(original, job.settings.max_drop, trainer)
+        guard = Guard.of(original, job.lesson.max_drop, trainer)
         smaller = pruning.go(guard)
         notes += [*guard.said(), *pruning.notes, *trainer.notes]
+        if smaller is graph:
+            notes.append(f"channel pruning gained nothing for {format_seconds(trainer.spent_s)} of training")
     return written(smaller, job, notes)
 
 

@@ -26,7 +26,7 @@ def run(job: CompressJob, say: Say) -> Compressed:
         lambda model: clustering.cluster_now(model, settings),
         _said,
     )
-    return optimizing.run(job, method, settings.max_drop, say)
+    return optimizing.run(job, method, say)
 
 
 def _said(model: Any) -> str:

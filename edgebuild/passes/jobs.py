@@ -245,6 +245,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
         time_s: that this pass may train for.
         allow_code: whether Python code stored in a teacher's file may run.
         unseen: how the original does on samples that it did not learn; None where that is not known.
+        max_drop: how much of the score a pass may cost: points of a share, else a share of the original's.
     """
 
     data: str
@@ -257,6 +258,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
     time_s: float
     allow_code: bool
     unseen: Unseen | None = None
+    max_drop: float = 0.01
 
 
 class LayersJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from edgebuild.passes.guard import Guard
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.training.trainer import Trainer
+from edgebuild.units import format_seconds
 
 
 class Method(NamedTuple):
@@ -31,8 +32,8 @@ class Method(NamedTuple):
     said: Callable[[Any], str]
 
 
-def run(job: CompressJob, method: Method, max_drop: float, say: Say) -> Compressed:
-    """Change the network, and take it back where the validation score fell by more than `max_drop`.
+def run(job: CompressJob, method: Method, say: Say) -> Compressed:
+    """Change the network, and revert it where the validation score fell by more than the lesson allows.
 
     Raises:
         UsageError: a teacher does not fit.
@@ -46,9 +47,10 @@ def run(job: CompressJob, method: Method, max_drop: float, say: Say) -> Compress
         return written(building.learned(graph, changed), job, notes)
     original = files.load(Path(job.original))
     trainer = lessons.trainer(job.lesson, original, say)
-    guard = Guard.of(original, max_drop, trainer)
+    guard = Guard.of(original, job.lesson.max_drop, trainer)
     changed = method.trained(model, trainer)
     score = trainer.evidence.score(changed)
     if guard.holds(score):
         return written(building.learned(graph, changed), job, [*guard.said(), method.said(changed), *trainer.notes])
-    return written(graph, job, [*guard.said(), guard.refusal(method.name, score), *trainer.notes])
+    nothing = f"{method.name} gained nothing for {format_seconds(trainer.spent_s)} of training"
+    return written(graph, job, [*guard.said(), guard.refusal(method.name, score), nothing, *trainer.notes])

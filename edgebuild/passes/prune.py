@@ -29,12 +29,20 @@ def run(job: CompressJob, say: Say) -> Compressed:
             planned = sensitivity.allocate(model, settings, trainer.evidence.loss)
         return sparsity.prune(model, settings, trainer, planned)
 
-    method = optimizing.Method("weight pruning", trained, lambda model: sparsity.prune_now(model, settings), _said)
-    return optimizing.run(job, method, settings.max_drop, say)
+    method = optimizing.Method(
+        "weight pruning",
+        trained,
+        lambda model: sparsity.prune_now(model, settings),
+        lambda model: _said(model, settings),
+    )
+    return optimizing.run(job, method, say)
 
 
-def _said(model: Any) -> str:
+def _said(model: Any, settings: Prune) -> str:
     found = {name: 1 - mask.mean() for name, mask in masks.masks_of(model).items()}
     if not found:
         return "no kernel is large enough to be pruned (smallest, first and last say which)"
-    return f"zeros: {', '.join(f'{name} {share:.0%}' for name, share in found.items())}"
+    zeros = f"zeros: {', '.join(f'{name} {share:.0%}' for name, share in found.items())}"
+    if settings.zeros != settings.sparsity:
+        return f"{zeros}; the pattern {settings.pattern} makes {settings.zeros:.0%}, whatever sparsity says"
+    return zeros

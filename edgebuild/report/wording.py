@@ -131,7 +131,7 @@ def step(item: Pass) -> str:
     if isinstance(item, Channels):
         return f"prune channels to {format_share(item.keep)} of the {item.cost}"
     if isinstance(item, Prune):
-        return f"prune to {format_share(item.sparsity)} zeros ({item.pattern})"
+        return f"prune to {format_share(item.zeros)} zeros ({item.pattern})"
     if isinstance(item, Cluster):
         return f"cluster to {item.clusters} values a tensor"
     if isinstance(item, QuantizeAware):

@@ -12,7 +12,6 @@ from edgebuild.passes.optimization.kernels import Kernel
 
 _BLOCKS = {Pattern.BLOCK_1X4: (1, 4), Pattern.BLOCK_4X4: (4, 4)}
 _TWO_OF_FOUR = (2, 4)
-TWO_OF_FOUR_SHARE = 0.5
 
 
 def has_whole_blocks(kernel: Kernel, pattern: Pattern) -> bool:

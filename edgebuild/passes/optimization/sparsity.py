@@ -10,7 +10,7 @@ from edgebuild.core.passes import Pattern, Prune, Schedule
 from edgebuild.errors import StepError
 from edgebuild.passes.optimization import masks
 from edgebuild.passes.optimization.kernels import copied, ends, kernels
-from edgebuild.passes.optimization.magnitude import TWO_OF_FOUR_SHARE, has_whole_blocks, prune_kernel
+from edgebuild.passes.optimization.magnitude import has_whole_blocks, prune_kernel
 from edgebuild.passes.training.hooks import Fit, Hooks
 
 Shares = Mapping[str, float]
@@ -39,7 +39,7 @@ def shares(model: tf_keras.Model, settings: Prune) -> Shares:
         usual = 0.0 if small or not fits or kernel.layer in kept else settings.sparsity
         share = min(settings.layers.get(kernel.layer, usual), _MOST)
         if share > 0:
-            planned[kernel.layer] = TWO_OF_FOUR_SHARE if settings.pattern == Pattern.TWO_OF_FOUR else share
+            planned[kernel.layer] = settings.zeros if settings.pattern == Pattern.TWO_OF_FOUR else share
     return planned
 
 

@@ -76,9 +76,14 @@ class Trainer:
         return self._lesson.time_s
 
     @property
+    def spent_s(self) -> float:
+        """How long it is since the lesson began, in seconds."""
+        return time.monotonic() - self._started
+
+    @property
     def left(self) -> float:
         """The share of all the time for training that has not gone by, whatever it was spent on; 0 at least."""
-        return max(0.0, 1 - _AFTER - (time.monotonic() - self._started) / self._lesson.time_s)
+        return max(0.0, 1 - _AFTER - self.spent_s / self._lesson.time_s)
 
     @property
     def unseen(self) -> Unseen | None:
