@@ -34,10 +34,20 @@ def _load(text: str = "", **options: Any) -> config.Configuration:
 
 def test_without_anything_all_settings_are_defaults() -> None:
     configuration = _load()
-    assert set(configuration.layered.origins.values()) == {"default"}
+    assert set(configuration.layered.origins.values()) == {"default", "default of the example"}
     assert configuration.file is None
     assert configuration.settings.metric.name == "auto"
     assert (configuration.settings.build.out, configuration.settings.build.targets) == ("dist", ())
+
+
+def test_the_example_is_trained_briefly_and_a_network_of_ones_own_is_not() -> None:
+    example, longer = _load(), _load(train={"time": "1 min"})
+    assert example.layered.origin_of("train.time") == "default of the example"
+    assert longer.settings.train.time == 60
+    for table in ("model", "data"):
+        named = _load(**{table: {"path": "mine.npz"}})
+        assert set(named.layered.origins.values()) == {"default", "options"}
+        assert named.settings.train.time > 10 * example.settings.train.time
 
 
 def test_options_lie_over_the_environment_over_the_file_over_the_defaults() -> None:
