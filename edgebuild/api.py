@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from msgspec.structs import replace
 
 from edgebuild import budgets as budget_tables
 from edgebuild import config, hashing, history, judgeable, repository, targets
@@ -17,12 +18,13 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
+from edgebuild.core.outlook import DataOutline, Outlook
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.record import Commit
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
-from edgebuild.engine import benching, calibrating, calibrations, publish, sources
+from edgebuild.engine import benching, calibrating, calibrations, outlook, publish, sources
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
 from edgebuild.engine.session import Session
@@ -107,6 +109,8 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
             vet=settings.build.vet,
             repair=settings.build.repair,
         )
+        if all(outcome.error is None for outcome in outcomes):
+            outlook.keep(store_folder(), planned, session.spent)
     for outcome in outcomes:
         if outcome.manifest is not None:
             _tell(history.append(outcome.manifest, commit), listener)
@@ -145,6 +149,21 @@ def plans(configuration: config.Configuration) -> list[Plan]:
         _require_example(configuration)
         model = data = sources.EXAMPLE
     return [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
+
+
+def outlooks(planned: Sequence[Plan]) -> list[Outlook]:
+    """What the build of each plan would find and take; the data's headers are read, and none of the samples.
+
+    Raises:
+        UsageError: the data are in a folder that is divided in no way that is known.
+    """
+    earlier = outlook.read(store_folder())
+    data: DataOutline | None = None
+    if planned and planned[0].data is not None and planned[0].data.kind != "example":
+        from edgebuild.data.outline import outline  # numpy, which not every command needs
+
+        data = outline(planned[0].data, planned[0].split)
+    return [replace(outlook.of_plan(item, earlier), data=data) for item in planned]
 
 
 def _learns_from(target: Target, configuration: config.Configuration) -> tuple[Source, ...]:
@@ -388,4 +407,14 @@ def _data_path(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str
     return str(path)
 
 
-__all__: Sequence[str] = ["bench", "build", "build_all", "calibrate", "check", "plans", "resolve", "store_folder"]
+__all__: Sequence[str] = [
+    "bench",
+    "build",
+    "build_all",
+    "calibrate",
+    "check",
+    "outlooks",
+    "plans",
+    "resolve",
+    "store_folder",
+]

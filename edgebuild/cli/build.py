@@ -14,6 +14,7 @@ from edgebuild.core.passes import Scheme
 from edgebuild.errors import ExitCode
 
 if TYPE_CHECKING:
+    from edgebuild.core.outlook import Outlook
     from edgebuild.core.plan import Plan
     from edgebuild.engine.build import Outcome
 
@@ -117,7 +118,8 @@ def command(
         output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))
         return ExitCode.OK
     if dry_run:
-        _show(api.plans(configuration), as_json)
+        planned = api.plans(configuration)
+        _show(planned, api.outlooks(planned), as_json)
         return ExitCode.OK
     if not quiet and not configuration.settings.model.path:
         output.say("no model was named and there is no edgebuild.toml: building the example (handwritten digits)")
@@ -125,14 +127,18 @@ def command(
     return _report(outcomes, configuration.settings.build.out, as_json=as_json, verbose=more["verbose"])
 
 
-def _show(plans: Sequence[Plan], as_json: bool) -> None:
+def _show(plans: Sequence[Plan], outlooks: Sequence[Outlook], as_json: bool) -> None:
     from edgebuild.report import plans as plan_report
 
     if as_json:
-        output.result(output.as_json(plans))
-    else:
-        output.result("\n\n".join(plan_report.of_plan(plan) for plan in plans))
-        output.result("\nno verdict: nothing was built (--dry-run)")
+        import msgspec  # as above
+
+        both = zip(plans, outlooks, strict=True)
+        output.result(output.as_json([{**msgspec.to_builtins(plan), "outlook": found} for plan, found in both]))
+        return
+    shown = (plan_report.of_plan(plan, found) for plan, found in zip(plans, outlooks, strict=True))
+    output.result("\n\n".join(shown))
+    output.result("\nno verdict: nothing was built (--dry-run)")
 
 
 def _report(outcomes: Sequence[Outcome], out: str, *, as_json: bool, verbose: bool) -> int:

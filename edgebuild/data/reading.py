@@ -13,7 +13,7 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.data.given import SPLITS, SUFFIXES, Examples, Given, from_arrays, matches
 from edgebuild.errors import UsageError
 
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 # Folder names that mean a split rather than a class.
 _FOLDERS = {
     "train": "train",
@@ -60,8 +60,8 @@ def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str],
             f"{path} is a folder of images, and the network does not take one image",
             f"Its input shape is {shapes}; an image is [batch, height, width, 1 or 3].",
         )
-    splits = _split_folders(path) or {"train": path}
-    labels = sorted({item.name for folder in splits.values() for item in _folders_in(folder) if _holds_images(item)})
+    splits = folders_of(path) or {"train": path}
+    labels = sorted({item.name for folder in splits.values() for item in classes_of(folder)})
     examples = {
         split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
         for split, folder in splits.items()
@@ -102,7 +102,7 @@ def _is_pair(part: Any) -> bool:
     return isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
+def folders_of(path: Path) -> dict[str, Path]:
     """The folders that are splits, which hold classes in turn; none where the folders are classes themselves."""
     folders = _folders_in(path)
     splits: dict[str, Path] = {}
@@ -119,13 +119,18 @@ def _split_folders(path: Path) -> dict[str, Path]:
     return splits
 
 
+def classes_of(folder: Path) -> list[Path]:
+    """The folders of classes that hold images, in the order of their names."""
+    return [item for item in _folders_in(folder) if _holds_images(item)]
+
+
 def _folders_in(path: Path) -> list[Path]:
     """The folders that mean something: tools leave hidden ones (.git, .ipynb_checkpoints, __MACOSX) anywhere."""
     return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith((".", "__")))
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(file.suffix.lower() in _IMAGES for file in folder.rglob("*"))
+    return any(file.suffix.lower() in IMAGES for file in folder.rglob("*"))
 
 
 def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callable[[str], None]) -> Examples:
@@ -133,10 +138,10 @@ def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callab
         (index, file)
         for index, label in enumerate(labels)
         for file in sorted((folder / label).rglob("*"))
-        if file.suffix.lower() in _IMAGES
+        if file.suffix.lower() in IMAGES
     ]
     if not files:
-        raise UsageError(f"{folder} holds no images", f"Looked for {', '.join(sorted(_IMAGES))} in a folder a class.")
+        raise UsageError(f"{folder} holds no images", f"Looked for {', '.join(sorted(IMAGES))} in a folder a class.")
     x = np.empty((len(files), *shape[1:]), np.uint8)
     for row, (_, file) in enumerate(files):
         x[row] = _image(file, shape)

@@ -71,7 +71,10 @@ class Made(NamedTuple):
 
 
 class Session:
-    """Runs the steps of one build; TensorFlow's child lives from its first step to `leave_tensorflow`."""
+    """Runs the steps of one build; TensorFlow's child lives from its first step to `leave_tensorflow`.
+
+    `spent` are the seconds that steps took by their names, those kept from earlier builds included.
+    """
 
     def __init__(self, store: Store, listener: Listener, limits: LimitSettings, code: tuple[str, ...]) -> None:
         self._store = store
@@ -81,6 +84,8 @@ class Session:
         self._code = code
         self._resources = contextlib.ExitStack()
         self._tensorflow: Child | None = None
+        # Seconds by the names of steps: what they took now, or when they were done.
+        self.spent: dict[str, float] = {}
         self._told: set[str] = set()  # the keys of steps that were done or found in this session
         self._own: dict[str, Made] = {}  # what is found again in this session alone
 
@@ -170,13 +175,19 @@ class Session:
         self._listener.step_finished(step.title, time.monotonic() - started, reused=False)
         if key is not None:
             self._told.add(key)
-        return Made(*entry)
+        return Made(entry.path, entry.result)
+
+    def _spend(self, step: Step, time_s: float) -> None:
+        self.spent[step.name] = self.spent.get(step.name, 0.0) + time_s
 
     def _make(self, step: Step, do: Callable[[Step, Path], bytes], key: str | None) -> Entry:
+        started = time.monotonic()
         with self._store.workspace() as out:
             result = do(step, out)
+            time_s = time.monotonic() - started
+            self._spend(step, time_s)
             if key is not None:
-                return self._store.publish(key, out, result, replace=step.again)
+                return self._store.publish(key, out, result, replace=step.again, time_s=time_s)
             # What is done each time is kept under its result, which holds the digests of the files that it made.
             key = hashing.of_data([step.name, msgspec.Raw(result)])
             with self._store.lock(key, lambda: None):
@@ -186,4 +197,5 @@ class Session:
         if key not in self._told:
             self._listener.step_finished(step.title, 0.0, reused=True)
             self._told.add(key)
-        return Made(*entry)
+            self._spend(step, entry.time_s)
+        return Made(entry.path, entry.result)

@@ -25,15 +25,17 @@ _ALWAYS_CHECKED_BYTES = 64_000_000
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     result: msgspec.Raw
+    time_s: float = 0.0
     sizes_bytes: dict[str, int]
     sha256: dict[str, str]
 
 
 class Entry(NamedTuple):
-    """A published entry: its folder, and its step's result as JSON."""
+    """A published entry: its folder, its step's result as JSON, and how long that took (0 where it is not known)."""
 
     path: Path
     result: bytes
+    time_s: float = 0.0
 
 
 class Store:
@@ -51,7 +53,7 @@ class Store:
         try:
             record = msgspec.json.decode((path / _RECORD).read_bytes(), type=_Record)
             if _is_intact(path, record):
-                return Entry(path, bytes(record.result))
+                return Entry(path, bytes(record.result), record.time_s)
         except (OSError, msgspec.MsgspecError):
             pass
         return None
@@ -67,12 +69,13 @@ class Store:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def publish(self, key: str, made: Path, result: bytes, *, replace: bool = False) -> Entry:
+    def publish(self, key: str, made: Path, result: bytes, *, replace: bool = False, time_s: float = 0.0) -> Entry:
         """Move what was made to its place; what is there already stays, unless `replace`. The caller holds the key."""
         files = sorted(path for path in made.rglob("*") if path.is_file())
         names = {path.relative_to(made).as_posix(): path for path in files}
         record = _Record(
             result=msgspec.Raw(result),
+            time_s=round(time_s, 3),
             sizes_bytes={name: path.stat().st_size for name, path in names.items()},
             sha256={name: hashing.of_file(path) for name, path in names.items()},
         )
@@ -84,7 +87,7 @@ class Store:
         if replace or self.get(key) is None:
             shutil.rmtree(place, ignore_errors=True)  # an old or a damaged entry
             made.rename(place)
-        return Entry(place, result)
+        return Entry(place, result, time_s)
 
     @contextlib.contextmanager
     def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from edgebuild.core.outlook import DataOutline, Outlook
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.target import Target
 from edgebuild.layering import Layered, flatten
 from edgebuild.report import wording
+from edgebuild.report.tables import clean
+from edgebuild.units import format_seconds
 
 _WIDEST_VALUE = 60
 
@@ -31,17 +34,38 @@ class _Row(NamedTuple):
     origin: str
 
 
-def of_plan(plan: Plan) -> str:
-    """What would be done for one target, a line a step."""
+def of_plan(plan: Plan, outlook: Outlook | None = None) -> str:
+    """What would be done for one target, a line a step, and what a build would find and take."""
     lines = [f"{plan.target}: {plan.name}.tflite"]
     lines.append(f"  network    {_source(plan.model)}")
     lines.append(f"  data       {_source(plan.data) if plan.data else 'none'}")
+    lines += [f"             {text}" for text in _outline(outlook.data)] if outlook and outlook.data else []
     lines += [f"  pass       {wording.step(step)}" for step in plan.passes]
     lines.append(f"  measure    {plan.metric.label}, latency and memory on this host, {plan.runtime.kernels} kernels")
     for budget in plan.budgets:
         limit = wording.limit(budget, lower_is_better=plan.metric.less_is_more)
         lines.append(f"  budget     {wording.name(budget)} {limit} ({budget.level}; {budget.origin})")
+    lines += [f"  time       {_expected(outlook)}"] if outlook is not None else []
     return "\n".join(lines)
+
+
+def _outline(data: DataOutline) -> Iterator[str]:
+    """Arrays with their shapes, and how many samples each split would have."""
+    for array in data.arrays:
+        yield f"{clean(array.name)}: {' x '.join(map(str, array.shape)) or 'scalar'}, {array.dtype}"
+    counts = ", ".join(f"{count:,} {split}" for split, count in data.samples.items() if count)
+    classes = f" of {data.classes} classes" if data.classes else ""
+    if counts:
+        yield f"samples: {counts}{classes}"
+    if data.note:
+        yield data.note
+
+
+def _expected(outlook: Outlook) -> str:
+    total = sum(outlook.stages.values())
+    stages = ", ".join(f"{stage} {format_seconds(time_s)}" for stage, time_s in outlook.stages.items())
+    training = f", and at most {format_seconds(outlook.training)} of training" if outlook.training else ""
+    return f"about {format_seconds(total)} ({stages}){training}; {outlook.basis}"
 
 
 def explain(settings: Layered, targets: Sequence[Resolved]) -> str:
