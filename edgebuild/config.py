@@ -166,10 +166,11 @@ def _check_preprocess(settings: Settings) -> None:
 
 
 def _check_lint(settings: Settings) -> None:
-    for code in settings.lint.ignore:
+    named = [("ignore", code) for code in settings.lint.ignore] + [("allow", code) for code in settings.lint.allow]
+    for key, code in named:
         if code not in set(Code):
             raise UsageError(
-                f'lint.ignore: no finding is called "{code}"{closest(code, Code)}', f"There are: {', '.join(Code)}."
+                f'lint.{key}: no finding is called "{code}"{closest(code, Code)}', f"There are: {', '.join(Code)}."
             )
 
 

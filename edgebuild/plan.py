@@ -80,6 +80,7 @@ def plan(
         ),
         passes=(*_with_refinements(compressions, target, settings), quantize),
         ignores=settings.lint.ignore,
+        allows=settings.lint.allow,
         train=settings.train,
         distill=settings.distill,
         learns_from=learns_from,

@@ -152,7 +152,7 @@ def format_bytes(size_bytes: float, *, binary: bool = False) -> str:
 def _binary(size_bytes: float) -> str:
     prefix = next((prefix for prefix in ("G", "M") if size_bytes >= BYTES[f"{prefix}IB"]), "K")
     value = size_bytes / BYTES[f"{prefix}IB"]
-    text = f"{value:.0f}" if value == int(value) or value >= 999.5 else f"{value:#.3g}"
+    text = f"{value:.0f}" if value == int(value) or value >= 999.5 else f"{value:#.3g}".rstrip(".")
     return f"{text} {prefix}iB"
 
 

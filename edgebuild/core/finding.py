@@ -29,6 +29,13 @@ class Code(StrEnum):
     EVALUATION_TOO_SMALL = "evaluation-too-small"
 
 
+class Gravity(StrEnum):
+    """Whether a build goes on: an error makes everything after it worthless, and its remedy was found."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A fault of the data: what was seen, why it matters, and what can be done."""
 
@@ -36,3 +43,4 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     why: str
     remedy: str
+    level: Gravity = Gravity.WARNING

@@ -41,8 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `learns_from` are the files and functions beside the data that training depends on: teachers, students,
     augmentation, a metric of the user's own. `synthetic_samples` are made up for calibration, for lack of data.
-    `ignores` are codes of findings about the data that are not told. `board` is the device that the profile is of;
-    empty for one of a whole class of devices.
+    `ignores` are codes of findings about the data that are not told, `allows` those that end no build. `board` is the
+    device that the profile is of; empty for one of a whole class of devices.
     """
 
     target: str
@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     learns_from: tuple[Source, ...]
     synthetic_samples: int = 0
     ignores: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()
     runtime: Runtime
     operators: Operators
     board: str = ""

@@ -222,9 +222,15 @@ class DistillSettings(_Table, frozen=True, kw_only=True):
 
 
 class LintSettings(_Table, frozen=True, kw_only=True):
-    """`[lint]`: `ignore` are the codes of findings about the data that are not to be told (`core.finding.Code`)."""
+    """`[lint]`: what becomes of findings about the data, by their codes (`core.finding.Code`).
+
+    Attributes:
+        ignore: those that are not to be told.
+        allow: those with which a build goes on where they would end it.
+    """
 
     ignore: tuple[str, ...]
+    allow: tuple[str, ...] = ()
 
 
 class LimitSettings(_Table, frozen=True, kw_only=True):

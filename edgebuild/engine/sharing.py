@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import budgets, hashing
-from edgebuild.core.finding import Finding
+from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Scheme
@@ -19,6 +19,7 @@ from edgebuild.core.settings import INPUT, MetricKind
 from edgebuild.engine import resolution, steps
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
+from edgebuild.errors import UsageError
 from edgebuild.passes import jobs
 
 # Scores of values, which a reconstruction has.
@@ -131,7 +132,11 @@ def settled(plan: Plan, shared: Shared) -> Plan:
 
 
 def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: Listener) -> Shared:
-    """With the faults that the user's data have, of which no build fails."""
+    """With the faults that the user's data have.
+
+    Raises:
+        UsageError: one makes all that would follow worthless, and is not allowed.
+    """
     data = shared.data
     if shared.source is None or data is None:
         return shared
@@ -142,11 +147,33 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
     )
     ignored = plans[0].ignores
     findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
+    _require_worth(plans, findings)
     samples = shared.baseline.samples if shared.baseline is not None else 0
     too_few = (found for plan in plans for found in resolution.findings(plan, samples))  # each target keeps its own
     for what in dict.fromkeys(finding.what for finding in (*findings, *too_few)):
         listener.noted(f"warning: {what}")
     return shared._replace(findings=findings)
+
+
+def _require_worth(plans: Sequence[Plan], findings: Sequence[Finding]) -> None:
+    """Refuse to go on with what makes a build worthless; labels that nothing learns from do not."""
+    learns = any(plan.compressions for plan in plans)
+    fatal = [
+        finding
+        for finding in findings
+        if finding.level == Gravity.ERROR
+        and finding.code not in plans[0].allows
+        and (learns or finding.code != Code.OUT_OF_RANGE)
+    ]
+    if fatal:
+        codes = ", ".join(f'"{finding.code}"' for finding in fatal)
+        raise UsageError(
+            "; ".join(finding.what for finding in fatal),
+            "\n".join(
+                [*(finding.why for finding in fatal), "Nothing that would be built from them is worth a verdict."]
+            ),
+            "\n".join([*(finding.remedy for finding in fatal), f"To build all the same: [lint] allow = [{codes}]"]),
+        )
 
 
 def _synthesized(plan: Plan, model: Source, path: str, session: Session) -> Data:

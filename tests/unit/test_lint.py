@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lint_cases import LEVELS, PATTERN, SHAPE, Case, Pointwise, answers, images, part_in, spec
 
-from edgebuild.core.finding import Code
+from edgebuild.core.finding import Code, Gravity
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Array
 from edgebuild.data.lint.subject import Norm
@@ -156,6 +156,17 @@ def test_data_that_the_network_was_not_trained_on_are_found_with_the_setting_tha
     finding = case.only()
     assert finding.code == Code.NORMALIZATION
     assert finding.what.startswith("the calibration, evaluation and train samples")
+    assert finding.remedy == "Set [preprocess] scale = 0.00392157 and mean = 0."
+    assert finding.level == Gravity.WARNING, "whether it costs anything is not known"
+
+
+@pytest.mark.parametrize(("hits", "level"), [(50, Gravity.ERROR), (61, Gravity.ERROR), (150, Gravity.WARNING)])
+def test_such_data_end_a_build_where_the_network_only_guesses_with_them(case: Case, hits: int, level: str) -> None:
+    case.more.update(view=Pointwise(images(400, 9)), hits=hits)
+    raw = [([(given[0][0] * 255)], given[1]) for given in (case.calibration, case.evaluation, case.train) if given]
+    case.calibration, case.evaluation, case.train = raw
+    (finding,) = [finding for finding in case.findings() if finding.code == Code.NORMALIZATION]
+    assert finding.level == level
     assert finding.remedy == "Set [preprocess] scale = 0.00392157 and mean = 0."
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lint_cases import CLASSES, Case, answers, images
 
-from edgebuild.core.finding import Code
+from edgebuild.core.finding import Code, Gravity
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_sorted_file_of_which_every_split_has_the_same_class_is_found(case: Ca
 
 def test_a_short_piece_of_a_sorted_file_is_found_too(case: Case) -> None:
     case.more["classes"] = 10
-    case.calibration, case.evaluation = None, ([images(30, 3)], np.arange(30) % 2)
+    case.calibration, case.evaluation = None, ([images(60, 3)], np.arange(60) % 2)
     case.train = ([images(400, 4)], np.arange(400) % 2)
     finding = case.only()
     assert (finding.code, finding.what) == (Code.MISSING_CLASSES, "evaluation has no sample of 8 classes of 10")
@@ -125,4 +125,76 @@ def test_one_hot_answers_and_other_metrics_are_no_faults(case: Case) -> None:
     assert case.codes() == []
     case.more["classes"] = 0
     case.train = ([images(400, 4)], answers(400) * 0.3)
+    assert case.codes() == []
+
+
+class Knowing:
+    """A network that knows the class that a sample was planted with, but for one sample in so many."""
+
+    def __init__(self, classes: int, wrong_each: int = 10) -> None:
+        self._classes, self._wrong_each = classes, wrong_each
+
+    def norms(self, x: Any) -> tuple[Any, ...]:
+        return ()
+
+    def answers(self, x: Any) -> Any:
+        known = np.round(x[0][:, 0, 0, 0]).astype(int)
+        known[:: self._wrong_each] += 1
+        return np.eye(self._classes)[known % self._classes]
+
+
+def _planted(classes: int, total: int = 200) -> tuple[Any, Any]:
+    x, known = images(total, 3), np.random.default_rng(2).integers(0, classes, total)
+    x[:, 0, 0, 0] = known
+    return x, known
+
+
+@pytest.mark.parametrize(
+    ("classes", "renumber", "remedy"),
+    [
+        (3, lambda known: (known + 1) % 3, "y = (y + 2) % 3"),
+        (2, lambda known: 1 - known, "y = (y + 1) % 2"),
+        (4, lambda known: np.array([0, 2, 1, 3])[known], "1 is 2, 2 is 1"),
+    ],
+    ids=["shifted", "flipped", "exchanged"],
+)
+def test_labels_in_another_order_end_a_build_with_the_one_that_fits(
+    case: Case, classes: int, renumber: Any, remedy: str
+) -> None:
+    x, known = _planted(classes)
+    labels = renumber(known)
+    hits = int((np.round(x[:, 0, 0, 0]) == labels).sum()) if classes < 4 else 50
+    case.calibration = case.train = None
+    case.evaluation = ([x], labels)
+    case.more.update(classes=classes, hits=hits, view=Knowing(classes))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.BELOW_CHANCE, Gravity.ERROR)
+    assert remedy in finding.remedy
+
+
+def test_a_network_that_only_guesses_has_no_order_that_would_fit(case: Case) -> None:
+    x, _ = _planted(3)
+    case.calibration = case.train = None
+    case.evaluation = ([x], np.random.default_rng(9).integers(0, 3, 200))
+    case.more.update(classes=3, hits=30, view=Knowing(3))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.BELOW_CHANCE, Gravity.WARNING)
+
+
+def test_labels_in_their_order_are_left_alone(case: Case) -> None:
+    x, known = _planted(3)
+    case.calibration = case.train = None
+    case.evaluation = ([x], known)
+    case.more.update(classes=3, hits=180, view=Knowing(3))
+    assert case.codes() == []
+
+
+def test_few_evaluation_samples_are_told_where_they_are_scored(case: Case) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([images(46, 3)], answers(46))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.TOO_FEW, Gravity.WARNING)
+    assert finding.what == "46 evaluation samples: too few"
+    assert "+-14%" in finding.why
+    case.evaluation = ([images(46, 3)], None)
     assert case.codes() == []

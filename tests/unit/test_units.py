@@ -272,6 +272,7 @@ def test_changes_and_energies_are_shown_with_their_sign_and_unit() -> None:
         (1.5 * 2**20, "1.50 MiB"),
         (2**20 - 1, "1024 KiB"),
         (264 * 1024, "264 KiB"),
+        (263.7 * 1024, "264 KiB"),
         (2**30, "1 GiB"),
     ],
 )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from edgebuild.core.finding import Code, Finding
+from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.data.given import Array
 from edgebuild.data.lint.subject import Part, Subject
-from edgebuild.stats import at_most
+from edgebuild.stats import NORMAL, at_most
 
 _PLENTY = 8  # samples for each class, of which none should be left out
 _BY_CHANCE = 0.1
 _DOMINANCE = 0.6  # of the way from an equal share to all samples
 _NAMED = 5
+_MOST_ORDERS = 20  # of classes that are renumbered, in words
+_SURE_OF_AN_ORDER = 1e-9  # there are many orders to choose from
 _SURE = 1e-3  # that a network does worse than guessing
 
 
@@ -78,6 +80,10 @@ def chance(subject: Subject) -> Iterator[Finding]:
     if subject.evaluation is None or subject.hits is None or subject.classes < 2:
         return
     hits, total, share = subject.hits, subject.evaluation.total, 1 / subject.classes
+    renumbered = _renumbered(subject) if guesses(subject) else None
+    if renumbered is not None:
+        yield renumbered
+        return
     if hits >= share * total or at_most(hits, total, share) >= _SURE:
         return
     yield Finding(
@@ -88,6 +94,59 @@ def chance(subject: Subject) -> Iterator[Finding]:
         remedy="Number y_eval as the network's outputs are ordered, from 0 (`labels` name them in that order), and see "
         "that the samples are prepared as in training.",
     )
+
+
+def guesses(subject: Subject) -> bool:
+    """Whether the float network is right no more often than by always saying the most common class, but for chance."""
+    numbers = _valid(subject.evaluation, subject.classes)
+    if numbers is None or subject.hits is None or subject.classes < 2 or subject.evaluation is None:
+        return False
+    total = subject.evaluation.total
+    common = float(np.unique(numbers, return_counts=True)[1].max()) / len(numbers)
+    return subject.hits <= total * common + NORMAL * math.sqrt(total * common * (1 - common))
+
+
+def _renumbered(subject: Subject) -> Finding | None:
+    """Labels that are the network's classes under other numbers: each is, as a rule, predicted as another one."""
+    part, numbers = subject.evaluation, _valid(subject.evaluation, subject.classes)
+    if part is None or numbers is None or subject.view is None or part.rows is None:
+        return None
+    outputs = subject.view.answers(part.x)
+    if outputs.ndim != 2 or outputs.shape[1] != subject.classes:
+        return None
+    # The view may have looked at fewer, spread evenly.
+    seen = np.unique(np.linspace(0, len(part.rows) - 1, len(outputs)).astype(np.intp))
+    if len(seen) != len(outputs):
+        return None
+    given, predicted = numbers[part.rows[seen]], outputs.argmax(axis=1)
+    counts = np.zeros((subject.classes, subject.classes), np.int64)
+    np.add.at(counts, (given, predicted), 1)
+    order = {int(label): int(counts[label].argmax()) for label in np.unique(given)}
+    if len(set(order.values())) < len(order) or all(label == meant for label, meant in order.items()):
+        return None
+    right, total = sum(int(counts[label, meant]) for label, meant in order.items()), len(given)
+    common = float(counts.sum(axis=1).max()) / total
+    if common >= 1 or right <= common * total or at_most(total - right, total, 1 - common) >= _SURE_OF_AN_ORDER:
+        return None
+    as_it_is = int(np.trace(counts))
+    return Finding(
+        code=Code.BELOW_CHANCE,
+        what="the labels are numbered in another order than the network's outputs",
+        why=f"As they are, the float network predicts {as_it_is:,} of {total:,} evaluation samples right; renumbered, "
+        f"{right:,}.",
+        remedy=f"Renumber y_eval, and y_train with it: {_orders(order, subject.classes)}.",
+        level=Gravity.ERROR,
+    )
+
+
+def _orders(order: Mapping[int, int], classes: int) -> str:
+    """A renumbering in words: a shift where it is one."""
+    shifts = {(meant - label) % classes for label, meant in order.items()}
+    if len(shifts) == 1 and len(order) == classes:
+        (shift,) = shifts
+        return f"y = (y + {shift}) % {classes}"
+    changed = [f"{label} is {meant}" for label, meant in order.items() if label != meant]
+    return ", ".join(changed[:_MOST_ORDERS]) + (", ..." if len(changed) > _MOST_ORDERS else "")
 
 
 def _dominated(part: Part, share: float, name: str) -> Finding:
@@ -113,6 +172,7 @@ def _outside(part: Part, numbers: Array, count: int, classes: int) -> Finding:
         remedy="Subtract 1: classes are counted from 0."
         if from_one
         else "Number the classes as the network's outputs are, from 0.",
+        level=Gravity.ERROR if part.split != "calibration" else Gravity.WARNING,
     )
 
 

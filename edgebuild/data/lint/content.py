@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
 from edgebuild.core.finding import Code, Finding
 from edgebuild.data.lint.subject import Part, Subject
-from edgebuild.stats import at_least
+from edgebuild.stats import NORMAL, at_least
 
 _FEWEST = 50
 # Recordings that occur twice are in most real data: in the Speech Commands, in 3 % of the clips of two splits.
@@ -22,7 +23,22 @@ _BY_CHANCE = 1e-3
 
 
 def amount(subject: Subject) -> Iterator[Finding]:
-    """Too few different samples to choose ranges on."""
+    """Too few different samples to choose ranges on, or to score on."""
+    yield from _to_calibrate_on(subject)
+    part = subject.evaluation
+    if part is not None and part.y is not None and part.total < _FEWEST:
+        # Half the 95 % interval of a share is widest at one half.
+        half = NORMAL * 0.5 / math.sqrt(part.total)
+        yield Finding(
+            code=Code.TOO_FEW,
+            what=f"{_counted(part.total, 'evaluation sample')}: too few",
+            why=f"One sample is {1 / part.total:.1%} of a score, which is known to +-{half:.0%} for other samples.",
+            remedy=f"Give at least {_FEWEST} (x_eval), better 1,000, or let more be drawn from train "
+            "([data] evaluation_share).",
+        )
+
+
+def _to_calibrate_on(subject: Subject) -> Iterator[Finding]:
     part = subject.calibration
     if part is None or len(set(part.digests)) == 1 < part.total:
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from edgebuild.core.finding import Code, Finding
+from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.data.given import Array
-from edgebuild.data.lint import changes, misfit
+from edgebuild.data.lint import changes, classes, misfit
 from edgebuild.data.lint.changes import Change
 from edgebuild.data.lint.misfit import Apart
 from edgebuild.data.lint.subject import Part, Subject
@@ -65,10 +65,11 @@ def _against_norms(subject: Subject) -> Iterator[Finding]:
         earlier = odd.get(key, _Odd((), before, change))
         odd[key] = earlier._replace(parts=(*earlier.parts, part))
     for found in odd.values():
-        yield _unlike_training(found, len(found.parts) == len(subject.parts))
+        yield _unlike_training(found, subject)
 
 
-def _unlike_training(odd: _Odd, all_of_them: bool) -> Finding:
+def _unlike_training(odd: _Odd, subject: Subject) -> Finding:
+    all_of_them = len(odd.parts) == len(subject.parts)
     names = _listed([part.split for part in odd.parts])
     off = f"off by {odd.misfit:.1f} deviations or powers of two"
     seen = f"the mean or the spread of what its first batch norm sees is {off}"
@@ -87,9 +88,12 @@ def _unlike_training(odd: _Odd, all_of_them: bool) -> Finding:
     }.get(code, f"the {names} samples are not in the range that the network was trained on")
     if code == Code.NORMALIZATION and not all_of_them:
         remedy = "Scale them so in the data: the other splits fit as they are."
-    return Finding(
-        code=code, what=what, why=f"As they are, {seen} (below 0.1 is usual); they fit {words}.", remedy=remedy
-    )
+    why = f"As they are, {seen} (below 0.1 is usual); they fit {words}."
+    evaluation = subject.evaluation
+    if evaluation is None or not any(part is evaluation for part in odd.parts) or not classes.guesses(subject):
+        return Finding(code=code, what=what, why=why, remedy=remedy)
+    guessing = f" The float network predicts {subject.hits:,} of {evaluation.total:,} right, no more than by guessing."
+    return Finding(code=code, what=what, why=why + guessing, remedy=remedy, level=Gravity.ERROR)
 
 
 def _against_reference(subject: Subject) -> Iterator[Finding]:

@@ -49,6 +49,7 @@ class Part(NamedTuple):
         x: some of them, spread evenly, as the network is fed them: one array for each input.
         digests: of the contents of the samples as they were given; of all where reading them takes little.
         y: all answers, or None.
+        rows: the positions of those in `x`.
     """
 
     split: str
@@ -56,6 +57,7 @@ class Part(NamedTuple):
     x: tuple[Array, ...]
     digests: tuple[bytes, ...]
     y: Array | None = None
+    rows: npt.NDArray[np.intp] | None = None
 
 
 class Subject(NamedTuple):
@@ -106,10 +108,11 @@ def part_of(split: str, samples: Samples, inputs: Sequence[TensorSpec]) -> Part:
     """
     dtypes = [np.dtype(spec.dtype) for spec in inputs]
     one = sum(array.nbytes for array in samples.batch(0, 1, dtypes))
-    x = samples.take(_spread(len(samples), min(_FED_ROWS, _FED_BYTES // max(one, 1))), dtypes)
+    fed = _spread(len(samples), min(_FED_ROWS, _FED_BYTES // max(one, 1)))
+    x = samples.take(fed, dtypes)
     rows = _spread(len(samples), min(_READ_ROWS, _READ_BYTES // max(one, 1)))
     y = None if samples.y is None else np.asarray(samples.y)
-    return Part(split, len(samples), tuple(x), _digests(samples, rows, dtypes), y)
+    return Part(split, len(samples), tuple(x), _digests(samples, rows, dtypes), y, fed)
 
 
 def _digests(samples: Samples, rows: npt.NDArray[np.intp], dtypes: list[np.dtype[np.generic]]) -> tuple[bytes, ...]:
