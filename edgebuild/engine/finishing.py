@@ -39,19 +39,18 @@ class Finished(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def finish(named: Built, shared: Shared, session: Session, what: str = "the file") -> Finished:
+def finish(named: Built, shared: Shared, session: Session) -> Finished:
     """Make the file that ships.
 
     Args:
         named: as the converter left it, with the names of its tensors.
         shared: the data, with the names of classes.
         session: where steps are done or found.
-        what: it is called.
 
     Raises:
         EdgebuildError: a file does not run.
     """
-    packed = _packed(named, session, what) if named.plan.delivery.lean else Finished(named)
+    packed = pack(named, session)
     if not named.plan.delivery.metadata:
         return packed
     built = packed.built
@@ -83,8 +82,16 @@ def _metadata(built: Built, described: Metadata) -> Step:
     )
 
 
-def _packed(named: Built, session: Session, what: str) -> Finished:
-    """Without what the target does not read, and with a small arena, as far as that changes no output."""
+def pack(named: Built, session: Session, what: str = "the file") -> Finished:
+    """Without what the target does not read, and with a small arena, as far as that changes no output.
+
+    Args:
+        named: as the converter left it.
+        session: where steps are done or found.
+        what: it is called.
+    """
+    if not named.plan.delivery.lean:
+        return Finished(named)
     try:
         (made,) = session.run([_lean(named, what)], _LEANING)
     except FAILURES as error:

@@ -40,6 +40,8 @@ from edgebuild.engine.sharing import Shared
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 
+_AS_IT_WAS = "the file as it was, to compare"
+
 
 class _Scored(NamedTuple):
     """The score that an interpreter gave, and what was lost; `notes` say why there is not more."""
@@ -82,7 +84,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         Origin(
             _inputs(shared),
             shared.baseline,
-            _shrinkage(built, shipped, shared, session),
+            _shrinkage(built, session),
             _findings(plan, shared),
             versions,
         ),
@@ -175,12 +177,12 @@ def _without_labels(shared: Shared) -> str:
     return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
 
 
-def _shrinkage(built: Built, shipped: Built, shared: Shared, session: Session) -> Shrinkage | None:
-    """What the passes did, by the files that ship with and without them."""
+def _shrinkage(built: Built, session: Session) -> Shrinkage | None:
+    """What the passes did, by the files that ship with and without them, but for their metadata."""
     if built.plain is None:
         return None
-    plain = finishing.finish(built.plain, shared, session, what="the file as it was, to compare").built
-    before, after = (figures.footprint(item.path.read_bytes(), item.spec) for item in (plain, shipped))
+    packed = (finishing.pack(item, session, what) for item, what in ((built.plain, _AS_IT_WAS), (built, "the file")))
+    before, after = (figures.footprint(item.built.path.read_bytes(), item.built.spec) for item in packed)
     return Shrinkage(before=before, after=after)
 
 
