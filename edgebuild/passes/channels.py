@@ -130,11 +130,12 @@ class _Pruning:
 
     def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
         """The smallest network between one that the guard holds for and a share of the cost at which it does not."""
+        tried = "no smaller step"
         while self._remaining > _FINAL:
             share = math.sqrt(failed * self._surgeon.share(kept.graph))
             if share > _SMALLEST_STEP * self._surgeon.share(kept.graph):
                 break
-            done = self._round(share, kept, guard)
+            done, tried = self._round(share, kept, guard), "no further step"
             if done is None:
                 break
             if guard.holds(done.score):
@@ -142,7 +143,7 @@ class _Pruning:
             else:
                 failed = share
         else:
-            self.notes.append("no smaller step was tried: [train] time is over; give more (--time)")
+            self.notes.append(f"{tried} was tried: [train] time is over; give more (--time)")
         return kept
 
     def _fitting(self, shares: list[float], took: float) -> list[float]:

@@ -25,6 +25,7 @@ from edgebuild.passes.training.lesson import Lesson
 from edgebuild.passes.training.remembering import remembering
 from edgebuild.passes.training.teachers import Teacher
 from edgebuild.passes.training.trainer import Trainer
+from edgebuild.units import format_seconds
 
 
 def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
@@ -45,6 +46,8 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
     data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed, job.metric)
     _require_labels(data, job.metric, original)
+    if not job.train.epochs:
+        say(f"training takes up to {format_seconds(job.time_s)}")
     shapes = [original.tensors[number].shape[1:] for number in original.outputs]
     taught_by = [teacher for teacher in _teachers(job, original) if teacher.weight > 0]
     if not data.augments:
