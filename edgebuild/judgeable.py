@@ -109,7 +109,7 @@ def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
     off = f"-b {subject}=off, or set it for other targets alone: [targets.NAME.budgets]"
     if subject == Subject.ARENA and of.runtime == Interpreter.LITERT:
         why = f"the arena is TensorFlow Lite Micro's, and {of.name} runs LiteRT"
-        return _Refusal(why, f"Limit activations or peak_memory, or leave it out: {off}.")
+        return _Refusal(why, f"Limit activations, or leave it out: {off}.")
     if subject == Subject.ARENA and of.accelerator is not None:
         why = "TensorFlow Lite Micro runs no operator of an NPU on this machine: Vela plans the memory"
         return _Refusal(why, f"Limit npu_sram, or leave it out: {off}.")
@@ -138,7 +138,7 @@ def _elsewhere(subject: Subject, of: Of) -> _Refusal | None:
     words = str(subject).replace("_", " ")
     runs = "TensorFlow Lite Micro" if of.runtime == Interpreter.TFLM else "LiteRT"
     beside = " and an accelerator" if of.accelerator is not None else ""
-    what = f"{of.name} is {of.board}" if of.board else f"{of.name} runs {runs}{beside} on another device"
+    what = f"{of.name} is {of.board}" if of.board else f"{of.name} runs {runs}{beside} on a device of its own"
     why = f"{what}, and no device is named: the {words} of the TFLite interpreter on this host is not its own"
     meant = f'on=host if this host is meant ({subject} = {{limit = "...", on = "host"}}), or {off}'
     return _Refusal(why, f"Write {_devices(subject, of)}{meant}.")
