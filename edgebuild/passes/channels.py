@@ -217,4 +217,4 @@ class _Pruning:
     def _trained(self, done: _Done, part: float) -> _Done:
         self._trainer(done.model, part=part)
         graph = building.learned(done.graph, done.model)
-        return done._replace(graph=graph, score=self._trainer.evidence.score(done.model))
+        return done._replace(graph=graph, score=self._trainer.evidence.standing(done.model))

@@ -25,12 +25,14 @@ class Guard(NamedTuple):
     """What smaller networks are compared with.
 
     Attributes:
-        standard: the score of the network before all compression; None where there are no labels.
-        max_drop: how far a smaller one may fall below it.
+        standard: the score of the network before all compression; None where nothing is known of it.
+        max_drop: how far a smaller one may fall below it; without labels the error of its outputs, as a share of the
+            energy of the original's.
         metric: of both.
         samples: of the validation part, that smaller networks are scored on; 0 for not known.
         learnt: what the network before all compression scores on them, where it knows them by heart: the standard is
             its score on samples that it never saw then.
+        by_outputs: whether there are no labels, and outputs are compared with the original's.
     """
 
     standard: float | None
@@ -38,6 +40,7 @@ class Guard(NamedTuple):
     metric: Metric
     samples: int = 0
     learnt: float | None = None
+    by_outputs: bool = False
 
     @classmethod
     def of(cls, original: Graph, max_drop: float, trainer: Trainer) -> Guard:
@@ -48,28 +51,36 @@ class Guard(NamedTuple):
         original's own score is taken from there: nothing is chosen by evaluation samples.
         """
         found, samples = trainer.evidence.score(building.build(original)), trainer.validation_samples
+        if found is None:
+            return cls(0.0, max_drop, trainer.metric, by_outputs=True)
         unseen = trainer.unseen
-        if found is None or unseen is None or not _is_learnt(found, samples, unseen, trainer.metric):
+        if unseen is None or not _is_learnt(found, samples, unseen, trainer.metric):
             return cls(found, max_drop, trainer.metric, samples)
         return cls(unseen.score, max_drop, trainer.metric, samples, found)
 
     def holds(self, score: float | None) -> bool:
-        """Whether a score is good enough; without labels every network is, and one that gives no numbers never.
+        """Whether a score is good enough; one that gives no numbers never is.
 
         A drop of up to twice as much that is within a standard error of the score is none: but few samples, whose
         error is large, must not let everything pass.
         """
         if score is None or self.standard is None:
             return True
-        return drop(self.standard, score, self.metric) <= self._limit(score)
+        return self._lost(score) <= self._limit(score)
 
     def nearly_holds(self, score: float | None) -> bool:
         """Whether a longer training may yet make a score good enough."""
         if score is None or self.standard is None:
             return True
-        return drop(self.standard, score, self.metric) <= _NEAR * self._limit(score)
+        return self._lost(score) <= _NEAR * self._limit(score)
+
+    def _lost(self, score: float) -> float:
+        assert self.standard is not None, "nothing is lost where nothing is known"
+        return score if self.by_outputs else drop(self.standard, score, self.metric)
 
     def _limit(self, score: float) -> float:
+        if self.by_outputs:
+            return self.max_drop
         return max(self.max_drop, min(self._error(score), _MOST_ALLOWED * self.max_drop))
 
     def _error(self, score: float) -> float:
@@ -77,6 +88,8 @@ class Guard(NamedTuple):
 
     def comparison(self, score: float | None) -> str:
         """A score beside what it is compared with, for people."""
+        if self.by_outputs and score is not None and not math.isnan(score):
+            return f"error of the outputs {format_share(score)}, limit {format_share(self.max_drop)}"
         now = f"validation {in_words(score, self.metric)}"
         if score is None or self.standard is None:
             return now
@@ -88,6 +101,12 @@ class Guard(NamedTuple):
         """Why something was reverted, for people."""
         if score is None or self.standard is None or math.isnan(score):
             return f"reverted {what}: {self.comparison(score)}"
+        if self.by_outputs:
+            return (
+                f"reverted {what}: there are no labels, and outputs differ from the original's by "
+                f"{format_share(score)} of their energy (limit {format_share(self.max_drop)}; "
+                "give y_train for a limit on the score)"
+            )
         lost = drop(self.standard, score, self.metric)
         direction = "rose" if self.metric.less_is_more else "fell"
         return (

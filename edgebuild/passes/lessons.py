@@ -62,6 +62,7 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
         seed=job.seed,
         unseen=job.unseen,
         started=started,
+        original=original,
     )
     return Trainer(lesson, say)
 

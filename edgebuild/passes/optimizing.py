@@ -49,7 +49,7 @@ def run(job: CompressJob, method: Method, say: Say) -> Compressed:
     trainer = lessons.trainer(job.lesson, original, say)
     guard = Guard.of(original, job.lesson.max_drop, trainer)
     changed = method.trained(model, trainer)
-    score = trainer.evidence.score(changed)
+    score = trainer.evidence.standing(changed)
     if guard.holds(score):
         return written(building.learned(graph, changed), job, [*guard.said(), method.said(changed), *trainer.notes])
     nothing = f"{method.name} gained nothing for {format_seconds(trainer.spent_s)} of training"

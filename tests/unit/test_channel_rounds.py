@@ -55,7 +55,7 @@ class Bench:
     def evidence(self) -> Bench:
         return self
 
-    def score(self, model: float) -> float:
+    def standing(self, model: float) -> float:
         longest = max(part for trained, part in self.parts if trained == model)
         if model >= (self.limit if longest < channels._AGAIN else self.healed):
             return 0.9

@@ -21,6 +21,8 @@ from edgebuild.core.settings import DistillSettings, TrainSettings
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import StepError, UsageError
+from edgebuild.passes.graph import reading
+from edgebuild.passes.guard import Guard
 from edgebuild.passes.training import features, losses, pace, teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.hooks import Hooks
@@ -155,6 +157,26 @@ def test_a_teacher_alone_teaches_without_labels(unlabelled: Path, teacher: Any) 
     Trainer(lesson(unlabelled, teachers.of_model(teacher, "t", 1.0), epochs=15, learning_rate=0.01), QUIET)(model)
     assert before < 0.4
     assert agreement(model, teacher, unlabelled) > 0.9
+
+
+def test_without_labels_a_network_is_held_to_the_originals_outputs(unlabelled: Path) -> None:
+    original = network()
+    taught = lesson(unlabelled, teachers.of_model(original, "t", 1.0))
+    trainer = Trainer(taught._replace(original=reading.read(original)), QUIET)
+    guard = Guard.of(reading.read(original), 0.01, trainer)
+    assert trainer.evidence.standing(original) == pytest.approx(0, abs=1e-9)
+    near, far = network(), network(seed=2)
+    kernel, bias = near.get_layer("hidden").get_weights()
+    near.get_layer("hidden").set_weights([1.01 * kernel, bias])
+    for model, is_good in ((original, True), (near, True), (far, False)):
+        assert guard.holds(trainer.evidence.standing(model)) == is_good
+    lost = trainer.evidence.standing(far)
+    assert lost is not None
+    said = guard.refusal("it", lost)
+    assert said.startswith("reverted it: there are no labels, and outputs differ from the original's by ")
+    assert "(limit 1.0 %; give y_train for a limit on the score)" in said
+    assert guard.comparison(lost).endswith("limit 1.0 %")
+    assert not guard.holds(float("nan"))
 
 
 def test_nothing_to_learn_from_is_said(unlabelled: Path) -> None:

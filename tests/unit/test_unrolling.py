@@ -13,6 +13,7 @@ from converting import converted
 from running import on_litert, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
+from edgebuild.flatbuffer import reader
 from edgebuild.passes import jobs, unrolling
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.loading import from_keras_model
@@ -54,6 +55,19 @@ def test_all_kinds_are_written_out_and_compute_the_same(kit: Any, tmp_path: Path
     assert all(loop.steps == 4 for loop in frozen.unrolled)
     assert {"gru", "back"} <= {loop.layer for loop in frozen.unrolled}
     assert len(frozen.unrolled) == 7  # a Bidirectional layer has two
+
+
+def test_a_gru_of_tf_keras_that_resets_before_computes_in_integers(tmp_path: Path) -> None:
+    tf_keras.utils.set_random_seed(0)
+    kl = tf_keras.layers
+    model = tf_keras.Sequential([kl.Input((3, 3)), kl.GRU(4, reset_after=False), kl.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(60, 3, 3)).astype(np.float32)
+    micro = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)
+
+    path = converted(from_keras_model(model), [x], micro, tmp_path / "net")
+
+    assert not [operator.name for operator in reader.read(path).operators if "float32" in operator.dtypes]
+    assert sqnr_db(np.asarray(model(x)), on_litert(path, x)) > 20
 
 
 @KITS

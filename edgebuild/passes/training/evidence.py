@@ -35,6 +35,7 @@ class Evidence:
         self._lesson, self._data = lesson, lesson.data
         self._last: _Measured | None = None  # passes ask about one model again and again
         self._ending: heads.Ending | None = None
+        self._wanted: list[Any] | None = None  # outputs of the original for the validation part
 
     @functools.cached_property
     def probe(self) -> Probe:
@@ -48,6 +49,15 @@ class Evidence:
             return None
         outputs = self.outputs(model, self._data.validation)[self._lesson.metric.output]
         return score(outputs, y, self._lesson.metric) if np.isfinite(outputs).all() else math.nan
+
+    def standing(self, model: Any) -> float | None:
+        """The score; without labels the error of the outputs; None where the original is not known either."""
+        if self._data.has_answers or self._lesson.original is None:
+            return self.score(model)
+        if self._wanted is None:
+            self._wanted = self.outputs(building.build(self._lesson.original), self._data.validation)
+        found = self.outputs(model, self._data.validation)
+        return max(_error(ours, theirs) for ours, theirs in zip(found, self._wanted, strict=True))
 
     def outputs(self, model: Any, rows: Rows) -> list[Any]:
         """The outputs of a model for rows of the train split, each [rows, ...]."""
@@ -131,6 +141,13 @@ class _Measured:
         self.model = model
         self.norms = BatchNorms.of(model)
         self.outputs = Batchwise(lambda *x: calling.outputs(model, x), eager=SELDOM)
+
+
+def _error(found: Any, wanted: Any) -> float:
+    """The energy of what outputs differ by, as a share of their own; NaN where they are no numbers."""
+    energy = float(np.mean(np.square(wanted, dtype=np.float64)))
+    error = float(np.mean(np.square(np.subtract(found, wanted, dtype=np.float64))))
+    return error / energy if energy else error
 
 
 def _run(graph: Graph, layers: dict[str, Any], *x: Any) -> list[Any]:

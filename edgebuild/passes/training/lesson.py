@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import DistillSettings, TrainSettings
+from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.teachers import Teacher
@@ -16,7 +17,7 @@ class Lesson(NamedTuple):
     """All that trainings of one target share.
 
     `time_s` is for all of them together, from `started` (of time.monotonic) on; `unseen` is how the original does on
-    evaluation samples.
+    evaluation samples; `original` is the network before compression, which others are like where there are no labels.
     """
 
     data: TrainData
@@ -28,3 +29,4 @@ class Lesson(NamedTuple):
     seed: int
     unseen: Unseen | None = None
     started: float = 0.0
+    original: Graph | None = None
