@@ -172,6 +172,35 @@ def test_labels_in_another_order_end_a_build_with_the_one_that_fits(
     assert remedy in finding.remedy
 
 
+class InARange:
+    """A network without batch norms that knows classes in samples of one range alone."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale, self._knowing = scale, Knowing(3)
+
+    def norms(self, x: Any) -> tuple[Any, ...]:
+        return ()
+
+    def answers(self, x: Any) -> Any:
+        if np.abs(x[0]).max() > 100 * self._scale:
+            return np.eye(3)[np.zeros(len(x[0]), int)]
+        return self._knowing.answers([x[0] / self._scale])
+
+
+def test_a_range_is_found_by_what_a_network_without_batch_norms_predicts(case: Case) -> None:
+    x, known = _planted(3)
+    case.calibration = case.train = None
+    case.evaluation = ([x * 255], known)
+    case.more.update(classes=3, hits=int((known == 0).sum()), view=InARange(1.0))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.NORMALIZATION, Gravity.ERROR)
+    assert finding.remedy == "Set [preprocess] scale = 0.00392157 and mean = 0."
+    assert "180 of 200" in finding.why
+    case.evaluation = ([x], known)
+    case.more.update(hits=180)
+    assert case.codes() == []
+
+
 def test_a_network_that_only_guesses_has_no_order_that_would_fit(case: Case) -> None:
     x, _ = _planted(3)
     case.calibration = case.train = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -106,27 +106,48 @@ def guesses(subject: Subject) -> bool:
     return subject.hits <= total * common + NORMAL * math.sqrt(total * common * (1 - common))
 
 
-def _renumbered(subject: Subject) -> Finding | None:
-    """Labels that are the network's classes under other numbers: each is, as a rule, predicted as another one."""
+def confusion(subject: Subject, x: Sequence[Array]) -> npt.NDArray[np.int64] | None:
+    """How often evaluation samples of each class [classes, classes] are predicted as each.
+
+    Args:
+        subject: with a network that can be looked into.
+        x: the samples of the evaluation part, as they are or changed.
+
+    Returns:
+        None where classes cannot be told from the outputs.
+    """
     part, numbers = subject.evaluation, _valid(subject.evaluation, subject.classes)
     if part is None or numbers is None or subject.view is None or part.rows is None:
         return None
-    outputs = subject.view.answers(part.x)
+    outputs = subject.view.answers(x)
     if outputs.ndim != 2 or outputs.shape[1] != subject.classes:
         return None
     # The view may have looked at fewer, spread evenly.
     seen = np.unique(np.linspace(0, len(part.rows) - 1, len(outputs)).astype(np.intp))
     if len(seen) != len(outputs):
         return None
-    given, predicted = numbers[part.rows[seen]], outputs.argmax(axis=1)
     counts = np.zeros((subject.classes, subject.classes), np.int64)
-    np.add.at(counts, (given, predicted), 1)
-    order = {int(label): int(counts[label].argmax()) for label in np.unique(given)}
+    np.add.at(counts, (numbers[part.rows[seen]], outputs.argmax(axis=1)), 1)
+    return counts
+
+
+def is_no_guess(right: int, counts: npt.NDArray[np.int64]) -> bool:
+    """Whether so many right predictions are more than always saying the most common class could come to."""
+    total = int(counts.sum())
+    common = float(counts.sum(axis=1).max()) / total
+    return common < 1 and right > common * total and at_most(total - right, total, 1 - common) < _SURE_OF_AN_ORDER
+
+
+def _renumbered(subject: Subject) -> Finding | None:
+    """Labels that are the network's classes under other numbers: each is, as a rule, predicted as another one."""
+    counts = confusion(subject, subject.evaluation.x) if subject.evaluation is not None else None
+    if counts is None:
+        return None
+    order = {int(label): int(counts[label].argmax()) for label in np.flatnonzero(counts.sum(axis=1))}
     if len(set(order.values())) < len(order) or all(label == meant for label, meant in order.items()):
         return None
-    right, total = sum(int(counts[label, meant]) for label, meant in order.items()), len(given)
-    common = float(counts.sum(axis=1).max()) / total
-    if common >= 1 or right <= common * total or at_most(total - right, total, 1 - common) >= _SURE_OF_AN_ORDER:
+    right, total = sum(int(counts[label, meant]) for label, meant in order.items()), int(counts.sum())
+    if not is_no_guess(right, counts):
         return None
     as_it_is = int(np.trace(counts))
     return Finding(

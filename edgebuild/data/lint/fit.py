@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.data.given import Array
 from edgebuild.data.lint import changes, classes, misfit
@@ -37,11 +40,41 @@ class _Odd(NamedTuple):
 
 
 def fit(subject: Subject) -> Iterator[Finding]:
-    """Hold each split against the network's first batch norms, else against the train split."""
-    by_norms = list(_against_norms(subject))
-    yield from by_norms
-    if not by_norms:
-        yield from _against_reference(subject)
+    """Compare each split with the network's first batch norms, else with the train split, else by its predictions."""
+    found = list(_against_norms(subject)) or list(_against_reference(subject))
+    yield from found
+    if not any(finding.level == Gravity.ERROR for finding in found):
+        yield from _by_predictions(subject)
+
+
+def _by_predictions(subject: Subject) -> Iterator[Finding]:
+    """A change of all samples with which a network that guesses knows the classes: many have no batch norm."""
+    part = subject.evaluation
+    if part is None or subject.view is None or not classes.guesses(subject):
+        return
+    tried = [(counts, change) for change in _all_changes(subject) if (counts := _counts(subject, change)) is not None]
+    counts, change = max(tried, key=lambda item: int(np.trace(item[0])), default=(None, None))
+    if counts is None or change is None or not classes.is_no_guess(int(np.trace(counts)), counts):
+        return
+    thing = {Code.INPUT_ORDER: "the inputs of the samples are", Code.LAYOUT: "the axes of the samples are"}
+    what = (
+        f"{thing[change.code]} in the wrong order"
+        if change.code in thing
+        else ("the samples are not in the range that the network was trained on")
+    )
+    yield Finding(
+        code=change.code,
+        what=what,
+        why=f"As they are, the float network predicts {subject.hits:,} of {part.total:,} evaluation samples right, no "
+        f"more than by guessing; {change.words}, {int(np.trace(counts)):,} of {int(counts.sum()):,}.",
+        remedy=change.remedy,
+        level=Gravity.ERROR,
+    )
+
+
+def _counts(subject: Subject, change: Change) -> npt.NDArray[np.int64] | None:
+    assert subject.evaluation is not None
+    return classes.confusion(subject, change.apply(subject.evaluation.x))
 
 
 def _against_norms(subject: Subject) -> Iterator[Finding]:
