@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import gate, hashing, judgeable
-from edgebuild.core.budget import Budget
+from edgebuild.core.budget import COSTS, SCORES, Budget, Subject
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.plan import Source
@@ -92,17 +92,30 @@ def _check(path: Path, demands: Demands) -> Checked:
         _require_same_source(manifest.inputs.model, demands.model_sha256, path)
         if manifest.inputs.data is not None:
             _require_same_source(manifest.inputs.data.source, demands.data_sha256, path)
+        budgets = demands.budgets(manifest)
         verdict = gate.judge(
-            demands.budgets(manifest),
+            budgets,
             manifest.measurements,
             lower_is_better=manifest.plan.metric.less_is_more,
-            lacking=manifest.lacking,
+            lacking={**_not_measured(budgets), **manifest.lacking},
             comparison=manifest.comparison,
             baseline_required=demands.baseline_required or manifest.plan.bench.baseline_required,
         )
     except EdgebuildError as error:
         return Checked(path, None, None, error)
     return Checked(path, manifest, verdict, None)
+
+
+def _not_measured(budgets: Sequence[Budget]) -> dict[str, str]:
+    """What to do where a figure was not recorded: nothing is run here."""
+    measures, scores = "edgebuild bench measures it", "build with labelled evaluation data (--data)"
+    return {
+        f"{budget.subject} on {budget.on}" if budget.on else str(budget.subject): (
+            scores if budget.subject in SCORES else measures
+        )
+        for budget in budgets
+        if budget.subject in (*COSTS, *SCORES, Subject.INSTRUCTIONS)
+    }
 
 
 def of(manifest: Manifest) -> judgeable.Of:

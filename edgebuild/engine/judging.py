@@ -160,8 +160,10 @@ def _run(shipped: Built, data: Data, session: Session, *, again: bool, resets: b
 
 def _unscored(shared: Shared) -> dict[str, str]:
     """Why there is no score, for the budgets that ask for one."""
-    if shared.source is None or shared.baseline is not None:
+    if shared.baseline is not None:
         return {}
+    if shared.source is None:
+        return {str(subject): "no data were given (--data, or [data] path)" for subject in SCORES}
     return {str(subject): _without_labels(shared) for subject in SCORES}
 
 

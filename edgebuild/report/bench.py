@@ -18,6 +18,6 @@ def of_artifact(item: Benched, paint: summary.Paint = summary.plain, *, verbose:
     if item.comparison is not None:
         lines += [summary.row(label, text) for label, text in places.comparison(item.comparison)]
     lines += summary.checks(item.verdict, paint, lower_is_better=item.lower_is_better)
-    lines += [summary.row("note", paint(note, "dim")) for note in item.notes]
+    lines += [summary.row("note", paint(note, "dim")) for note in places.notes(item.notes, hides_host=hides_host)]
     lines += ["", operators.of_operators(item.operators)] if item.operators is not None else []
     return "\n".join(lines)

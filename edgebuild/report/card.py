@@ -220,7 +220,9 @@ def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
 
 def _caveats(manifest: Manifest) -> Iterator[str]:
     yield from (f"- {_escaped(finding.what)}: {_escaped(finding.why)}" for finding in manifest.findings)
-    yield from (f"- {_escaped(note)}" for note in manifest.notes)
+    hides_host = manifest.plan.has_costs_of_its_own
+    notes = places.notes(manifest.notes, hides_host=hides_host, of=f"{manifest.target}: ")
+    yield from (f"- {_escaped(note)}" for note in notes)
     yield from (f"- {limit}" for limit in _LIMITS)
 
 

@@ -23,6 +23,11 @@ def hidden(measurements: Sequence[Measurement], *, hides_host: bool) -> Iterator
         yield "latency", "not measured on the target's device (--on names one); --verbose shows this host's"
 
 
+def notes(said: Sequence[str], *, hides_host: bool, of: str = "") -> tuple[str, ...]:
+    """What there is to say, without what disturbed a measurement that is not shown; `of` stands before such notes."""
+    return tuple(note for note in said if not (hides_host and note.startswith(f"{of}{wording.HERE}: ")))
+
+
 def _is_of_this_host(found: Measurement) -> bool:
     return found.subject in COSTS and found.where.partition(":")[0] == wording.HERE
 

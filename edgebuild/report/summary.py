@@ -34,7 +34,9 @@ def of_build(
     lines = [_headline(manifest.target, manifest.verdict.status, paint)]
     lines += [row(label, text) for label, text in _facts(manifest, folder, verbose=verbose)]
     lines += _checks(manifest.verdict, manifest, paint)
-    lines += [row("note", paint(note, "dim")) for note in manifest.notes if note not in said]
+    hides_host = manifest.plan.has_costs_of_its_own and not verbose
+    notes = places.notes(manifest.notes, hides_host=hides_host, of=f"{manifest.target}: ")
+    lines += [row("note", paint(note, "dim")) for note in notes if note not in said]
     for finding in manifest.findings:
         lines += _warning(finding, paint) if finding.what not in said else []
     return "\n".join(lines)

@@ -46,6 +46,11 @@ def test_what_this_host_takes_is_shown_of_another_device_only_where_it_is_asked_
     lines = _lines(manifest())
     assert not [line for line in lines if "this host (" in line]
     assert "  latency    not measured on the target's device (--on names one); --verbose shows this host's" in lines
+    disturbed = manifest(notes=("mcu: host: neighbours: busy", "mcu: ssh:pi: throttling"))
+    told = "\n".join(_lines(disturbed))
+    assert "ssh:pi: throttling" in told
+    assert "neighbours" not in told
+    assert "neighbours" in "\n".join(_lines(disturbed, verbose=True))
     generic = manifest(plan=plan(runtime=LITERT))
     assert [line for line in _lines(generic) if line.startswith("  latency    0.215 ms median")]
     board = manifest(plan=plan(runtime=LITERT, board="Raspberry Pi 4 Model B"))

@@ -255,6 +255,7 @@ def test_check_never_passes_a_device_that_was_not_measured(
     _is_honest(ended, subject, level)
     assert ended.code == (5 if level == "error" else 0)
     assert "no figure" in ended.text
+    assert "edgebuild bench measures it" in ended.text
 
 
 def test_bench_never_passes_a_device_that_is_not_there(dist: Path, capsys: pytest.CaptureFixture[str]) -> None:
