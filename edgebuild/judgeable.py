@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from edgebuild.core.budget import COSTS, OF_NPU, SCORES, Budget, Subject
 from edgebuild.core.plan import Plan
-from edgebuild.core.target import Accelerator, Compiler, Interpreter, Target, has_costs_of_its_own
+from edgebuild.core.target import Accelerator, Interpreter, Target, has_costs_of_its_own
 from edgebuild.errors import UsageError
-
-_OF_EDGETPU = (Subject.NPU_SHARE,)
 
 
 class Of(NamedTuple):
@@ -119,11 +117,6 @@ def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
     if subject in OF_NPU and of.accelerator is None:
         why = f"{of.name} has no accelerator" if of.runtime is not None else "an accelerator's compiler tells it"
         return _Refusal(why, f"Build for a target with one (edgebuild targets lists them), or leave it out: {off}.")
-    if subject in OF_NPU and of.accelerator is not None and of.accelerator.compiler == Compiler.EDGETPU:
-        if subject in _OF_EDGETPU:
-            return None
-        why = "the Edge TPU compiler tells neither time nor memory of an inference"
-        return _Refusal(why, f"Limit npu_share or size, or leave it out: {off}.")
     return None
 
 

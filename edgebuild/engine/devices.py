@@ -23,6 +23,11 @@ from edgebuild.runtimes.tflm.jobs import MissingKernels, Sample
 
 # "Didn't find op for builtin opcode 'ELU' version '1'."
 _NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+# What the Edge TPU compiler does not print.
+_UNTOLD = {
+    str(subject): "the Edge TPU compiler gives neither time nor memory of an inference: limit npu_share or size"
+    for subject in (Subject.NPU_LATENCY, Subject.NPU_SRAM)
+}
 
 
 class Answered(NamedTuple):
@@ -160,12 +165,13 @@ def _of_edgetpu(named: Built, accelerator: Accelerator, session: Session) -> Ans
         (made,) = session.run([steps.edgetpu_rules(named, accelerator.memory)], steps.EDGETPU)
         found = made.read(EdgeTpu)
         note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
-        return Answered(DeviceReport(edgetpu=found), notes=(note, *_left(found.mapping, named)))
+        return Answered(DeviceReport(edgetpu=found), _UNTOLD, notes=(note, *_left(found.mapping, named)))
     step = steps.edgetpu(named, hashing.of_file(Path(compiler)), session.run_limits.memory_bytes)
     (made,) = session.run([step], steps.EDGETPU)
     found = made.read(EdgeTpu)
     return Answered(
         DeviceReport(edgetpu=found),
+        _UNTOLD,
         notes=tuple(_left(found.mapping, named)),
         compiled=made.path / found.compiled,
     )
