@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lint_cases import CLASSES, Case, answers, images
+from lint_cases import CLASSES, Case, Pointwise, answers, images
 
 from edgebuild.core.finding import Code, Gravity
 
@@ -199,6 +199,21 @@ def test_a_range_is_found_by_what_a_network_without_batch_norms_predicts(case: C
     case.evaluation = ([x], known)
     case.more.update(hits=180)
     assert case.codes() == []
+
+
+class Misled(Pointwise):
+    """A network whose first batch norm was trained on samples of another range, and whose predictions know nothing."""
+
+    def answers(self, x: Any) -> Any:
+        return np.eye(CLASSES)[np.zeros(len(x[0]), int)]
+
+
+def test_a_range_that_makes_nothing_better_ends_no_build(case: Case) -> None:
+    case.calibration = case.train = None
+    case.evaluation = ([images(200, 3) * 255], answers(200))
+    case.more.update(hits=50, view=Misled(images(400, 9)))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.NORMALIZATION, Gravity.WARNING)
 
 
 def test_a_network_that_only_guesses_has_no_order_that_would_fit(case: Case) -> None:

@@ -73,7 +73,9 @@ def _by_predictions(subject: Subject) -> Iterator[Finding]:
 
 
 def _counts(subject: Subject, change: Change) -> npt.NDArray[np.int64] | None:
-    assert subject.evaluation is not None
+    """What is predicted of the evaluation samples after a change; None where that cannot be seen."""
+    if subject.evaluation is None or subject.view is None:
+        return None
     return classes.confusion(subject, change.apply(subject.evaluation.x))
 
 
@@ -123,10 +125,22 @@ def _unlike_training(odd: _Odd, subject: Subject) -> Finding:
         remedy = "Scale them so in the data: the other splits fit as they are."
     why = f"As they are, {seen} (below 0.1 is usual); they fit {words}."
     evaluation = subject.evaluation
-    if evaluation is None or not any(part is evaluation for part in odd.parts) or not classes.guesses(subject):
+    if (
+        evaluation is None
+        or not any(part is evaluation for part in odd.parts)
+        or not _is_worthless(odd.change, subject)
+    ):
         return Finding(code=code, what=what, why=why, remedy=remedy)
     guessing = f" The float network predicts {subject.hits:,} of {evaluation.total:,} right, no more than by guessing."
     return Finding(code=code, what=what, why=why + guessing, remedy=remedy, level=Gravity.ERROR)
+
+
+def _is_worthless(change: Change, subject: Subject) -> bool:
+    """Whether a network guesses with samples as they are and, as far as that can be seen, does not after a change."""
+    if not classes.guesses(subject):
+        return False
+    counts = _counts(subject, change)
+    return counts is None or classes.is_no_guess(int(np.trace(counts)), counts)
 
 
 def _against_reference(subject: Subject) -> Iterator[Finding]:
