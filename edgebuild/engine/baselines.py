@@ -154,8 +154,9 @@ def fetched(named: str, out: Path, scratch: Path) -> list[tuple[str, Path]]:
 
 
 def is_of_git(named: str) -> bool:
-    """Whether a name is of a commit: a path that is there comes before a ref of that name."""
-    return named.startswith(_GIT) or not Path(named).exists()
+    """Whether a name is of a commit: a path that is there comes before a ref, and so does a file that is missing."""
+    is_file = Path(named).suffix in (_ARTIFACT, Path(FILE_NAME).suffix) and ":" not in named
+    return named.startswith(_GIT) or not (is_file or Path(named).exists())
 
 
 def _tree(named: str, out: Path, scratch: Path) -> tuple[_Tree, PurePosixPath]:

@@ -191,6 +191,11 @@ def test_a_ref_that_holds_nothing_is_wrong_usage(
     assert told in capsys.readouterr().err
 
 
+def test_a_file_that_is_missing_is_no_ref(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["diff", "none.tflite", "dist"]) == 4
+    assert "none.tflite" in capsys.readouterr().err
+
+
 def test_what_a_shallow_checkout_lacks_is_said_with_the_remedy(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
