@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebuild.core.model import TensorSpec
+from edgebuild.data.names import identifier
 from edgebuild.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -66,7 +67,7 @@ def from_arrays(arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where
     Raises:
         UsageError: an unknown name, an input without its array, or arrays of different lengths.
     """
-    rest = dict(arrays)
+    rest = {_as_called(name, inputs): array for name, array in arrays.items()}
     labels = rest.pop("labels", None)
     splits = {split: _split(rest, suffixes, inputs, where) for split, suffixes in SUFFIXES.items()}
     if rest:
@@ -76,6 +77,13 @@ def from_arrays(arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where
         )
     names = () if labels is None else tuple(str(label) for label in np.asarray(labels).tolist())
     return Given.of({split: _numbered(examples, names) for split, examples in splits.items()}, names)
+
+
+def _as_called(array: str, inputs: tuple[TensorSpec, ...]) -> str:
+    """The name of an array with that of its input as it is known here: the network's own may be no identifier."""
+    split, _, name = array.partition("/")
+    called = {spec.name for spec in inputs}
+    return f"{split}/{identifier(name)}" if name and name not in called and identifier(name) in called else array
 
 
 def _numbered(examples: Examples | None, names: tuple[str, ...]) -> Examples | None:

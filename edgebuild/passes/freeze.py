@@ -20,7 +20,7 @@ from edgebuild.errors import StepError
 from edgebuild.passes import precision, unrolling
 from edgebuild.passes.graph import proof
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
-from edgebuild.passes.loading import Network, load
+from edgebuild.passes.loading import Network, first_line, load
 from edgebuild.passes.static_shapes import Wanted, static
 
 _OWN = Wanted()
@@ -76,7 +76,7 @@ def freeze(
             _trace_batched(traced.function, inputs)
         _save(network, traced, out, with_function=not only_for_converter)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise StepError(f"{name} cannot be traced with a batch of 1", str(error).strip().splitlines()[0]) from None
+        raise StepError(f"{name} cannot be traced with a batch of 1", first_line(error)) from None
     one, loops = traced.one, traced.loops
     return Frozen(
         network=_described(network, inputs, one.structured_outputs),

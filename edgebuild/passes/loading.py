@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import keyword
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from edgebuild.data.names import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
 from edgebuild.passes import calling, codes, naming, precision, repeats, static_lists, tables, time_distributed
@@ -20,6 +20,7 @@ from edgebuild.passes import calling, codes, naming, precision, repeats, static_
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
 _KERAS_CAUSE = "Exception encountered: "
+_KERAS_CALL = "Exception encountered when calling "
 _ALLOW = "If you trust its author, allow the code with --allow-code."
 
 
@@ -78,7 +79,7 @@ def load(kind: str, path: str, *, signature: str, allow_code: bool) -> Network:
     except Exception as error:
         raise StepError(
             f"{path} cannot be loaded",
-            _first_line(error),
+            first_line(error),
             "Give a network with classes of your own as module:callable, or export it with model.export(FOLDER).",
         ) from None
 
@@ -190,7 +191,7 @@ def from_keras_model(model: Any) -> Network:
     parts = naming.parts(model)
     lookups = tables.of(parts)
     inputs = _keras_inputs(model)
-    names = _distinct([_identifier(spec.name) for spec in inputs])
+    names = _distinct([identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
     structure = getattr(model, "input", None)
 
@@ -210,7 +211,7 @@ def from_keras_model(model: Any) -> Network:
     layers, within = naming.layers(parts), naming.within(parts)
     # An output of a nested model is called like its last layer, as it is where the model is taken apart.
     made_by = {name: inner[-1] for name, inner in within.items() if inner and name not in layers}
-    outputs = [_identifier(made_by.get(name, name)) for name in (getattr(model, "output_names", None) or [])]
+    outputs = [identifier(made_by.get(name, name)) for name in (getattr(model, "output_names", None) or [])]
     variables = [getattr(variable, "value", variable) if is_keras_3 else variable for variable in model.variables]
     framework = f"Keras {_keras_version(model)}"
     return Network(
@@ -220,7 +221,7 @@ def from_keras_model(model: Any) -> Network:
 
 def distinct_identifiers(names: Sequence[str]) -> list[str]:
     """Names of a network's ends, as a network has them whose layers are called so."""
-    return _distinct([_identifier(name) for name in names])
+    return _distinct([identifier(name) for name in names])
 
 
 def _keras_inputs(model: Any) -> list[tf.TensorSpec]:
@@ -242,14 +243,6 @@ def _keras_version(model: Any) -> str:
     import tf_keras
 
     return str(tf_keras.__version__ if isinstance(model, tf_keras.Model) else keras.__version__)
-
-
-def _identifier(name: str) -> str:
-    """A name that Python takes for a parameter, as a signature needs it."""
-    word = re.sub(r"\W", "_", name)
-    if keyword.iskeyword(word):
-        return f"{word}_"
-    return word if word[:1].isidentifier() else f"_{word}"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -282,8 +275,11 @@ def _lambda_layers(config: object) -> Iterator[str]:
             yield from _lambda_layers(value)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """What went wrong; Keras buries the cause under the configuration of the object that met it."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))
+    lines = [line for line in plain.strip().splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith(_KERAS_CALL):
+        lines = lines[1:]
     causes = [line.removeprefix(_KERAS_CAUSE) for line in lines if line.startswith(_KERAS_CAUSE)]
     return f"{type(error).__name__}: {(causes or lines or [''])[-1 if causes else 0]}"

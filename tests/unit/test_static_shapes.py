@@ -14,10 +14,12 @@ import keras
 import numpy as np
 import pytest
 
+from edgebuild.data.given import from_arrays
 from edgebuild.data.headers import sample_shapes
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.passes import carry, freeze
 from edgebuild.passes.jobs import NETWORK, CarryJob, FreezeJob
+from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.static_shapes import Wanted, static
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
@@ -63,6 +65,25 @@ def test_shapes_are_asked_for_by_name_or_taken_from_the_data() -> None:
         static(IMAGE, Wanted((8, 6, 4)))
     with pytest.raises(UsageError, match="names mask"):
         static(TEXT, Wanted((), {"mask": (9,)}))
+
+
+def test_a_name_that_no_trace_takes_is_the_reason_that_is_given(tmp_path: Path) -> None:
+    given = keras.Input((3,))
+    network = keras.Model(given, keras.layers.Dense(2, name="fully connected")(given))
+    with pytest.raises(StepError, match="cannot be traced") as refused:
+        freeze.freeze(from_keras_model(network), tmp_path, name="net")
+    assert "'fully connected' is not a valid scope name" in refused.value.why
+
+
+def test_inputs_of_any_name_are_loaded_and_given_their_data(tmp_path: Path) -> None:
+    called = ["0 weird name", "_b.c-d", "plain"]
+    given = [keras.Input((size,), name=name) for size, name in enumerate(called, 1)]
+    network = keras.Model(given, keras.layers.Dense(2)(keras.layers.Concatenate()(given)))
+    frozen = freeze.freeze(from_keras_model(network), tmp_path, name="net")
+    arrays = {f"x_train/{name}": np.zeros((2, size), np.float32) for size, name in enumerate(called, 1)}
+    found = from_arrays(arrays, frozen.network.inputs, "d.npz").train
+    assert found is not None
+    assert [array.shape[1] for array in found.x] == [1, 2, 3]
 
 
 def test_a_network_of_text_is_loaded_with_the_shapes_of_its_data(tmp_path: Path) -> None:
