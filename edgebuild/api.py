@@ -11,10 +11,8 @@ from typing import Any
 import platformdirs
 from msgspec.structs import replace
 
-from edgebuild import budgets as budget_tables
-from edgebuild import config, hashing, history, judgeable, repository, targets
+from edgebuild import config, hashing, history, renewed, repository, targets
 from edgebuild.core.benched import Benched
-from edgebuild.core.budget import Budget
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
@@ -30,7 +28,6 @@ from edgebuild.engine import check as checking
 from edgebuild.engine.session import Session
 from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
-from edgebuild.layering import overlay
 from edgebuild.plan import plan
 
 STORE_VARIABLE = "EDGEBUILD_STORE"
@@ -233,7 +230,7 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     is_whole = place is None or Path(place) == out
     wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
     demands = checking.Demands(
-        lambda manifest: _budgets_now(manifest, checking.of(manifest), known),
+        lambda manifest: renewed.budgets(manifest, checking.of(manifest), known),
         _digest(known.settings.model.path),
         _digest(known.settings.data.path),
         known.settings.bench.baseline_required,
@@ -271,7 +268,7 @@ def bench(
         benched = benching.bench(
             found,
             known.settings.bench,
-            lambda item: _budgets_now(item.manifest, benching.of(item, known.settings.bench), known),
+            lambda item: renewed.budgets(item.manifest, benching.of(item, known.settings.bench), known),
             session,
             operators=operators,
         )
@@ -281,36 +278,6 @@ def bench(
         problem = history.append_figures(name, item.target, item.sha256, item.measurements, commit)
         _tell(problem, listener or Silence())
     return benched
-
-
-def _budgets_now(manifest: Manifest | None, of: judgeable.Of, known: config.Configuration) -> tuple[Budget, ...]:
-    """What a configuration sets, over what a manifest recorded.
-
-    Raises:
-        UsageError: a budget cannot be read, or there can be no figure for it. What was recorded stands: it was possible
-            when it was built.
-    """
-    table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
-    metric = manifest.plan.metric if manifest is not None else Metric.asked(known.settings.metric)
-    given = budget_tables.read(table, metric)
-    judgeable.require(given, of)
-    recorded = manifest.plan.budgets if manifest is not None else ()
-    return (*(budget for budget in recorded if _still_holds(budget, table.values.get(budget.subject), given)), *given)
-
-
-def _still_holds(recorded: Budget, written: object, given: Sequence[Budget]) -> bool:
-    """Whether a recorded budget holds beside what is set on its subject now.
-
-    What is set takes its place; but a device has no more memory than it has, as long as nothing is tighter.
-    """
-    if written is None or budget_tables.is_off(written):
-        return written is None
-    tighter = (
-        budget.limit <= recorded.limit
-        for budget in given
-        if (budget.subject, budget.of_baseline) == (recorded.subject, False)
-    )
-    return recorded.origin.startswith(targets.OF_MEMORY) and not any(tighter)
 
 
 def _require_known_targets(known: config.Configuration) -> None:
