@@ -16,7 +16,7 @@ from edgebuild.passes.graph import batches
 
 _LIMIT_BYTES = 300_000_000  # of what is alive of the samples walked with, in two networks
 _BATCH_BYTES = 100_000_000  # of what is alive of a batch, or of all points of one with gradients
-_LARGEST_BATCH = 32
+_LARGEST_BATCH = 128
 _WEIGHED = 64  # samples that gradients are taken of
 _VALUES = 2**27  # of all points, on all samples that are gone through more than once
 _FEWEST = 16  # such samples, however large they are

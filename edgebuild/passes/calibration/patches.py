@@ -22,6 +22,8 @@ _DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
 _TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose"})
 _MAX_ROWS = 8192
 _MIN_ROWS = 256
+# So many for each input to an output tell a Gram matrix well enough; few inputs get _FEW_ROWS.
+_ROWS_PER_INPUT, _FEW_ROWS = 16, 2048
 _MAX_VALUES = 2**24  # 64 MB of float32 for each of the two networks
 
 
@@ -91,7 +93,9 @@ def sampled(layer: Layer, exact: Array, given: Array, *, seed: int) -> Rows:
     outputs = [len(exact), *(len(axis.places) for axis in axes)]
     width = math.prod(axis.places.shape[1] for axis in axes) * exact.shape[-1]
     total = math.prod(outputs)
-    count = min(total, _MAX_ROWS, max(_MIN_ROWS, _MAX_VALUES // width))
+    inputs = width // (exact.shape[-1] if _is_depthwise(layer) else _groups(layer))
+    enough = max(_FEW_ROWS, _ROWS_PER_INPUT * inputs)
+    count = min(total, _MAX_ROWS, enough, max(_MIN_ROWS, _MAX_VALUES // width))
     drawn = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
     places = np.unravel_index(drawn, outputs)
     parts = [_grouped(layer, _gathered(array, axes, places)) for array in (exact, given)]

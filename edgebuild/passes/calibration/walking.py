@@ -21,7 +21,7 @@ from edgebuild.passes.graph import batches
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 from edgebuild.passes.graph.running import Pool, filled
 
-_BATCH = 32
+_BATCH_BYTES = 50_000_000  # of what a layer takes and makes at a time
 
 # Takes a layer, its input in the float network and in the quantized one, [samples, ...]; gives the layer changed.
 Refine = Callable[[Layer, Array, Array], Layer]
@@ -141,7 +141,7 @@ def run(graph: Graph, call: Call, layer: Layer, given: Sequence[Array], pool: Po
     """The outputs of one call with a layer of the caller's, on the call's inputs, each of them once."""
     pool, parts, taken = pool or Pool(), [], tuple(dict.fromkeys(call.inputs))
     # Rows that become one, or come from one, stay together.
-    size = max(len(given[0]), 1) if batches.changes(layer, graph, call) else _BATCH
+    size = max(len(given[0]), 1) if batches.changes(layer, graph, call) else _rows(graph, call)
     for start in range(0, len(given[0]), size):
         batch = [tf.constant(array[start : start + size]) for array in given]
         args, kwargs = filled(call, dict(zip(taken, batch, strict=True)))
@@ -157,6 +157,11 @@ def samples_within(graph: Graph, limit_bytes: int) -> int:
     return max(limit_bytes // (2 * batches.bytes_alive(graph)), 1)
 
 
+def _rows(graph: Graph, call: Call) -> int:
+    """How many rows a call takes at a time."""
+    return max(1, _BATCH_BYTES // batches.bytes_of(graph, (*call.inputs, *call.outputs)))
+
+
 def _linear(layer: Layer) -> Layer:
     return layer._replace(config={**layer.config, "activation": "linear"})
 
@@ -165,5 +170,6 @@ def _active(activation: Any, values: Array) -> Array:
     """An activation's values, some samples at a time."""
     if activation is tf_keras.activations.linear:
         return values
-    parts = [values[start : start + _BATCH] for start in range(0, len(values), _BATCH)]
+    size = max(1, _BATCH_BYTES // values[:1].nbytes)
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
     return np.concatenate([activation(tf.constant(part)).numpy() for part in parts])

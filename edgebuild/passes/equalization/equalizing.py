@@ -172,7 +172,7 @@ class _Work:
             )
         if self._capped:
             what = f"{_count(self._capped, 'channel')} behind a ReLU6 now cut off elsewhere"
-            on = f"on {_count(sum(len(batch[0]) for batch in shown), 'calibration sample')}"
+            on = f"on {_count(len(shown[0]), 'calibration sample')}"
             self.notes.append(f"equalized: {what}; {on} outputs differ by {gap:.1g} of the largest")
 
     def _say(self, chosen: Chosen, more: str) -> None:
@@ -189,14 +189,13 @@ def _capped(scaling: Scaling, chosen: Chosen) -> int:
     return int(np.count_nonzero(behind & (chosen.scales != 1)))
 
 
-def _difference(before: Graph, after: Graph, batches: Sequence[Batch], pool: running.Pool) -> float:
+def _difference(before: Graph, after: Graph, arrays: Batch, pool: running.Pool) -> float:
     runners = [running.Runner(before, before.outputs), running.Runner(after, after.outputs, pool)]
     rows, worst = min(map(rows_alive, (before, after))), 0.0
-    for batch in batches:
-        for start in range(0, len(batch[0]), rows):
-            given = [array[start : start + rows] for array in batch]
-            one, other = ([item.numpy() for item in runner.outputs(given)] for runner in runners)
-            worst = max([worst, *(difference(*pair) for pair in zip(one, other, strict=True))])
+    for start in range(0, len(arrays[0]), rows):
+        given = [array[start : start + rows] for array in arrays]
+        one, other = ([item.numpy() for item in runner.outputs(given)] for runner in runners)
+        worst = max([worst, *(difference(*pair) for pair in zip(one, other, strict=True))])
     return worst
 
 

@@ -31,14 +31,9 @@ def divided(batches: Sequence[Batch]) -> Halves:
     """One sample of so many is held out, evenly spread."""
     if sum(len(batch[0]) for batch in batches) < _TOO_FEW:
         return Halves(batches, batches)
-    learnt, judged, start = [], [], 0
-    for batch in batches:
-        is_judged = (np.arange(len(batch[0])) + start) % _HELD_OUT == 0
-        learnt.append([array[~is_judged] for array in batch])
-        judged.append([array[is_judged] for array in batch])
-        start += len(batch[0])
-    parts = ([batch for batch in part if len(batch[0])] for part in (learnt, judged))
-    return Halves(*parts)
+    whole = [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
+    is_judged = np.arange(len(whole[0])) % _HELD_OUT == 0
+    return Halves([[array[~is_judged] for array in whole]], [[array[is_judged] for array in whole]])
 
 
 class Judge:
@@ -54,8 +49,7 @@ class Judge:
     def __init__(self, graph: Graph, scaling: Scaling, data: Sequence[Batch], pool: running.Pool) -> None:
         self._graph, self._scaling = graph, scaling
         self._plan = points.plan(graph)
-        whole = [np.concatenate(arrays) for arrays in zip(*running.evenly(data, _ROWS), strict=True)]
-        rows = rows_alive(self._plan.graph)
+        whole, rows = running.evenly(data, _ROWS), rows_alive(self._plan.graph)
         self._some = [[array[start : start + rows] for array in whole] for start in range(0, len(whole[0]), rows)]
         self._runner = running.Runner(self._plan.graph, self._plan.logits, pool)
         self._exact = simulation.outputs(self._runner, self._some)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 
@@ -40,6 +40,11 @@ def bytes_alive(graph: Graph) -> int:
         most = max(most, sum(sizes[tensor] for tensor in alive))
         alive -= set(last)
     return most
+
+
+def bytes_of(graph: Graph, tensors: Iterable[int]) -> int:
+    """The bytes of a row of each of these tensors, as float32; at least 1."""
+    return max(1, sum(_FLOAT_BYTES * _room(graph, tensor) for tensor in tensors))
 
 
 def last_uses(graph: Graph) -> Iterator[tuple[int, ...]]:

@@ -26,6 +26,16 @@ _MASK = "_keras_mask"
 # Step by step they take far longer than traced.
 _STEPPING = (tf_keras.layers.RNN, tf_keras.layers.Wrapper)
 
+# Of these the function alone does all that is needed once they are built: what Keras does around it takes longer than
+# they do on few samples.
+_PLAIN = frozenset(
+    getattr(tf_keras.layers, name)
+    for name in (
+        *("Activation", "Add", "Concatenate", "Conv1D", "Conv2D", "Dense", "DepthwiseConv2D", "Flatten", "Multiply"),
+        *("AveragePooling2D", "GlobalAveragePooling2D", "MaxPooling2D", "ReLU", "Reshape", "ZeroPadding2D"),
+    )
+)
+
 
 class _Made(NamedTuple):
     """A layer of Keras, the function that computes it, and what it was made from."""
@@ -49,10 +59,9 @@ class Pool:
             StepError: the layer cannot be made, or does not fit what it is given.
         """
         try:
-            made = self._ready(layer, args, kwargs)
-            masked = any(
-                getattr(item, _MASK, None) is not None for item in tf.nest.flatten((args, list(kwargs.values())))
-            )
+            made, masked = self._ready(layer, args, kwargs), _is_masked(args, kwargs)
+            if layer.kind in _PLAIN and made.layer.built and not masked and not kwargs:
+                return list(tf.nest.flatten(made.layer.call(*args)))
             function = made.layer if masked else made.function
             return list(tf.nest.flatten(function(*args, **_inferring(made.layer, kwargs))))
         except (ValueError, TypeError, tf.errors.OpError) as error:
@@ -67,8 +76,7 @@ class Pool:
             if layer.weights:
                 keras(*args, **_inferring(keras, kwargs))  # it has no variables before
             stepping = isinstance(keras, _STEPPING)
-            function = tf.function(keras, reduce_retracing=True) if stepping else keras
-            made = _Made(keras, function, layer.config, [])
+            made = _Made(keras, tf.function(keras, reduce_retracing=True) if stepping else keras, layer.config, [])
             known.append(made)
         weights = list(layer.weights.values())
         if len(weights) != len(made.weights) or any(
@@ -194,13 +202,10 @@ def _steps(graph: Graph, wanted: frozenset[int], kept: frozenset[int]) -> list[_
     return [_Step(call, tuple(gone)) for (call, _), gone in zip(reversed(calls), dropped, strict=True)]
 
 
-def evenly(batches: Sequence[Sequence[Array]], most: int) -> list[list[Array]]:
-    """No more samples than so many, spread evenly over all batches."""
-    total = sum(len(batch[0]) for batch in batches)
-    step, start, found = max(1, -(-total // most)), 0, []
+def evenly(batches: Sequence[Sequence[Array]], most: int) -> list[Array]:
+    """No more samples than so many, spread evenly over all batches: one array for each input."""
+    step, start, found = max(1, -(-sum(len(batch[0]) for batch in batches) // most)), 0, []
     for batch in batches:
-        part = [np.asarray(array[start::step]) for array in batch]
+        found.append([array[start::step] for array in batch])
         start = (start - len(batch[0])) % step
-        if len(part[0]):
-            found.append(part)
-    return found
+    return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
