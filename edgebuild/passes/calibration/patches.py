@@ -23,7 +23,7 @@ _TRANSPOSED = frozenset({"Conv1DTranspose", "Conv2DTranspose"})
 _MAX_ROWS = 8192
 _MIN_ROWS = 256
 # So many for each input to an output tell a Gram matrix well enough; few inputs get _FEW_ROWS.
-_ROWS_PER_INPUT, _FEW_ROWS = 16, 2048
+_ROWS_PER_INPUT, _FEW_ROWS = 16, 4096
 _MAX_VALUES = 2**24  # 64 MB of float32 for each of the two networks
 
 
