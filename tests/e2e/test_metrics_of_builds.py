@@ -1,0 +1,49 @@
+"""Whole builds are scored by what their labels are: maps with places of no class, and inputs that are made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Edgebuild
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*__array__ implementation:DeprecationWarning")
+QUICK = ("--target", "mcu", "--no-compress", "--no-refine", "--no-repair", "--budget", "accuracy_drop=off")
+
+
+def _saved(folder: Path, activation: str, filters: int, **arrays: Any) -> tuple[Path, str, Path]:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    given = keras.Input((4, 4, 3))
+    made = keras.layers.Conv2D(filters, 1, activation=activation, name="made")(given)
+    keras.Model(given, made).save(folder / "net.keras")
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "net.keras", "-d", folder / "data.npz"
+
+
+@pytest.mark.slow
+def test_maps_are_scored_without_places_of_no_class(edgebuild: Edgebuild, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4, 4, 3)).astype(np.float32)
+    y = np.where(rng.random((60, 4, 4)) < 0.25, 255, x.argmax(axis=-1)).astype(np.uint8)
+    ran = edgebuild(*_saved(tmp_path, "softmax", 3, x_train=x, y_train=y, x_eval=x[:20], y_eval=y[:20]), *QUICK)
+    assert ran.code == 0, ran.err
+    found = edgebuild.manifest("mcu")["accuracy"]
+    assert found["metric"] == "accuracy"
+    assert "which is ignored" in found["why"]
+    assert [score["metric"] for score in found["further"]] == ["miou"]
+    assert edgebuild.manifest("mcu")["losses"]["output"]["answers"]["total"] == int((y[:20] != 255).sum())
+
+
+@pytest.mark.slow
+def test_a_network_that_makes_its_input_again_is_scored_without_labels(edgebuild: Edgebuild, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((60, 4, 4, 3)).astype(np.float32)
+    edgebuild.config('[metric]\ntarget = "input"\n')
+    ran = edgebuild(*_saved(tmp_path, "sigmoid", 3, x_train=x, x_eval=x[:20]), *QUICK)
+    assert ran.code == 0, ran.err
+    found = edgebuild.manifest("mcu")["accuracy"]
+    assert (found["metric"], found["why"]) == ("mse", "outputs are compared with the input")
+    assert found["baseline"] == pytest.approx(found["artifact"], rel=0.05)
