@@ -64,8 +64,8 @@ def main() -> None:
     chosen = [row for row in ROWS if row.name in arguments.only]
     results = {row: _result(row, arguments) for row in chosen}
     print(f"{host.describe()}; tensorflow {version('tensorflow')}, edgebuild {version('edgebuild')}\n")
-    for line in (*_gains(results), "", *_students(results), "", *_notes(results)):
-        print(line)
+    for part in (_gains(results), _students(results), _notes(results)):
+        print("\n".join(part), end="\n\n")
 
 
 def _result(row: Row, arguments: Any) -> dict[str, Any]:
@@ -180,13 +180,14 @@ def _gains(results: dict[Row, dict[str, Any]]) -> Iterator[str]:
 
 
 def _students(results: dict[Row, dict[str, Any]]) -> Iterator[str]:
-    yield "| teacher | student | teacher's accuracy | student, 60 s, int8 | alone, 5 min, float |"
-    yield "| --- | --- | ---: | ---: | ---: |"
-    for row, found in results.items():
-        if row.student:
-            made = found["compressed"]
-            cells = f"{made['float']:.2%} | {made['score']:.2%} | {found['alone']:.2%}"
-            yield f"| {row.network} | {row.student.partition('=')[2]} | {cells} |"
+    students = {row: found for row, found in results.items() if row.student}
+    if students:
+        yield "| teacher | student | teacher's accuracy | student, 60 s, int8 | alone, 5 min, float |"
+        yield "| --- | --- | ---: | ---: | ---: |"
+    for row, found in students.items():
+        made = found["compressed"]
+        cells = f"{made['float']:.2%} | {made['score']:.2%} | {found['alone']:.2%}"
+        yield f"| {row.network} | {row.student.partition('=')[2]} | {cells} |"
 
 
 def _notes(results: dict[Row, dict[str, Any]]) -> Iterator[str]:
