@@ -21,8 +21,9 @@ from edgebuild.core.settings import DistillSettings, TrainSettings
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import StepError, UsageError
-from edgebuild.passes.graph import reading
+from edgebuild.passes.graph import building, reading
 from edgebuild.passes.guard import Guard
+from edgebuild.passes.surgery import blocks
 from edgebuild.passes.training import features, losses, pace, teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.hooks import Hooks
@@ -363,6 +364,23 @@ def test_losses_that_decide_are_those_of_current_batch_norms(digits: Path) -> No
     stale = trainer.evidence.loss(model)  # which brings them up to date
     model.get_layer("norm").moving_mean.assign(np.full(32, 50.0))
     assert trainer.evidence.loss(model) == pytest.approx(stale, rel=1e-4)
+
+
+def test_networks_made_of_layers_of_one_have_the_losses_that_they_have_when_they_are_built(digits: Path) -> None:
+    layers = tf_keras.layers
+    tf_keras.utils.set_random_seed(3)
+    x = inputs = layers.Input((64,), name="pixels")
+    x = layers.Dense(16, activation="relu", name="stem")(x)
+    x = layers.Add(name="sum")([x, layers.BatchNormalization(name="norm")(layers.Dense(16, name="inner")(x))])
+    graph = reading.read(tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="answer")(x)))
+    (block,) = (found for found in blocks.find(graph) if found.residual)
+    parts = [graph, blocks.drop(graph, block)]
+
+    evidence = Trainer(lesson(digits), QUIET).evidence
+    found = evidence.losses(graph, parts)
+    assert found[0] != pytest.approx(found[1], rel=1e-2)
+    # Of batch norms that have seen more rows.
+    assert found == pytest.approx([evidence.loss(building.build(part)) for part in parts], rel=2e-2)
 
 
 def test_only_settled_epochs_are_chosen_from(digits: Path) -> None:
