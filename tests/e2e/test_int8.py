@@ -75,9 +75,9 @@ def test_channels_far_apart_cost_the_converter_its_accuracy_and_edgebuild_nothin
 
 
 @pytest.mark.slow
-def test_refinement_costs_neither_operators_nor_size_nor_signal(edgebuild: Edgebuild, networks: Path) -> None:
-    """How much it gains hangs on the network, which each machine trains a little differently: it never loses."""
-    arguments = (networks / "digits.h5", "-d", networks / "digits.npz", "-t", "arm64")
+def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, networks: Path) -> None:
+    # How much the healthy network gains hangs on its last bits, which each machine trains a little differently.
+    arguments = (networks / "spoilt.h5", "-d", networks / "digits.npz", "-t", "arm64")
     assert edgebuild(*arguments).code in (0, 1)
     plain = edgebuild.manifest("arm64")
     edgebuild.refines = True
@@ -86,10 +86,8 @@ def test_refinement_costs_neither_operators_nor_size_nor_signal(edgebuild: Edgeb
     names = [[operator["name"] for operator in manifest["network"]["operators"]] for manifest in (plain, refined)]
     assert names[0] == names[1]
     assert refined["artifact"]["size_bytes"] <= 1.02 * plain["artifact"]["size_bytes"]
-    reverted = any("equalize and calibrate taken back" in note for note in refined["notes"])
-    assert (refined["artifact"]["sha256"] == plain["artifact"]["sha256"]) == reverted
-    # Vetted on train samples, measured on others.
-    assert _logits_db(refined) > _logits_db(plain) - 1
+    assert refined["artifact"]["sha256"] != plain["artifact"]["sha256"]
+    assert _logits_db(refined) > _logits_db(plain) + 2
 
 
 def _outputs(edgebuild: Edgebuild, artifact: Path, x: Any, path: Path) -> Any:
@@ -203,7 +201,8 @@ def test_a_rung_of_int16_writes_out_what_its_kernels_have_no_operator_for(edgebu
 @pytest.mark.slow
 def test_the_last_rung_trains_where_there_are_train_data(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.refines = edgebuild.repairs = True
-    limits = ("-b", "accuracy=100%", "--time", "1m", "--set", "train.epochs=2")
+    # The rungs below the last are the refinements: vetting would leave them out where they do not pay.
+    limits = ("-b", "accuracy=100%", "--time", "1m", "--set", "train.epochs=2", "--set", "build.vet=false")
     ran = edgebuild(networks / "digits.h5", "-d", networks / "digits.npz", "-t", "edgetpu", *limits)
     assert ran.code == 1, ran.err
     manifest = edgebuild.manifest("edgetpu")
