@@ -171,8 +171,8 @@ def from_options(texts: Sequence[str]) -> Tree:
 def _aim(written: object) -> tuple[object, ...]:
     """What tells a limit from others on the same subject."""
     fields = _fields(written)
-    told = (fields.get(key) for key in ("on", "at", "confidence"))
-    return is_change(fields["limit"]), fields.get("level", Level.ERROR), *told
+    aims = (fields.get(key) for key in ("on", "at", "confidence"))
+    return is_change(fields["limit"]), fields.get("level", Level.ERROR), *aims
 
 
 def _fields(written: object) -> Mapping[str, object]:

@@ -50,7 +50,7 @@ _FORMATS: Mapping[Unit, Callable[[float], str]] = {
 
 
 class _Figure(NamedTuple):
-    """What a limit is held against: a value, where it is noisy its interval, what it is, and what disturbed it."""
+    """What a limit is compared with: a value, where it is noisy its interval, what it is, and what disturbed it."""
 
     value: float
     interval: Interval | None = None

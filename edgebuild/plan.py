@@ -48,21 +48,8 @@ def plan(
     synthesizes = data is None and settings.data.synthesize and scheme.needs_calibration
     if not synthesizes:
         _require_data(target, scheme, data)
-    floating = target.passes.quantize.float_layers
     compressions = _compressions(target, settings, scheme)
-    _require_float(target, scheme, floating, compressions)
-    output = _end(target.io.output, scheme)
-    leaves_float = target.operators.float and scheme == Scheme.INT8 and output == DType.FLOAT32
-    quantize = Quantize(
-        scheme=scheme,
-        input=_end(target.io.input, scheme),
-        output=output,
-        float_fallback=target.operators.float,
-        sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
-        float_layers=floating,
-        float_answers=leaves_float and target.passes.quantize.float_answers,
-        recurrent=_recurrent(target, scheme),
-    )
+    _require_float(target, scheme, target.passes.quantize.float_layers, compressions)
     return Plan(
         target=target.name,
         name=_checked(settings.model.name or default_name(model)),
@@ -78,7 +65,7 @@ def plan(
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
         ),
-        passes=(*_with_refinements(compressions, target, settings), quantize),
+        passes=(*_with_refinements(compressions, target, settings), _quantize(target, settings)),
         ignores=settings.lint.ignore,
         allows=settings.lint.allow,
         train=settings.train,
@@ -94,6 +81,22 @@ def plan(
         metric=Metric.asked(settings.metric),
         bench=settings.bench,
         budgets=target.budgets,
+    )
+
+
+def _quantize(target: Target, settings: Settings) -> Quantize:
+    asked = target.passes.quantize
+    output = _end(target.io.output, asked.scheme)
+    leaves_float = target.operators.float and asked.scheme == Scheme.INT8 and output == DType.FLOAT32
+    return Quantize(
+        scheme=asked.scheme,
+        input=_end(target.io.input, asked.scheme),
+        output=output,
+        float_fallback=target.operators.float,
+        sparse=target.runtime.sparse and settings.build.compress and target.passes.prune is not None,
+        float_layers=asked.float_layers,
+        float_answers=leaves_float and asked.float_answers,
+        recurrent=_recurrent(target, asked.scheme),
     )
 
 

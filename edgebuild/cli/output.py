@@ -37,7 +37,7 @@ def result(text: str) -> None:
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Note whether a command line asks for JSON: whoever reads that gets a document however the command ends."""
+    """Note whether a command line asks for JSON: it is answered with a document however the command ends."""
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     _STATE.update(json=JSON in before, printed=False)
 

@@ -41,7 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `learns_from` are the files and functions beside the data that training depends on: teachers, students,
     augmentation, a metric of the user's own. `synthetic_samples` are made up for calibration, for lack of data.
-    `ignores` are codes of findings about the data that are not told, `allows` those that end no build. `board` is the
+    `ignores` are codes of findings about the data that are left out, `allows` those that end no build. `board` is the
     device that the profile is of; empty for one of a whole class of devices.
     """
 

@@ -225,7 +225,7 @@ class LintSettings(_Table, frozen=True, kw_only=True):
     """`[lint]`: what becomes of findings about the data, by their codes (`core.finding.Code`).
 
     Attributes:
-        ignore: those that are not to be told.
+        ignore: those that are left out.
         allow: those with which a build goes on where they would end it.
     """
 

@@ -155,7 +155,7 @@ def _beside_costs(
 
 
 def _not_there(settings: BenchSettings, placed: Placed) -> tuple[Requirement, ...]:
-    """The places that were named and gave no figures: whoever names one wants them, with a limit or without."""
+    """The places that were named and gave no figures: they were asked for, with a limit or without."""
     missing = []
     for where in places.wanted(settings, ()):
         why = next((why for key, why in placed.lacking.items() if key.endswith(f" on {where.label}")), "")

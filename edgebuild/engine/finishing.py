@@ -32,9 +32,17 @@ _MINIMUM_RUNTIME = "min_runtime_version"
 
 
 class Finished(NamedTuple):
-    """The artifact as it ships, what packing took off it (None where it was not packed), and what there is to say."""
+    """An artifact ready to ship.
+
+    Attributes:
+        built: as it ships.
+        packed: the same without the metadata that SDKs read.
+        leaner: what packing took off it; None where it was not packed.
+        notes: what there is to say.
+    """
 
     built: Built
+    packed: Built
     leaner: Leaner | None = None
     notes: tuple[str, ...] = ()
 
@@ -91,11 +99,11 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
         what: it is called.
     """
     if not named.plan.delivery.lean:
-        return Finished(named)
+        return Finished(named, named)
     try:
         (made,) = session.run([_lean(named, what)], _LEANING)
     except FAILURES as error:
-        return Finished(named, notes=(f"the file was not packed: {fallback.reason(error)}",))
+        return Finished(named, named, notes=(f"the file was not packed: {fallback.reason(error)}",))
     leaned = made.read(Leaned)
     built = _with(named, named, made.path / jobs.ARTIFACT, leaned.tensors)
     notes = []
@@ -103,7 +111,7 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
         notes.append("operators stand in another order, for a smaller arena")
     if leaned.planned:
         notes.append("the file holds a plan of its arena, since TensorFlow Lite Micro's own planner needs more")
-    return Finished(built, leaned.leaner, tuple(notes))
+    return Finished(built, built, leaned.leaner, tuple(notes))
 
 
 def _lean(named: Built, what: str) -> Step:

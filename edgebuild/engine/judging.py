@@ -40,8 +40,6 @@ from edgebuild.engine.sharing import Shared
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 
-_AS_IT_WAS = "the file as it was, to compare"
-
 
 class _Scored(NamedTuple):
     """The score that an interpreter gave, and what was lost; `notes` say why there is not more."""
@@ -84,7 +82,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         Origin(
             _inputs(shared),
             shared.baseline,
-            _shrinkage(built, session),
+            _shrinkage(built, finished, session),
             _findings(plan, shared),
             versions,
         ),
@@ -179,12 +177,12 @@ def _without_labels(shared: Shared) -> str:
     return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
 
 
-def _shrinkage(built: Built, session: Session) -> Shrinkage | None:
+def _shrinkage(built: Built, finished: finishing.Finished, session: Session) -> Shrinkage | None:
     """What the passes did, by the files that ship with and without them, but for their metadata."""
     if built.plain is None:
         return None
-    packed = (finishing.pack(item, session, what) for item, what in ((built.plain, _AS_IT_WAS), (built, "the file")))
-    before, after = (figures.footprint(item.built.path.read_bytes(), item.built.spec) for item in packed)
+    plain = finishing.pack(built.plain, session, "the file as it was, to compare").packed
+    before, after = (figures.footprint(item.path.read_bytes(), item.spec) for item in (plain, finished.packed))
     return Shrinkage(before=before, after=after)
 
 

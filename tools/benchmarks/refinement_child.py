@@ -60,61 +60,47 @@ def main(mode: str, model: str, data: str, folder: str) -> None:
     kind = "folder" if Path(model).is_dir() else "file"
     loading = {"kind": kind, "path": model, "input_shape": (), "signature": "", "allow_code": False}
     seen = {"calibration": str(out / "calibration"), "preprocess": Preprocess(mean=0.0, scale=float(given["scale"]))}
-    frozen, at = timed.run("freeze", jobs.FreezeJob, **loading)
-    as_it_is, notes = (frozen, at), list[str]()
-    if mode == "refined":
-        _, carried = timed.run("carry", jobs.CarryJob, **loading)
-        network = carried
-        for name, settings in (("equalize", Equalize), ("calibrate", Calibrate)):
-            made, network = timed.run(
-                name,
-                jobs.CompressJob,
-                settings=targets.default_pass(settings),
-                network=str(network / jobs.NETWORK),
-                original=str(carried / jobs.NETWORK),
-                lesson=None,
-                latencies=None,
-                float_layers=(),
-                seed=_SEED,
-                **seen,
-            )
-            notes += made.notes
-        frozen, at = made.frozen, network
-    converting = {"network": frozen.network, "preprocess": seen["preprocess"]}
-    _, artifact = timed.run(
-        "quantize",
-        jobs.QuantizeJob,
-        saved_model=str(at / jobs.SAVED_MODEL),
-        calibration=seen["calibration"],
-        quantize=_INT8,
-        **converting,
-    )
+    as_it_is = timed.run("freeze", jobs.FreezeJob, **loading)
+    (frozen, at), notes = _refined(timed, loading, seen) if mode == "refined" else (as_it_is, [])
+    artifact = _converted(timed, frozen, at, _INT8, **seen)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    _, exact = timed.run(
-        "quantize",
-        jobs.QuantizeJob,
-        saved_model=str(as_it_is[1] / jobs.SAVED_MODEL),
-        calibration="",
-        quantize=_FLOAT,
-        network=as_it_is[0].network,
-        preprocess=seen["preprocess"],
-    )
+    exact = _converted(timed, *as_it_is, _FLOAT, **{**seen, "calibration": ""})
     x = (given["x_eval"] * given["scale"]).astype(np.float32)
     wanted, found = (_outputs(each / jobs.ARTIFACT, x) for each in (exact, artifact))
     noise = np.sum((found.astype(np.float64) - wanted) ** 2)
     sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
-    print(
-        json.dumps(
-            {
-                "wall_s": timed.wall_s,
-                "processor_s": timed.processor_s,
-                "peak": peak,
-                "sqnr_db": float(sqnr_db),
-                "changed": int(np.count_nonzero(wanted.argmax(-1) != found.argmax(-1))),
-                "notes": notes,
-            }
+    took = {"wall_s": timed.wall_s, "processor_s": timed.processor_s, "peak": peak}
+    changed = int(np.count_nonzero(wanted.argmax(-1) != found.argmax(-1)))
+    print(json.dumps({**took, "sqnr_db": float(sqnr_db), "changed": changed, "notes": notes}))
+
+
+def _refined(timed: Timed, loading: dict[str, Any], seen: dict[str, Any]) -> tuple[tuple[Any, Path], list[str]]:
+    """The network after both refinements as what was frozen of it, its folder, and what they noted."""
+    notes: list[str] = []
+    made, carried = timed.run("carry", jobs.CarryJob, **loading)
+    network = carried
+    for name, settings in (("equalize", Equalize), ("calibrate", Calibrate)):
+        made, network = timed.run(
+            name,
+            jobs.CompressJob,
+            settings=targets.default_pass(settings),
+            network=str(network / jobs.NETWORK),
+            original=str(carried / jobs.NETWORK),
+            lesson=None,
+            latencies=None,
+            float_layers=(),
+            seed=_SEED,
+            **seen,
         )
-    )
+        notes += made.notes
+    return (made.frozen, network), notes
+
+
+def _converted(timed: Timed, frozen: Any, at: Path, quantize: Quantize, **seen: Any) -> Path:
+    """The folder of the artifact that is made of a frozen network."""
+    saved, network = str(at / jobs.SAVED_MODEL), frozen.network
+    _, out = timed.run("quantize", jobs.QuantizeJob, saved_model=saved, quantize=quantize, network=network, **seen)
+    return out
 
 
 def _outputs(path: Path, x: Any) -> Any:

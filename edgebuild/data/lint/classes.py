@@ -114,7 +114,7 @@ def confusion(subject: Subject, x: Sequence[Array]) -> npt.NDArray[np.int64] | N
         x: the samples of the evaluation part, as they are or changed.
 
     Returns:
-        None where classes cannot be told from the outputs.
+        None where the outputs do not show classes.
     """
     part, numbers = subject.evaluation, _valid(subject.evaluation, subject.classes)
     if part is None or numbers is None or subject.view is None or part.rows is None:

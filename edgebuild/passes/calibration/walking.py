@@ -18,8 +18,9 @@ from edgebuild.passes.calibration import correcting
 from edgebuild.passes.calibration.grid import Array, Range, onto, with_weights_onto
 from edgebuild.passes.calibration.points import KERNELS, Plan
 from edgebuild.passes.graph import batches
+from edgebuild.passes.graph.building import filled
 from edgebuild.passes.graph.ir import Call, Graph, Layer
-from edgebuild.passes.graph.running import Pool, filled
+from edgebuild.passes.graph.running import Pool
 
 _BATCH_BYTES = 50_000_000  # of what a layer takes and makes at a time
 

@@ -12,8 +12,9 @@ from edgebuild.passes.equalization.groups import Group
 from edgebuild.passes.equalization.kernels import importance, rounded
 from edgebuild.passes.equalization.scaling import Array, Factor, Scales, Scaling, rescaled, with_fixed
 from edgebuild.passes.equalization.statistics import Batch, Extents, rows_in_memory
+from edgebuild.passes.graph.building import filled
 from edgebuild.passes.graph.ir import Graph, Layer
-from edgebuild.passes.graph.running import Pool, Runner, filled
+from edgebuild.passes.graph.running import Pool, Runner
 from edgebuild.passes.surgery.channels import Role
 
 _ROWS = 32  # samples; their values at all places of all channels make up far more numbers

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
-from edgebuild.passes.graph.ir import Graph, Layer, Ref
+from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref
 from edgebuild.passes.graph.reading import weights_of
 
 
@@ -48,15 +48,27 @@ def run(graph: Graph, layers: Mapping[str, Any], given: Mapping[int, Any]) -> li
     """
     tensors = dict(given)
     for call in graph.calls:
-        args, kwargs = tf.nest.map_structure(
-            lambda item: tensors[item.tensor] if isinstance(item, Ref) else item, (call.args, dict(call.kwargs))
-        )
+        args, kwargs = filled(call, tensors)
         try:
             results = layers[call.layer](*args, **kwargs)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise StepError(f"the layer {call.layer} does not fit the network", str(error).splitlines()[0]) from error
         tensors.update(zip(call.outputs, tf.nest.flatten(results), strict=True))
     return [tensors[number] for number in graph.outputs]
+
+
+def filled(call: Call, values: Mapping[int, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call with tensors in the place of their numbers."""
+    args = [_filled(item, values) for item in call.args]
+    return args, {name: _filled(item, values) for name, item in call.kwargs.items()}
+
+
+def _filled(item: Any, values: Mapping[int, Any]) -> Any:
+    if isinstance(item, Ref):
+        return values[item.tensor]
+    if isinstance(item, list | tuple | dict):
+        return tf.nest.map_structure(lambda part: values[part.tensor] if isinstance(part, Ref) else part, item)
+    return item
 
 
 def make(layer: Layer) -> Any:

@@ -15,8 +15,9 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
-from edgebuild.passes.graph import building
-from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref
+from edgebuild.passes.graph import batches, building
+from edgebuild.passes.graph.building import filled
+from edgebuild.passes.graph.ir import Call, Graph, Layer
 
 Array = npt.NDArray[Any]
 # Puts another value in place of a tensor's: takes its number and what it is.
@@ -160,20 +161,6 @@ class Runner:
         return [found[tensor] for tensor in self.wanted]
 
 
-def filled(call: Call, values: Mapping[int, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a call with tensors in the place of their numbers."""
-    args = [_filled(item, values) for item in call.args]
-    return args, {name: _filled(item, values) for name, item in call.kwargs.items()}
-
-
-def _filled(item: Any, values: Mapping[int, Any]) -> Any:
-    if isinstance(item, Ref):
-        return values[item.tensor]
-    if isinstance(item, list | tuple | dict):
-        return tf.nest.map_structure(lambda part: values[part.tensor] if isinstance(part, Ref) else part, item)
-    return item
-
-
 def _put(tensor: int, value: Any, at: At | None) -> Any:
     """The value that stands in for a tensor's, with its mask."""
     if at is None:
@@ -188,18 +175,14 @@ def _steps(graph: Graph, wanted: frozenset[int], kept: frozenset[int]) -> list[_
     """The calls that lead to wanted tensors, in order."""
     needed, calls = set(wanted), []
     for call in reversed(graph.calls):
-        inputs = call.inputs
         if needed.intersection(call.outputs):
-            needed.update(inputs)
-            calls.append((call, inputs))
-    last: dict[int, int] = {}
-    for number, (call, inputs) in enumerate(reversed(calls)):
-        last.update(dict.fromkeys((*inputs, *call.outputs), number))
-    dropped: list[list[int]] = [[] for _ in calls]
-    for tensor, number in last.items():
-        if tensor not in kept:
-            dropped[number].append(tensor)
-    return [_Step(call, tuple(gone)) for (call, _), gone in zip(reversed(calls), dropped, strict=True)]
+            needed.update(call.inputs)
+            calls.append(call)
+    part = graph._replace(calls=tuple(reversed(calls)))
+    return [
+        _Step(call, tuple(tensor for tensor in last if tensor not in kept))
+        for call, last in zip(part.calls, batches.last_uses(part), strict=True)
+    ]
 
 
 def evenly(batches: Sequence[Sequence[Array]], most: int) -> list[Array]:

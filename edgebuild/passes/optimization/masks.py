@@ -33,26 +33,26 @@ def keep(model: tf_keras.Model, masks: Masks) -> Hooks:
         model: to be trained; its layers may be wrapped by tfmot. Masks of layers that it does not have are not used.
         masks: of the shapes of its kernels.
     """
-    pairs = [
-        (kernel.variable, tf.constant(masks[kernel.layer], kernel.variable.dtype))
-        for kernel in kernels(model)
-        if kernel.layer in masks
-    ]
-
-    def apply() -> None:
-        for variable, mask in pairs:
-            variable.assign(variable * mask)
-
-    traced: Any = tf.function(apply, autograph=False)
-    traced()
-    return Hooks(after_step=lambda _: traced())
+    kept = Kept(model, masks)
+    kept.apply()
+    return Hooks(after_step=lambda _: kept.apply())
 
 
 class Kept:
-    """The zeros of a model's kernels, of which there may be more and more: looked at again, and set back to zero."""
+    """The zeros of a model's kernels, of which there may be more and more: looked at again, and set back to zero.
 
-    def __init__(self, model: tf_keras.Model) -> None:
-        self._pairs = [(k.variable, tf.Variable(tf.ones_like(k.variable), trainable=False)) for k in kernels(model)]
+    Args:
+        model: to be trained.
+        masks: those to begin with; kernels without one are left alone. None for all kernels, without zeros yet.
+    """
+
+    def __init__(self, model: tf_keras.Model, masks: Masks | None = None) -> None:
+        found = [(k.variable, np.True_ if masks is None else masks.get(k.layer)) for k in kernels(model)]
+        self._pairs = [
+            (kernel, tf.Variable(np.broadcast_to(mask, kernel.shape), dtype=kernel.dtype, trainable=False))
+            for kernel, mask in found
+            if mask is not None
+        ]
         self._apply: Any = tf.function(self._masked, autograph=False)
 
     def look(self) -> None:

@@ -71,9 +71,7 @@ class Evidence:
         Its batch norms are brought up to date first, near enough to compare by.
         """
         self.refresh(model)
-        if self._ending is None:
-            self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
-        return self._loss(self._measured(model).outputs, self._data.validation)
+        return self._loss(self._measured(model).outputs, self._ending_of(model), self._data.validation)
 
     def losses(self, graph: Graph, parts: Sequence[Graph]) -> list[float]:
         """The losses of networks that are made of layers of one, on some of the validation part, to be compared.
@@ -81,14 +79,13 @@ class Evidence:
         They are not built: it would take longer than to run them.
         """
         model = building.build(graph)
-        if self._ending is None:
-            self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
+        ending = self._ending_of(model)
         layers = {name: model.get_layer(name) for name in graph.layers}
         rows, found = self._data.validation[:_FEW_ROWS], []
         for part in parts:
             call = functools.partial(_run, part, layers)
             BatchNorms([layers[name] for name in part.layers], call).bring_up_to_date(self._data.sample(_FEW_ROWS))
-            found.append(self._loss(call, rows))
+            found.append(self._loss(call, ending, rows))
         return found
 
     def refresh(self, model: Any) -> None:
@@ -106,13 +103,18 @@ class Evidence:
         output = tf.nest.flatten(outputs)[self._lesson.metric.output]
         return self._criterion(wanted, *heads.of_output(output, self._lesson.metric))
 
-    def _loss(self, call: Callable[..., Sequence[Any]], rows: Rows) -> float:
-        assert self._ending is not None, "found by the first network that is asked about"
+    def _ending_of(self, model: Any) -> heads.Ending:
+        """How the scored output ends, found by the first network that is asked about."""
+        if self._ending is None:
+            self._ending = heads.endings_of(model, self._lesson.metric)[self._lesson.metric.output]
+        return self._ending
+
+    def _loss(self, call: Callable[..., Sequence[Any]], ending: heads.Ending, rows: Rows) -> float:
         total = 0.0
         for x, wanted in self._with_targets(rows):
             output = call(*map(tf.constant, x))[self._lesson.metric.output]
-            taught = heads.logits_of_results(output, self._ending.head, likely=self._ending.likely)
-            total += len(wanted) * float(self._criterion(tf.constant(wanted), self._ending.head, taught))
+            taught = heads.logits_of_results(output, ending.head, likely=ending.likely)
+            total += len(wanted) * float(self._criterion(tf.constant(wanted), ending.head, taught))
         return total / len(rows)
 
     def _criterion(self, wanted: Any, head: heads.Head, taught: Any) -> Any:
