@@ -19,7 +19,7 @@ from edgebuild.engine.operator_check import Base, without_passes
 from edgebuild.engine.repair import Tools, Tried, climb
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared, prepare, settled
-from edgebuild.engine.usable import require_usable
+from edgebuild.engine.usable import usable
 from edgebuild.errors import EdgebuildError
 from edgebuild.ladder import Means
 from edgebuild.passes import jobs
@@ -144,11 +144,11 @@ class _Builder:
         made = session.transform(step._replace(title=title or step.title))
         network = compressed.network.frozen.network
         spec = readback.in_order(made.read(jobs.Converted).artifact, network)
-        built = Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network)
-        require_usable(built, session)
+        built = usable(Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network), session)
         plain = self._plain(plan, base) if compressed.is_smaller else None
         reference, lacking = self._reference(plan, compressed)
-        said = dict.fromkeys((*base.notes, *compressed.notes, *lacking))  # both may carry the network over
+        # Each once: more than one of them may carry the network over.
+        said = dict.fromkeys((*base.notes, *compressed.notes, *built.notes, *lacking))
         return built._replace(plain=plain, notes=tuple(said), reference=reference)
 
     def judge(self, built: Built) -> Tried:

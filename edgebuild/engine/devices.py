@@ -14,9 +14,12 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.target import Accelerator, Compiler, Interpreter, Kernels
 from edgebuild.engine import device_steps as steps
+from edgebuild.engine import fallback
+from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.session import Session
-from edgebuild.errors import StepError
+from edgebuild.errors import StepError, UnavailableError
+from edgebuild.process import ChildBugError
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.runtimes.tflm.jobs import MissingKernels, Sample
@@ -102,42 +105,56 @@ def _of_tflm(built: Built, data: Data | None, session: Session) -> Answered:
         why = f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
         note = "scored on LiteRT's reference kernels, which at times differ from it by a step"
         return Answered(DeviceReport(), {Subject.ARENA: why}, (f"{why}; {note}",))
-    sampled = [steps.sample(built, data, version)] if data is not None else []
-    asked = [steps.arena(built.path, version, built.plan.target), *sampled]
-    made = session.run(asked, steps.TFLM)
-    vector = made[1].read(Sample) if data is not None else None
-    return Answered(DeviceReport(arena=made[0].read(Arena)), vector=vector)
+    arena, lacking, notes = _arena(built, version, session)
+    vector = None
+    if data is not None:
+        try:
+            vector = session.run([steps.sample(built, data, version)], steps.TFLM)[0].read(Sample)
+        except UNMEASURED as error:
+            notes = (*notes, f"the firmware has no self-test: {lack(error, built)}")
+    return Answered(DeviceReport(arena=arena), lacking, notes, vector=vector)
+
+
+def _arena(built: Built, version: str, session: Session) -> tuple[Arena | None, dict[str, str], tuple[str, ...]]:
+    """The arena; without one why not, for budgets on it and for people."""
+    try:
+        (made,) = session.run([steps.arena(built.path, version, built.plan.target)], steps.TFLM)
+    except UNMEASURED as error:
+        why = lack(error, built)
+        return None, {Subject.ARENA: why}, (f"the arena was not measured: {why}",)
+    return made.read(Arena), {}, ()
 
 
 def _of_xnnpack(built: Built, named: Built, data: Data | None, session: Session) -> Answered:
-    (made,) = session.run([steps.delegation(named)], steps.DELEGATION)
-    delegation = made.read(Mapping)
-    if data is None:
-        return Answered(DeviceReport(delegation=delegation))
-    first, *others = steps.FAMILIES
-    ran = session.run([steps.outputs(built, data, first)], steps.PARITY)[0].path
+    notes: list[str] = []
+    delegation = parity = None
     try:
-        parity = _parity(built, data, ran, session)
-    except StepError as error:
-        note = f"outputs on {first} and {' and '.join(others)} kernels were not compared: {_lack(error, built)}"
-        return Answered(DeviceReport(delegation=delegation), notes=(note,))
-    return Answered(DeviceReport(delegation=delegation, parity=parity))
+        delegation = session.run([steps.delegation(named)], steps.DELEGATION)[0].read(Mapping)
+    except UNMEASURED as error:
+        notes.append(f"which operators XNNPACK takes could not be read: {lack(error, built)}")
+    if data is not None:
+        try:
+            parity = _parity(built, data, session)
+        except UNMEASURED as error:
+            families = " and ".join(steps.FAMILIES)
+            notes.append(f"outputs on {families} kernels were not compared: {lack(error, built)}")
+    return Answered(DeviceReport(delegation=delegation, parity=parity), notes=tuple(notes))
 
 
-def _lack(error: StepError, built: Built) -> str:
-    """What kernels lack that run no part of what ships, with the layer where they name the operator."""
-    match = _NO_KERNEL.search(error.why)
+def lack(error: StepError | UnavailableError | ChildBugError, built: Built) -> str:
+    """Why kernels that run no part of what ships did not run it, with the layer where they name the operator."""
+    match = _NO_KERNEL.search(error.why) if isinstance(error, StepError) else None
     if match is None:
-        return error.what
+        return fallback.reason(error)
     lacking = [operator for operator in built.spec.operators if operator.name == match[1]]
     return f"LiteRT's reference kernels have no {readback.names_of(lacking, built.network) or match[1]}"
 
 
-def _parity(built: Built, data: Data, first: Path, session: Session) -> Parity:
+def _parity(built: Built, data: Data, session: Session) -> Parity:
     """Each family in a child of its own: some files end the process in one of them."""
     runs = [steps.outputs(built, data, family) for family in steps.FAMILIES]
-    second = session.run([runs[1]], steps.PARITY)[0].path
-    step = steps.parity(built, (str(first), str(second)), [run.depends_on for run in runs])
+    first, second = (str(session.run([run], steps.PARITY)[0].path) for run in runs)
+    step = steps.parity(built, (first, second), [run.depends_on for run in runs])
     (made,) = session.run([step], steps.PARITY)
     return made.read(Parity)
 
@@ -162,7 +179,11 @@ def _of_accelerator(named: Built, accelerator: Accelerator, session: Session) ->
 def _of_edgetpu(named: Built, accelerator: Accelerator, session: Session) -> Answered:
     compiler = compilers.edgetpu()
     if compiler is None:
-        (made,) = session.run([steps.edgetpu_rules(named, accelerator.memory)], steps.EDGETPU)
+        try:
+            (made,) = session.run([steps.edgetpu_rules(named, accelerator.memory)], steps.EDGETPU)
+        except UNMEASURED as error:
+            why = f"what the Edge TPU runs could not be predicted: {fallback.reason(error)}"
+            return Answered(DeviceReport(), {**_UNTOLD, Subject.NPU_SHARE: why}, (why,))
         found = made.read(EdgeTpu)
         note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
         return Answered(DeviceReport(edgetpu=found), _UNTOLD, notes=(note, *_left(found.mapping, named)))

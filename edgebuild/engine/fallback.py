@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from edgebuild.core.passes import Calibrate, Compression, Equalize, Pass, Quantize, Refinement
 from edgebuild.core.plan import Plan
 from edgebuild.engine.material import Built
-from edgebuild.errors import StepError
+from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import ChildBugError
 from edgebuild.report import wording
 
 # What a pass can be left out for. A UsageError is not among them: what a user has set wrong is for the user to mend.
 FAILURES = (StepError, ChildBugError)
+# What a comparison or a figure can be left out for: where a tool is not there, too. A budget on it is inconclusive.
+UNMEASURED = (*FAILURES, UnavailableError)
 _LONGEST = 240  # characters of a reason
 
 
@@ -34,8 +36,8 @@ class PassDiedError(StepError):
         self.step = step
 
 
-def reason(error: StepError | ChildBugError) -> str:
-    """Why a pass was left out, on one line."""
+def reason(error: StepError | ChildBugError | UnavailableError) -> str:
+    """Why something was left out, on one line."""
     if isinstance(error, ChildBugError):
         return f"a bug in edgebuild, please report it: {error.what}"
     why = error.why.strip().splitlines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +16,15 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.emit.jobs import MetadataJob
 from edgebuild.emit.metadata.describing import describe
-from edgebuild.engine import fallback
+from edgebuild.engine import devices, fallback
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
-from edgebuild.engine.session import Session, Step, Worker
+from edgebuild.engine.session import Made, Session, Step, Worker
 from edgebuild.engine.sharing import Shared
+from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import jobs
+from edgebuild.process import ChildBugError
 from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.tflm import wheel
 
@@ -101,7 +103,7 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
     if not named.plan.delivery.lean:
         return Finished(named, named)
     try:
-        (made,) = session.run([_lean(named, what)], _LEANING)
+        made = _leaned(named, what, session)
     except FAILURES as error:
         return Finished(named, named, notes=(f"the file was not packed: {fallback.reason(error)}",))
     leaned = made.read(Leaned)
@@ -114,7 +116,29 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
     return Finished(built, built, leaned.leaner, tuple(notes))
 
 
-def _lean(named: Built, what: str) -> Step:
+def _leaned(named: Built, what: str, session: Session) -> Made:
+    """The packed file, its outputs proved on all kernels that run it; a family that does not is left out."""
+    first: StepError | ChildBugError | None = None
+    for families in _families(named):
+        try:
+            return session.run([_lean(named, what, families)], _LEANING)[0]
+        except FAILURES as error:
+            first = first or error
+    assert first is not None, "there are kernels to try"
+    raise first
+
+
+def _families(named: Built) -> Iterator[tuple[Kernels, ...]]:
+    # Whoever tries the file on his own machine should get the kernels that it had before.
+    families = tuple(dict.fromkeys((named.plan.runtime.kernels, Kernels.XNNPACK)))
+    yield families
+    if len(families) > 1:
+        yield from ((family,) for family in families)
+    if devices.runs_on_tflm(named) and named.plan.accelerator is None:
+        yield ()
+
+
+def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Step:
     plan = named.plan
     is_app = plan.runtime.name == Interpreter.LITERT
     keep = Keep(
@@ -123,8 +147,6 @@ def _lean(named: Built, what: str) -> Step:
         names=Names.ENDS if is_app else Names.NONE,
         bias_scales=BiasScales.KEPT if is_app else BiasScales.WEIGHTS,
     )
-    # Whoever tries the file on his own machine should get the kernels that it had before.
-    families = tuple(dict.fromkeys((plan.runtime.kernels, Kernels.XNNPACK)))
     # Beside an NPU the arena is that of what its compiler leaves.
     runtime = Interpreter.LITERT if plan.accelerator else plan.runtime.name
     return Step(

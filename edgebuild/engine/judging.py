@@ -19,6 +19,7 @@ from edgebuild.engine import (
     device_figures,
     device_steps,
     devices,
+    fallback,
     figures,
     finishing,
     handover,
@@ -30,6 +31,7 @@ from edgebuild.engine import (
     toolchain,
 )
 from edgebuild.engine.baselines import Baseline, Wanted
+from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.place_steps import Demand, Runnable
@@ -123,7 +125,8 @@ def _placed(shipped: Built, baseline: Baseline | None, shared: Shared, session: 
     at = places.wanted(plan.bench, plan.budgets)
     item = Runnable(shipped.path, plan.runtime.kernels)
     demand = Demand(plan.bench, plan.budgets, baseline.artifact if baseline is not None else None)
-    measured = places.measure(item, at, demand, session, again=again, of=f"{plan.target}: ")
+    stands_in = plan.has_costs_of_its_own
+    measured = places.measure(item, at, demand, session, again=again, of=f"{plan.target}: ", is_stand_in=stands_in)
     if shared.data is None or shared.baseline is None:
         return measured
     return places.together(measured, places.score(shipped, at, shared.data, shared.baseline, session, again=again))
@@ -141,8 +144,11 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
     found = scored.read(Score)
     notes = [*lost.notes, *states.notes(shipped)]
     if shipped.spec.keeps_state:
-        reset = _run(shipped, data, session, again=again, resets=True).read(Score)
-        notes += states.compared(shipped, found.score, reset.score)
+        try:
+            reset = _run(shipped, data, session, again=again, resets=True).read(Score)
+            notes += states.compared(shipped, found.score, reset.score)
+        except UNMEASURED as error:
+            notes.append(f"it was not scored with its state reset: {fallback.reason(error)}")
     score = Scored(found.score, found.samples, kernels, host.describe(), further=found.further)
     return _Scored(score, lost.losses, tuple(notes))
 

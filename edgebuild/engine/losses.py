@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from edgebuild.core.losses import OUTPUTS, LayerLosses, Losses, OutputLoss
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.engine import fallback, steps
-from edgebuild.engine.fallback import FAILURES
+from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built, Data, Network, Part, Reference
-from edgebuild.engine.session import Session, Step
+from edgebuild.engine.session import Made, Session, Step
 from edgebuild.passes import jobs
 from edgebuild.runtimes.jobs import LayerLossJob, OutputLossJob
 
@@ -64,20 +64,25 @@ def measure(built: Built, data: Data, kept: Kept | None, session: Session) -> Lo
         kept: the outputs of both networks; None where nothing was scored.
         session: where steps are done or found.
 
-    Raises:
-        EdgebuildError: the outputs could not be compared. Layers that cannot be are noted.
+    Returns:
+        What was lost; what cannot be compared is noted, since the artifact is none the worse for it.
     """
-    title = "hold its answers against the float network's"
-    wanted = [] if kept is None else [output_loss(built.plan, kept, data.evaluation, title)]
+    wanted: dict[str, Step] = {}
+    if kept is not None:
+        title = "hold its answers against the float network's"
+        wanted["outputs"] = output_loss(built.plan, kept, data.evaluation, title)
     part = _looked_at(data)
-    if built.reference is None or part is None:
-        return Lost(_done(wanted, session), ())
-    try:
-        return Lost(_done([*wanted, layer_loss(built, built.reference, part)], session), ())
-    except FAILURES as error:
-        # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
-        note = f"layers were not compared with the float network's: {fallback.reason(error)}"
-        return Lost(_done(wanted, session), (note,))
+    if built.reference is not None and part is not None:
+        wanted["layers"] = layer_loss(built, built.reference, part)
+    made, notes = _done(wanted, session)
+    if not made:
+        return Lost(None, notes)
+    output, layers = made.get("outputs"), made.get("layers")
+    losses = Losses(
+        output=output.read(OutputLoss) if output else None,
+        layers=layers.read(LayerLosses) if layers else None,
+    )
+    return Lost(losses, notes)
 
 
 def output_loss(plan: Plan, kept: Kept, part: Part, title: str) -> Step:
@@ -129,12 +134,18 @@ def _looked_at(data: Data) -> Part | None:
     return data.evaluation.limited(_LAYERS_ON) if data.splits.evaluation_samples else None
 
 
-def _done(wanted: Sequence[Step], session: Session) -> Losses | None:
-    made = {step.name: one for step, one in zip(wanted, session.run(list(wanted)), strict=True)}
-    if not made:
-        return None
-    output, layers = made.get("output-loss"), made.get("layer-loss")
-    return Losses(
-        output=output.read(OutputLoss) if output else None,
-        layers=layers.read(LayerLosses) if layers else None,
-    )
+def _done(wanted: Mapping[str, Step], session: Session) -> tuple[dict[str, Made], tuple[str, ...]]:
+    """What of it could be done, by what it compares, and notes on the rest."""
+    try:
+        return dict(zip(wanted, session.run(list(wanted.values())), strict=True)), ()
+    except UNMEASURED:
+        pass  # which of them it was, and what the others say, shows one by one
+    made: dict[str, Made] = {}
+    notes: list[str] = []
+    for what, step in wanted.items():
+        try:
+            (made[what],) = session.run([step])
+        except UNMEASURED as error:
+            # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
+            notes.append(f"{what} were not compared with the float network's: {fallback.reason(error)}")
+    return made, tuple(notes)

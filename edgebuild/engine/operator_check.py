@@ -21,7 +21,7 @@ from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Changeable, Data, Network
 from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared, in_store
-from edgebuild.engine.usable import require_usable
+from edgebuild.engine.usable import usable
 from edgebuild.errors import StepError
 from edgebuild.passes import jobs
 
@@ -145,9 +145,7 @@ def converted(plan: Plan, network: Network, data: Data | None, session: Session,
     step = steps.quantize(plan, network, data)
     made = session.transform(step._replace(title=title or step.title))
     spec = readback.in_order(made.read(jobs.Converted).artifact, network.frozen.network)
-    built = Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network.frozen.network)
-    require_usable(built, session)
-    return built
+    return usable(Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network.frozen.network), session)
 
 
 def _look(plan: Plan, network: Network, data: Data | None, session: Session) -> None:

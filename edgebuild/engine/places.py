@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,10 +14,11 @@ from edgebuild.core.mapping import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
-from edgebuild.engine import device_steps, figures, place_figures, place_steps, toolchain
+from edgebuild.engine import device_steps, devices, fallback, figures, place_figures, place_steps, toolchain
+from edgebuild.engine.fallback import FAILURES, UNMEASURED
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.place_steps import Demand, Runnable
-from edgebuild.engine.session import Session
+from edgebuild.engine.session import Session, Step
 from edgebuild.errors import UnavailableError, UsageError
 from edgebuild.passes.jobs import Baseline
 from edgebuild.runtimes.jobs import Measured, Score
@@ -65,6 +67,7 @@ def measure(
     *,
     again: bool = False,
     of: str = "",
+    is_stand_in: bool = False,
 ) -> Placed:
     """Measure an artifact at each place; one that is not there leaves the others alone.
 
@@ -75,6 +78,8 @@ def measure(
         session: where steps are done or found.
         again: whether to measure anew what was measured before.
         of: what goes before the titles of steps.
+        is_stand_in: whether this host runs it in place of a runtime that has costs of its own: what it does not run is
+            no fault of the artifact.
 
     Raises:
         StepError: the artifact was refused somewhere, or its process ended or broke its limits.
@@ -86,10 +91,16 @@ def measure(
     not_in_turn = ""
     for where in at:
         step = place_steps.measure(item, where, demand, session.run_limits, again=again, of=of)
+        made, why = None, ""
         try:
             (made,) = session.run([step], place_steps.MEASURING)
         except UnavailableError as error:
             why = ". ".join(filter(None, [error.what, error.why.rstrip("."), error.remedy])).replace("\n", " ")
+        except FAILURES as error:
+            if not is_stand_in or where.kind != PlaceKind.HOST:
+                raise
+            why = fallback.reason(error)
+        if made is None:
             subjects = (Subject.INSTRUCTIONS,) if where.emulates else _TIMES
             lacking |= {f"{subject} on {where.label}": why for subject in subjects}
             notes.append(f"nothing was measured on {where.label}: {why}")
@@ -141,12 +152,21 @@ def score(
             notes.append(f"nothing was scored on {where.label}: {error.what}")
             continue
         measurements += _of_score(built, baseline, scored.read(Score), where)
-        here = device_steps.outputs(built, data, built.plan.runtime.kernels)
-        (own,) = session.run([here], device_steps.PARITY)
-        compare = device_steps.parity_with(built, where, (own.path, ran.path), [here.depends_on, running.depends_on])
-        (made,) = session.run([compare], device_steps.PARITY)
-        parities.append(made.read(Parity))
+        try:
+            parities.append(_parity(built, data, where, (running, ran.path), session))
+        except UNMEASURED as error:
+            notes.append(f"outputs here and on {where.label} were not compared: {devices.lack(error, built)}")
     return Placed(tuple(measurements), lacking=lacking, parities=tuple(parities), notes=tuple(notes))
+
+
+def _parity(built: Built, data: Data, where: Place, there: tuple[Step, Path], session: Session) -> Parity:
+    """The target's kernels on this machine against a place, where the samples were run already."""
+    here = device_steps.outputs(built, data, built.plan.runtime.kernels)
+    (own,) = session.run([here], device_steps.PARITY)
+    running, folder = there
+    compare = device_steps.parity_with(built, where, (own.path, folder), [here.depends_on, running.depends_on])
+    (made,) = session.run([compare], device_steps.PARITY)
+    return made.read(Parity)
 
 
 def _of_score(built: Built, baseline: Baseline, found: Score, where: Place) -> tuple[Measurement, ...]:
