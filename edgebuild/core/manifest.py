@@ -14,6 +14,7 @@ from edgebuild.core.measurement import Measurement
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.repair import Rung
+from edgebuild.core.resizing import Resizing
 from edgebuild.core.verdict import Verdict
 
 SCHEMA_VERSION = 1
@@ -78,7 +79,10 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The data as they were used: how many samples each split had, the digests of the splits, and their labels."""
+    """The data as they were used: how many samples each split had, the digests of the splits, and their labels.
+
+    `resizing` is how images were made to fit the network; None where all did.
+    """
 
     source: Source
     train_samples: int
@@ -87,6 +91,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str
     evaluation_sha256: str
     labels: tuple[str, ...] = ()
+    resizing: Resizing | None = None
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):

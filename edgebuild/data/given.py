@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebuild.core.model import TensorSpec
+from edgebuild.core.resizing import Resizing
+from edgebuild.data import array_names
+from edgebuild.data.array_names import LABELS, SPLITS
 from edgebuild.data.names import identifier
 from edgebuild.errors import UsageError
 
@@ -33,50 +36,64 @@ class Examples(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What there is; a split that was not given is None. `labels` name the classes in order."""
+    """What there is; a split that was not given is None.
+
+    Attributes:
+        labels: names of the classes, in order.
+        validation: samples for choosing alone: early stopping, and what compression may cost.
+        notes: what was done in reading them, for people.
+        resizing: how images were made to fit; None where all did.
+    """
 
     train: Examples | None = None
     calibration: Examples | None = None
     evaluation: Examples | None = None
     labels: tuple[str, ...] = ()
+    validation: Examples | None = None
+    notes: tuple[str, ...] = ()
+    resizing: Resizing | None = None
 
     @classmethod
-    def of(cls, splits: Mapping[str, Examples | None], labels: tuple[str, ...] = ()) -> Given:
+    def of(
+        cls, splits: Mapping[str, Examples | None], labels: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+    ) -> Given:
         """From splits by their names."""
-        return cls(splits.get("train"), splits.get("calibration"), splits.get("evaluation"), labels)
+        return cls(labels=labels, notes=notes).with_splits(splits)
+
+    def with_splits(self, splits: Mapping[str, Examples | None]) -> Given:
+        """The same with these splits alone."""
+        return self._replace(
+            train=splits.get("train"),
+            calibration=splits.get("calibration"),
+            evaluation=splits.get("evaluation"),
+            validation=splits.get("validation"),
+        )
 
 
-SPLITS = ("train", "calibration", "evaluation")
-# The suffixes of arrays in a .npz; Keras's own data sets say "test".
-SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    "train": ("train",),
-    "calibration": ("calibration",),
-    "evaluation": ("eval", "test"),
-}
-
-
-def from_arrays(arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where: str) -> Given:
+def from_arrays(
+    arrays: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where: str, notes: tuple[str, ...] = ()
+) -> Given:
     """Sort named arrays into splits.
 
     Args:
-        arrays: any of x_train y_train x_calibration x_eval y_eval labels (x_test and y_test are taken as x_eval and
-            y_eval); where the network has several inputs, x_eval/NAME for each input's name.
+        arrays: any of x_train y_train x_validation y_validation x_calibration x_eval y_eval labels (other names that
+            they may have are in `array_names`), x and y where they are to be divided; where the network has several
+            inputs, x_eval/NAME for each input's name.
         inputs: the network's inputs, in order.
         where: what the arrays were read from, for messages.
+        notes: what is to be said of them already.
 
     Raises:
         UsageError: an unknown name, an input without its array, or arrays of different lengths.
     """
+    array_names.require_known(arrays, where)
     rest = {_as_called(name, inputs): array for name, array in arrays.items()}
-    labels = rest.pop("labels", None)
-    splits = {split: _split(rest, suffixes, inputs, where) for split, suffixes in SUFFIXES.items()}
+    labels = rest.pop(LABELS, None)
+    splits = {split: _split(rest, split, inputs, where) for split in SPLITS}
     if rest:
-        raise UsageError(
-            f"{where}: unknown arrays: {', '.join(sorted(rest))}",
-            remedy="Name them x_train, y_train, x_calibration, x_eval, y_eval or labels.",
-        )
-    names = () if labels is None else tuple(str(label) for label in np.asarray(labels).tolist())
-    return Given.of({split: _numbered(examples, names) for split, examples in splits.items()}, names)
+        raise array_names.unknown_arrays(sorted(rest), where)
+    names = () if labels is None else tuple(map(_text, np.asarray(labels).ravel().tolist()))
+    return numbered(Given.of(splits, names, notes), where)
 
 
 def _as_called(array: str, inputs: tuple[TensorSpec, ...]) -> str:
@@ -86,20 +103,47 @@ def _as_called(array: str, inputs: tuple[TensorSpec, ...]) -> str:
     return f"{split}/{identifier(name)}" if name and name not in called and identifier(name) in called else array
 
 
-def _numbered(examples: Examples | None, names: tuple[str, ...]) -> Examples | None:
-    """With class numbers where answers are the names of classes, all of which `labels` lists."""
-    if examples is None or examples.y is None or examples.y.dtype.kind not in "US" or not names:
-        return examples
+def numbered(given: Given, where: str) -> Given:
+    """With class numbers where labels are the names of classes: as `labels` lists them, else in their own order.
+
+    Raises:
+        UsageError: there are names that `labels` does not list.
+    """
+    words = {split: _words(getattr(given, split)) for split in SPLITS}
+    found = sorted({word for some in words.values() if some is not None for word in some})
+    if not found:
+        return given
+    names, notes = given.labels, given.notes
+    if not names:
+        names = tuple(found)
+        notes = (*notes, f"{len(names)} classes, numbered in the order of their names: {', '.join(names[:10])}")
     numbers = {name: number for number, name in enumerate(names)}
-    words = [word.decode() if isinstance(word, bytes) else word for word in examples.y.ravel().tolist()]
-    unknown = sorted(set(words) - set(numbers))
+    unknown = [word for word in found if word not in numbers]
     if unknown:
         raise UsageError(
-            f"{len(unknown)} answers are no names of classes: {', '.join(unknown[:5])}",
+            f"{where}: {len(unknown)} labels are no names of classes: {', '.join(unknown[:5])}",
             f"`labels` lists {', '.join(names[:10])}.",
             "List every class in `labels`, in the order of the network's outputs.",
         )
-    return examples._replace(y=np.array([numbers[word] for word in words]).reshape(examples.y.shape))
+    splits: dict[str, Examples | None] = {split: getattr(given, split) for split in SPLITS}
+    for split, some in words.items():
+        examples = splits[split]
+        if some is not None and examples is not None and examples.y is not None:
+            y = np.array([numbers[word] for word in some], np.int64).reshape(examples.y.shape)
+            splits[split] = Examples(examples.x, y)
+    return given.with_splits(splits)._replace(labels=names, notes=notes)
+
+
+def _words(examples: Examples | None) -> list[str] | None:
+    """Labels that are text; None where they are not."""
+    if examples is None or examples.y is None or examples.y.dtype.kind not in "OUS":
+        return None
+    words = examples.y.ravel().tolist()
+    return [_text(word) for word in words] if all(isinstance(word, str | bytes) for word in words) else None
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def fit(given: Given, inputs: tuple[TensorSpec, ...], where: str) -> tuple[Given, tuple[str, ...]]:
@@ -122,41 +166,39 @@ def fit(given: Given, inputs: tuple[TensorSpec, ...], where: str) -> tuple[Given
             x = tuple(_fit_one(array, spec, f"{where}: {split}", notes) for array, spec in pairs)
             examples = Examples(x, examples.y)
         fitted[split] = examples
-    return Given.of(fitted, given.labels), tuple(notes)
+    train, validation = fitted["train"], fitted["validation"]
+    if train is not None and validation is not None and (train.y is None) != (validation.y is None):
+        lacking = "train" if train.y is None else "validation"
+        raise UsageError(f"{where}: the {lacking} split has no labels, and the other one has", remedy="Give both.")
+    return given.with_splits(fitted), tuple(notes)
 
 
-def _split(
-    arrays: dict[str, Any], suffixes: Iterable[str], inputs: tuple[TensorSpec, ...], where: str
-) -> Examples | None:
-    for suffix in suffixes:
-        names = (
-            [f"x_{suffix}"]
-            if len(inputs) == 1 and f"x_{suffix}" in arrays
-            else [f"x_{suffix}/{spec.name}" for spec in inputs]
-        )
+def _split(arrays: dict[str, Any], split: str, inputs: tuple[TensorSpec, ...], where: str) -> Examples | None:
+    """The arrays of a split, taken out of `arrays`; None where there are none."""
+    for samples, labels in array_names.pairs(split):
+        whole = len(inputs) == 1 and samples in arrays
+        names = [samples] if whole else [f"{samples}/{spec.name}" for spec in inputs]
         found = [name for name in names if name in arrays]
-        y = arrays.pop(f"y_{suffix}", None)
         if not found:
-            if y is not None:
-                raise UsageError(f"{where}: there is y_{suffix} but no x_{suffix}")
             continue
+        y = arrays.pop(labels, None)
         if len(found) < len(names):
             missing = ", ".join(name for name in names if name not in found)
             raise UsageError(f"{where}: {missing} is missing", "The network has several inputs.")
         examples = Examples(tuple(np.asarray(arrays.pop(name)) for name in names), None if y is None else np.asarray(y))
-        _require_same_length(examples, suffix, where)
+        _require_same_length(examples, samples, labels, where)
         return examples
     return None
 
 
-def _require_same_length(examples: Examples, suffix: str, where: str) -> None:
+def _require_same_length(examples: Examples, samples: str, labels: str, where: str) -> None:
     arrays = [*examples.x] + ([] if examples.y is None else [examples.y])
     if any(array.ndim == 0 for array in arrays):
-        raise UsageError(f"{where}: x_{suffix} or y_{suffix} is a single value, not an array of samples")
+        raise UsageError(f"{where}: {samples} or {labels} is a single value, not an array of samples")
     lengths = {len(array) for array in arrays}
     if len(lengths) > 1:
         raise UsageError(
-            f"{where}: x_{suffix} and y_{suffix} differ in length: {' and '.join(map(str, sorted(lengths)))} samples"
+            f"{where}: {samples} and {labels} differ in length: {' and '.join(map(str, sorted(lengths)))} samples"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-_SPLITS = ("x_train", "x_calibration", "x_eval", "x_test")
+from edgebuild.data import array_names
 
 
 def sample_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -16,8 +16,8 @@ def sample_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
-                split, _, name = member.removesuffix(".npy").partition("/")
-                if split in _SPLITS and member.endswith(".npy"):
+                name = member.removesuffix(".npy").partition("/")[2]
+                if array_names.split_of(member.removesuffix(".npy")) and member.endswith(".npy"):
                     with archive.open(member) as file:
                         version = np.lib.format.read_magic(file)
                         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
@@ -27,3 +27,12 @@ def sample_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return {}
     return found
+
+
+def names(path: Path) -> list[str]:
+    """The names of the arrays in a .npz file; none where it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return []

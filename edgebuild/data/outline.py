@@ -10,8 +10,8 @@ import numpy as np
 
 from edgebuild.core.outlook import ArrayOutline, DataOutline
 from edgebuild.core.plan import Source, Split
-from edgebuild.data.given import SUFFIXES
-from edgebuild.data.reading import IMAGES, classes_of, folders_of
+from edgebuild.data import array_names
+from edgebuild.data.images import IMAGES, classes_of, folders_of
 
 _TRAIN, _CALIBRATION, _EVALUATION = "train", "calibration", "evaluation"
 
@@ -40,10 +40,9 @@ def _of_npz(path: Path, split: Split) -> DataOutline:
         return DataOutline(note=f"its headers cannot be read: {error}")
     given: dict[str, int] = {}
     for array in arrays:
-        name = array.name.partition("/")[0]
-        for kind, suffixes in SUFFIXES.items():
-            if array.shape and name in {f"x_{suffix}" for suffix in suffixes}:
-                given.setdefault(kind, array.shape[0])
+        kind = array_names.split_of(array.name)
+        if array.shape and kind:
+            given.setdefault(kind, array.shape[0])
     note = "" if given else "no array is called x_train, x_calibration or x_eval"
     return DataOutline(arrays=arrays, samples=divided(given, split), note=note)
 

@@ -1,30 +1,23 @@
-"""Data from a .npz file, a folder of images by class, or what a module:callable returned."""
+"""Data from a .npz file, or from what a module:callable returned; `images` reads folders, `tables` CSV files."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgebuild.core.model import TensorSpec
-from edgebuild.data.given import SPLITS, SUFFIXES, Examples, Given, from_arrays, matches
+from edgebuild.data import array_names, datasets
+from edgebuild.data.array_names import LABELS
+from edgebuild.data.datasets import is_dataset
+from edgebuild.data.given import Array, Examples, Given, from_arrays, numbered
 from edgebuild.errors import UsageError
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-# Folder names that mean a split rather than a class.
-_FOLDERS = {
-    "train": "train",
-    "calibration": "calibration",
-    "eval": "evaluation",
-    "evaluation": "evaluation",
-    "test": "evaluation",
-    "val": "evaluation",
-    "validation": "evaluation",
-}
-_INFINITE = -1  # tf.data.INFINITE_CARDINALITY
+# The splits of a tuple, by its length.
+_SEVERAL = {2: ("train", "evaluation"), 3: ("train", "validation", "evaluation")}
 
 
 def from_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> Given:
@@ -45,154 +38,99 @@ def from_npz(path: Path, inputs: tuple[TensorSpec, ...]) -> Given:
     return from_arrays(arrays, inputs, path.name)
 
 
-def from_folder(path: Path, inputs: tuple[TensorSpec, ...], say: Callable[[str], None]) -> Given:
-    """Read a folder of images by class (CLASS/image) or by split and class (train/CLASS/image).
-
-    Images become uint8 arrays of the network's height, width and channels (1 or 3), resized bilinearly; classes are
-    numbered in the order of their names.
-
-    Raises:
-        UsageError: the network takes no images, a file is no image, or there is none.
-    """
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3) or -1 in inputs[0].shape[1:]:
-        shapes = ", ".join(str(list(spec.shape)) for spec in inputs)
-        raise UsageError(
-            f"{path} is a folder of images, and the network does not take one image",
-            f"Its input shape is {shapes}; an image is [batch, height, width, 1 or 3].",
-        )
-    splits = folders_of(path) or {"train": path}
-    labels = sorted({item.name for folder in splits.values() for item in classes_of(folder)})
-    examples = {
-        split: _images(folder, labels, inputs[0].shape, lambda text, s=split: say(f"{s}: {text}"))  # type: ignore[misc]
-        for split, folder in splits.items()
-    }
-    return Given.of(examples, tuple(labels))
-
-
 def from_result(result: Any, inputs: tuple[TensorSpec, ...], where: str) -> Given:
-    """Sort what a user's function returned: a mapping of arrays or of tf.data datasets, one dataset, or (x, y).
+    """Sort what a user's function returned: datasets or arrays, of one split or of several.
+
+    Args:
+        result: one split (a dataset, or a pair (x, y) of arrays), which is divided; a pair of splits, (train, eval), or
+            three, (train, validation, eval); a mapping of splits by their names, or of arrays or datasets by theirs
+            (x_train, y_train, ...), with "labels" if need be.
+        inputs: the network's inputs, in order.
+        where: what returned it, for messages.
 
     Raises:
-        UsageError: it is none of these, or a dataset has no end.
+        UsageError: it is none of these.
     """
-    if hasattr(result, "as_numpy_iterator"):
-        return Given(train=_dataset(result, inputs, where))
-    if isinstance(result, tuple) and len(result) == 2 and all(_is_pair(part) for part in result):
-        (x_train, y_train), (x_eval, y_eval) = result
-        named = {"x_train": x_train, "y_train": y_train, "x_eval": x_eval, "y_eval": y_eval}
-        return from_arrays(named, inputs, where)
-    if isinstance(result, tuple) and len(result) == 2:
+    if is_dataset(result):
+        return _of_splits({"train": result}, (), inputs, where)
+    if isinstance(result, tuple | list) and len(result) in _SEVERAL and all(map(_is_split, result)):
+        return _of_splits(dict(zip(_SEVERAL[len(result)], result, strict=True)), (), inputs, where)
+    if isinstance(result, tuple | list) and len(result) == 2 and not isinstance(result[0], int | float | str):
         return from_arrays({"x_train": result[0], "y_train": result[1]}, inputs, where)
-    if isinstance(result, Mapping) and result and all(hasattr(v, "as_numpy_iterator") for v in result.values()):
-        names = {alias: split for split, suffixes in SUFFIXES.items() for alias in (split, *suffixes)}
-        unknown = sorted(set(result) - set(names))
-        if unknown:
-            raise UsageError(f"{where}: unknown splits {', '.join(unknown)}", f"Known: {', '.join(SPLITS)}.")
-        return Given.of({names[k]: _dataset(v, inputs, f"{where} {k}") for k, v in result.items()})
-    if isinstance(result, Mapping):
-        return from_arrays({str(name): np.asarray(array) for name, array in result.items()}, inputs, where)
+    if isinstance(result, Mapping) and result:
+        return _of_mapping({str(name): value for name, value in result.items()}, inputs, where)
     raise UsageError(
-        f"{where} returned {type(result).__name__}",
-        remedy="Return a mapping of arrays (x_train, y_train, ...), a pair (x, y), or tf.data datasets.",
+        f"{where} returned {'an empty mapping' if isinstance(result, Mapping) else type(result).__name__}",
+        remedy="Return a mapping of arrays (x_train, y_train, ...), a pair (x, y), or tf.data datasets: one, "
+        '(train, eval), or {"train": ..., "eval": ..., "labels": [...]}.',
     )
 
 
-def _is_pair(part: Any) -> bool:
-    """Whether it is (x, y), as each half of what Keras's own data sets return."""
-    return isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
+def _of_mapping(result: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where: str) -> Given:
+    """Splits by their names, or arrays and datasets by theirs."""
+    rest = {name: value for name, value in result.items() if name != LABELS}
+    if any(map(array_names.is_split, rest)):
+        labels = tuple(map(str, np.asarray(result.get(LABELS, ())).ravel().tolist()))
+        return _of_splits(rest, labels, inputs, where)
+    array_names.require_known(result, where)
+    arrays: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in result.items():
+        if array_names.split_of(name) and is_dataset(value):
+            found = datasets.read(value, inputs, f"{where} {name}")
+            notes += found.notes
+            arrays |= _named(name, found.examples, inputs, where, y_given=f"y{name[1:]}" in result)
+            arrays.setdefault(LABELS, datasets.labels_of(value) or None)
+        elif not is_dataset(value):
+            arrays[name] = np.asarray(value)
+    for name, value in result.items():
+        if name.startswith("y") and is_dataset(value):
+            first = next(array for array in arrays if array.partition("/")[0] == f"x{name[1:]}")
+            arrays[name] = datasets.values(value, len(arrays[first]), f"{where} {name}")
+    return from_arrays(
+        {name: array for name, array in arrays.items() if array is not None}, inputs, where, tuple(notes)
+    )
 
 
-def folders_of(path: Path) -> dict[str, Path]:
-    """The folders that are splits, which hold classes in turn; none where the folders are classes themselves."""
-    folders = _folders_in(path)
-    splits: dict[str, Path] = {}
-    for folder in folders:
-        split = _FOLDERS.get(folder.name.lower())
-        if split is not None and _folders_in(folder):
-            if split in splits:
-                raise UsageError(f"{path}: both {splits[split].name} and {folder.name} mean the {split} split")
-            splits[split] = folder
-    others = [folder.name for folder in folders if folder not in splits.values()]
-    if splits and others:
-        known = ", ".join(folder.name for folder in splits.values())
-        raise UsageError(f"{path} holds splits ({known}) and other folders ({', '.join(others)})", "Move those away.")
-    return splits
+def _named(
+    name: str, examples: Examples, inputs: tuple[TensorSpec, ...], where: str, *, y_given: bool
+) -> dict[str, Array]:
+    """The arrays of a dataset that stands for x_train, with its labels where it has any."""
+    if examples.y is not None and y_given:
+        raise UsageError(f"{where}: {name} holds labels, and y{name[1:]} is given too", remedy="Give them once.")
+    x = (
+        {name: examples.x[0]}
+        if len(inputs) == 1
+        else {f"{name}/{spec.name}": array for spec, array in zip(inputs, examples.x, strict=True)}
+    )
+    return x if examples.y is None else {**x, f"y{name[1:]}": examples.y}
 
 
-def classes_of(folder: Path) -> list[Path]:
-    """The folders of classes that hold images, in the order of their names."""
-    return [item for item in _folders_in(folder) if _holds_images(item)]
+def _of_splits(splits: Mapping[str, Any], labels: tuple[str, ...], inputs: tuple[TensorSpec, ...], where: str) -> Given:
+    """Datasets, or samples with their labels, by the names of splits."""
+    meant = array_names.splits_of(splits, where)
+    wrong = next((name for name, value in splits.items() if not _is_split(value) and not hasattr(value, "shape")), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{where}: {wrong} is {type(splits[wrong]).__name__}", remedy="Give a tf.data dataset, or a pair (x, y)."
+        )
+    notes: list[str] = []
+    found: dict[str, Examples | None] = {}
+    for name, value in splits.items():
+        if is_dataset(value):
+            called = f"{where} {name}" if len(splits) > 1 else where
+            read = datasets.read(value, inputs, called)
+            found[meant[name]] = read.examples
+            notes += read.notes
+            labels = labels or datasets.labels_of(value)
+        else:
+            pair = value if isinstance(value, tuple | list) else (value,)
+            arrays = dict(zip(("x_train", "y_train"), pair, strict=False))
+            found[meant[name]] = from_arrays(arrays, inputs, f"{where} {name}").train
+    return numbered(Given.of(found, labels, tuple(notes)), where)
 
 
-def _folders_in(path: Path) -> list[Path]:
-    """The folders that mean something: tools leave hidden ones (.git, .ipynb_checkpoints, __MACOSX) anywhere."""
-    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith((".", "__")))
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(file.suffix.lower() in IMAGES for file in folder.rglob("*"))
-
-
-def _images(folder: Path, labels: list[str], shape: tuple[int, ...], say: Callable[[str], None]) -> Examples:
-    files = [
-        (index, file)
-        for index, label in enumerate(labels)
-        for file in sorted((folder / label).rglob("*"))
-        if file.suffix.lower() in IMAGES
-    ]
-    if not files:
-        raise UsageError(f"{folder} holds no images", f"Looked for {', '.join(sorted(IMAGES))} in a folder a class.")
-    x = np.empty((len(files), *shape[1:]), np.uint8)
-    for row, (_, file) in enumerate(files):
-        x[row] = _image(file, shape)
-        say(f"{row + 1:,} of {len(files):,} images")
-    return Examples((x,), np.array([index for index, _ in files], np.int64))
-
-
-def _image(file: Path, shape: tuple[int, ...]) -> Any:
-    from PIL import Image  # only folders of images need it
-
-    _, height, width, channels = shape
-    try:
-        with Image.open(file) as image:
-            pixels = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-    except Exception as error:  # a damaged image raises whatever its decoder does
-        raise UsageError(f"{file} is not a readable image", str(error), "Remove or repair it.") from None
-    return np.asarray(pixels, np.uint8).reshape(shape[1:])
-
-
-def _dataset(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Examples:
-    if int(dataset.cardinality()) == _INFINITE:
-        raise UsageError(f"{where}: the dataset has no end", remedy="Take a number of elements: dataset.take(1000).")
-    rows = list(_elements(dataset, inputs, where))
-    if not rows:
-        raise UsageError(f"{where}: the dataset is empty")
-    x = tuple(np.concatenate([row[0][position] for row in rows]) for position in range(len(inputs)))
-    ys = [row[1] for row in rows if row[1] is not None]
-    return Examples(x, np.concatenate(ys) if len(ys) == len(rows) else None)
-
-
-def _is_single(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether an element is one sample rather than a batch; a channel axis of 1 may be missing in either."""
-    return matches(shape, wanted) or (wanted[-1:] == (1,) and matches(shape, wanted[:-1]))
-
-
-def _elements(dataset: Any, inputs: tuple[TensorSpec, ...], where: str) -> Iterator[tuple[list[Any], Any]]:
-    """Every element as batches: the arrays of all inputs, and the answers or None."""
-    for element in dataset.as_numpy_iterator():
-        x, y = element[:2] if isinstance(element, tuple) and len(element) >= 2 else (element, None)
-        if isinstance(x, Mapping):
-            missing = [spec.name for spec in inputs if spec.name not in x]
-            if missing:
-                keys = ", ".join(map(str, x))
-                raise UsageError(
-                    f"{where}: its elements have {keys}, and the network's inputs are {', '.join(missing)}",
-                    remedy="Map them to pairs: dataset.map(lambda e: (e['image'], e['label'])).",
-                )
-            x = [x[spec.name] for spec in inputs]
-        x = [np.asarray(part) for part in (x if isinstance(x, list | tuple) else (x,))]
-        if len(x) != len(inputs):
-            raise UsageError(f"{where}: its elements hold {len(x)} inputs, the network has {len(inputs)}")
-        if _is_single(x[0].shape, inputs[0].shape[1:]):
-            x, y = [part[np.newaxis] for part in x], None if y is None else np.asarray(y)[np.newaxis]
-        yield x, y
+def _is_split(part: Any) -> bool:
+    """Whether it is a dataset or (x, y), as each half of what Keras's own data sets return."""
+    is_pair = isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(array, "shape") for array in part)
+    return is_pair or is_dataset(part)

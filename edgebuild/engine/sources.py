@@ -39,7 +39,8 @@ def data(path: str) -> Source | None:
     """The data a path names; None where it is empty.
 
     Raises:
-        UsageError: there is no such file, or it is of a kind that is not read.
+        UsageError: there is no such file, it is of a kind that is not read, or its arrays or folders have names that
+            mean nothing.
         StepError: it cannot be read.
     """
     if not path:
@@ -48,9 +49,15 @@ def data(path: str) -> Source | None:
     if source.kind == "file" and not path.endswith(".npz"):
         raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
     if source.kind == "file":
-        from edgebuild.data.headers import sample_shapes  # numpy, which not every command needs
+        from edgebuild.data import array_names, headers  # numpy, which not every command needs
 
-        return msgspec.structs.replace(source, shapes=sample_shapes(Path(path)))
+        if names := headers.names(Path(path)):
+            array_names.require_known(names, Path(path).name)
+        return msgspec.structs.replace(source, shapes=headers.sample_shapes(Path(path)))
+    if source.kind == "folder":
+        from edgebuild.data import images  # likewise
+
+        images.require_images(Path(path))
     return source
 
 

@@ -13,6 +13,7 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec, ModelSpec, TensorSpec
 from edgebuild.core.passes import Pass, Quantize, Recurrent
 from edgebuild.core.plan import Split
+from edgebuild.core.resizing import Resizing
 from edgebuild.core.settings import AUTO, DistillSettings, Preprocess, TrainSettings
 from edgebuild.layer_costs import LatencyTable
 
@@ -112,7 +113,8 @@ class SplitJob(msgspec.Struct, frozen=True, kw_only=True):
 class Splits(msgspec.Struct, frozen=True, kw_only=True):
     """The size and the digest of each split (0 and "" where there is none).
 
-    `learning` is all of train that is not evaluated on; `given` is train as it was given.
+    `learning` is all of train that is not evaluated on; `given` is train as it was given. `resizing` is how images were
+    made to fit; None where all did.
     """
 
     train_samples: int
@@ -127,6 +129,7 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     learning_has_answers: bool
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    resizing: Resizing | None = None
 
 
 class SynthesizeJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
-from edgebuild.data import reading, samples
+from edgebuild.data import images, reading, samples
 from edgebuild.data.given import Examples, Given, fit
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
@@ -41,20 +43,24 @@ def run(job: SplitJob, say: Say) -> Splits:
         has_answers=evaluation is not None and evaluation.y is not None,
         learning_has_answers=learning is not None and learning.y is not None,
         labels=given.labels,
-        notes=(*notes, *divided.notes),
+        notes=(*given.notes, *([given.resizing.text] if given.resizing else ()), *notes, *divided.notes),
+        resizing=given.resizing,
     )
 
 
 def _read(job: SplitJob, say: Say) -> Given:
     if job.kind == "folder":
-        return reading.from_folder(Path(job.path), job.inputs, paced(say))
+        return images.from_folder(Path(job.path), job.inputs, paced(say))
     if job.kind == "callable":
-        return _call(job.path, job.inputs)
+        return _call(job.path, job.inputs, job.split.seed)
     return reading.from_npz(Path(job.path), job.inputs)
 
 
-def _call(path: str, inputs: tuple[TensorSpec, ...]) -> Given:
+def _call(path: str, inputs: tuple[TensorSpec, ...], seed: int) -> Given:
+    """What the user's function returns, which draws and shuffles the same way in each build."""
     function = load_callable(path)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
     try:
         return reading.from_result(function(), inputs, path)
     except EdgebuildError:

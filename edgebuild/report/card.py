@@ -179,6 +179,8 @@ def _data(manifest: Manifest) -> Iterator[str]:
             ("evaluation", f"{data.evaluation_samples:,}", f"`{data.evaluation_sha256}`"),
         ],
     )
+    if data.resizing is not None:
+        yield f"\n{_escaped(data.resizing.text)}."
 
 
 def _passes(manifest: Manifest) -> Iterator[str]:

@@ -11,7 +11,8 @@ from making import tensor
 from PIL import Image
 
 from edgebuild.data.given import Examples, Given
-from edgebuild.data.reading import from_folder, from_npz, from_result
+from edgebuild.data.images import from_folder
+from edgebuild.data.reading import from_npz, from_result
 from edgebuild.errors import UsageError
 
 IMAGE = (tensor("image", (1, 4, 6, 1)),)
@@ -130,12 +131,22 @@ def test_a_class_named_like_a_split_beside_other_classes_is_a_class(tmp_path: Pa
     assert from_folder(tmp_path, COLOUR, _say).labels == ("exam", "test")
 
 
+def _splits(tmp_path: Path, *names: str) -> Given:
+    for count, split in enumerate(names, start=1):
+        for number in range(count):
+            for label in ("cat", "dog"):
+                _picture(tmp_path / split / label / f"{number}.png")
+    return from_folder(tmp_path, COLOUR, _say)
+
+
 def test_two_folders_for_evaluation_are_not_taken_for_classes(tmp_path: Path) -> None:
-    for split in ("train", "val", "test"):
-        for label in ("cat", "dog"):
-            _picture(tmp_path / split / label / "a.png")
-    with pytest.raises(UsageError, match=r"test.*val|val.*test"):
-        from_folder(tmp_path, COLOUR, _say)
+    with pytest.raises(UsageError, match=r"both eval and test mean the evaluation split"):
+        _splits(tmp_path, "train", "eval", "test")
+
+
+def test_validation_folders_beside_a_test_folder_are_for_choosing(tmp_path: Path) -> None:
+    given = _splits(tmp_path, "train", "val", "test")
+    assert [len(_given(part)) for part in (given.train, given.validation, given.evaluation)] == [2, 4, 6]
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
@@ -235,9 +246,12 @@ def test_datasets_are_sorted_into_splits_by_their_names() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (_Dataset(endless=True), "mod:load: the dataset has no end"),
+        (_Dataset(endless=True), "mod:load: the dataset is empty"),
         (_Dataset(), "mod:load: the dataset is empty"),
-        ({"train": _Dataset((np.zeros(3), 1)), "tset": _Dataset()}, "mod:load: unknown splits tset"),
+        (
+            {"train": _Dataset((np.zeros(3), 1)), "tset": _Dataset()},
+            'mod:load: unknown splits tset; did you mean "test"',
+        ),
         (_Dataset(((np.zeros(3), np.zeros(3)), 1)), "mod:load: its elements hold 2 inputs, the network has 1"),
         ([1, 2, 3], "mod:load returned list"),
         (None, "mod:load returned NoneType"),

@@ -1,0 +1,114 @@
+"""What arrays, datasets and folders may be called, and which split each name means."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from edgebuild.decode import closest
+from edgebuild.errors import UsageError
+
+TRAIN, VALIDATION, CALIBRATION, EVALUATION = "train", "validation", "calibration", "evaluation"
+SPLITS = (TRAIN, VALIDATION, CALIBRATION, EVALUATION)
+LABELS = "labels"
+# What follows x and y in the names of arrays, by split; x and y alone are all there is, to be divided. Keras's own data
+# sets say "test".
+_ENDINGS: Mapping[str, tuple[str, ...]] = {
+    TRAIN: ("_train", ""),
+    VALIDATION: ("_validation", "_val"),
+    CALIBRATION: ("_calibration",),
+    EVALUATION: ("_eval", "_test", "_evaluation"),
+}
+# Names of whole splits; of "val" and "validation" see `splits_of`.
+_WHOLE: Mapping[str, str] = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "calibration": CALIBRATION,
+    "eval": EVALUATION,
+    "evaluation": EVALUATION,
+    "test": EVALUATION,
+}
+_HELD_OUT = ("val", "validation")
+_KNOWN = (
+    "Name them x_train, y_train, x_validation, y_validation, x_calibration, x_eval, y_eval or labels; x and y alone"
+)
+
+
+def pairs(split: str) -> list[tuple[str, str]]:
+    """What the samples and the labels of a split may be called: ("x_train", "y_train"), ("x", "y")."""
+    return [(f"x{ending}", f"y{ending}") for ending in _ENDINGS[split]]
+
+
+def split_of(array: str) -> str:
+    """The split whose samples an array holds, "x_train" or "x_train/NAME"; empty for labels and unknown names."""
+    name = array.partition("/")[0]
+    return next((split for split in SPLITS if name in {x for x, _ in pairs(split)}), "")
+
+
+def is_array(name: str) -> bool:
+    """Whether an array may be called so, NAME of "x_train/NAME" aside."""
+    whole, slash, _ = name.partition("/")
+    known = {array for split in SPLITS for pair in pairs(split) for array in (pair[:1] if slash else pair)}
+    return whole in known or name == LABELS
+
+
+def is_split(name: str) -> bool:
+    """Whether a dataset or a folder of that name is a split."""
+    return name.lower() in _WHOLE or name.lower() in _HELD_OUT
+
+
+def require_known(names: Iterable[str], where: str) -> None:
+    """Refuse arrays whose names mean nothing.
+
+    Raises:
+        UsageError: there are such, or none at all that holds samples.
+    """
+    found = list(names)
+    unknown = sorted(name for name in found if not is_array(name))
+    if unknown:
+        raise unknown_arrays(unknown, where)
+    wholes = {name.partition("/")[0] for name in found}
+    for samples, labels in (pair for split in SPLITS for pair in pairs(split)):
+        if labels in wholes and samples not in wholes:
+            raise UsageError(f"{where}: there is {labels} but no {samples}")
+    if not any(map(split_of, found)):
+        raise UsageError(f"{where}: there are no samples", "No array is called x_train, x_eval or x.", _remedy())
+
+
+def unknown_arrays(names: Collection[str], where: str) -> UsageError:
+    """What is said of arrays that are not known."""
+    arrays = [array for split in SPLITS for pair in pairs(split) for array in pair]
+    near = closest(next(iter(names)), (*arrays, LABELS)) if len(names) == 1 else ""
+    return UsageError(f"{where}: unknown arrays: {', '.join(names)}{near}", remedy=_remedy())
+
+
+def _remedy() -> str:
+    return f"{_KNOWN} are divided by the seed."
+
+
+def splits_of(names: Iterable[str], where: str) -> dict[str, str]:
+    """The split that each name of a dataset or a folder means.
+
+    "val" and "validation" are samples that were kept from training: they are evaluated on where no other name means
+    evaluation, and are for choosing (early stopping, what compression may cost) beside such a one.
+
+    Raises:
+        UsageError: a name means no split, or two mean the same.
+    """
+    found = list(names)
+    unknown = sorted(name for name in found if not is_split(name))
+    if unknown:
+        near = closest(unknown[0], (*_WHOLE, *_HELD_OUT)) if len(unknown) == 1 else ""
+        raise UsageError(
+            f"{where}: unknown splits {', '.join(unknown)}{near}",
+            f"Known: {', '.join(_WHOLE)}, val, validation, and {LABELS}.",
+        )
+    has_evaluation = any(_WHOLE.get(name.lower()) == EVALUATION for name in found)
+    held_out = VALIDATION if has_evaluation else EVALUATION
+    meant: dict[str, str] = {}
+    for name in found:
+        split = _WHOLE.get(name.lower(), held_out)
+        same = next((other for other in meant if meant[other] == split), None)
+        if same is not None:
+            raise UsageError(f"{where}: both {same} and {name} mean the {split} split", remedy="Give one of them.")
+        meant[name] = split
+    return meant
