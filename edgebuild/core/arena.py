@@ -19,8 +19,9 @@ class Arena(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         required_bytes: the smallest `arena_size` that loads the artifact and runs it; one byte less fails.
-        recorded_bytes: what the allocator recorded as in use after a run: head and tail. Less than `required_bytes`
-            where loading took more for a while than it kept, as it does in small networks.
+        recorded_bytes: what the allocator recorded as in use after a run in an ample arena: head and tail. Less than
+            `required_bytes` where loading took more for a while than it kept, as it does in small networks; 8 bytes
+            more where those were lost to alignment at the end of the ample one.
         head_bytes: activations and scratch memory, planned to share their places.
         tail_bytes: what lives as long as the interpreter: its structures, kernels' data, variables.
         parts: the tail by what it holds, as far as the allocator names it.

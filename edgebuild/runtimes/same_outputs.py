@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -56,7 +57,11 @@ class SameOutputs(msgspec.Struct, frozen=True, kw_only=True):
     differing: int
 
 
-_Run = Callable[[Sequence[Array]], list[bytes]]
+class _Opened(NamedTuple):
+    """An artifact in its runtime: what runs it, and the shapes of its inputs there, in which open dimensions are 1."""
+
+    run: Callable[[Sequence[Array]], list[bytes]]
+    shapes: list[list[int]]
 
 
 def same_outputs(job: SameOutputsJob, say: Say) -> SameOutputs:
@@ -69,20 +74,20 @@ def same_outputs(job: SameOutputsJob, say: Say) -> SameOutputs:
     own, other = (_opened(Path(path), job) for path in (job.artifact, job.other))
     samples = differing = 0
     tell = paced(say)
-    for fills in _fills(job):
-        differing += own(fills) != other(fills)
+    for fills in _fills(job, own.shapes):
+        differing += own.run(fills) != other.run(fills)
         samples += 1
         tell(f"{samples:,} samples")
     return SameOutputs(samples=samples, differing=differing)
 
 
-def _opened(path: Path, job: SameOutputsJob) -> _Run:
+def _opened(path: Path, job: SameOutputsJob) -> _Opened:
     if job.runtime == Interpreter.TFLM:
         return _on_tflm(path)
     return _on_litert(path, job.kernels)
 
 
-def _on_litert(path: Path, kernels: Kernels) -> _Run:
+def _on_litert(path: Path, kernels: Kernels) -> _Opened:
     interpreter = load(str(path), path.name, kernels, threads=1)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -93,26 +98,26 @@ def _on_litert(path: Path, kernels: Kernels) -> _Run:
             interpreter.invoke()
             return [interpreter.get_tensor(details["index"]).tobytes() for details in outputs]
 
-    return run
+    return _Opened(run, [list(details["shape"]) for details in inputs])
 
 
-def _on_tflm(path: Path) -> _Run:
+def _on_tflm(path: Path) -> _Opened:
     micro = Micro(path)
 
     def run(fills: Sequence[Array]) -> list[bytes]:
         micro.run(fills)
         return [micro.output(position).tobytes() for position in range(len(micro.spec.outputs))]
 
-    return run
+    return _Opened(run, micro.input_shapes())
 
 
-def _fills(job: SameOutputsJob) -> Iterator[list[Array]]:
-    """What inputs store, in the file's order, sample by sample."""
+def _fills(job: SameOutputsJob, shapes: Sequence[Sequence[int]]) -> Iterator[list[Array]]:
+    """What inputs store, in the file's order, sample by sample; random ones have these shapes."""
     file = reader.read(Path(job.artifact)).inputs
     if not job.samples:
         rng = np.random.default_rng(0)
         for _ in range(job.most_samples):
-            yield [_random(tensor, rng) for tensor in file]
+            yield [_random(tensor, shape, rng) for tensor, shape in zip(file, shapes, strict=True)]
         return
     assert job.spec is not None, "samples are in the network's order"
     assert job.preprocess is not None, "samples are kept as they were given"
@@ -126,8 +131,7 @@ def _fills(job: SameOutputsJob) -> Iterator[list[Array]]:
             yield [stores[place][row : row + 1] for place in places]
 
 
-def _random(tensor: TensorSpec, rng: np.random.Generator) -> Array:
-    shape = [abs(size) for size in tensor.shape]
+def _random(tensor: TensorSpec, shape: Sequence[int], rng: np.random.Generator) -> Array:
     try:
         dtype = np.dtype(tensor.dtype)
     except TypeError:

@@ -20,6 +20,7 @@ from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.process import Child, ChildDiedError, Limits
 from edgebuild.readback import names_of
 from edgebuild.runtimes.interpreters import load
@@ -107,6 +108,35 @@ def test_a_small_network_needs_more_to_load_than_it_keeps(call: Call, assets: Pa
     arena = _arena(call, path)
     assert not _runs(path, arena.recorded_bytes)
     assert arena.required_bytes > arena.recorded_bytes
+
+
+@pytest.mark.parametrize(("operators", "lost_bytes"), [(1, 8), (2, 0), (3, 8)])
+def test_an_arena_that_loses_less_to_alignment_than_the_recorded_one_is_found(
+    call: Call, tmp_path: Path, operators: int, lost_bytes: int
+) -> None:
+    """The end of the arena decides how many bytes are lost above what is aligned to 16."""
+    path = tmp_path / "relus.tflite"
+    path.write_bytes(_relus(operators))
+    arena = _arena(call, path)
+    assert arena.required_bytes == arena.recorded_bytes - lost_bytes
+    assert arena.required_bytes == _bisected(path, arena.required_bytes - 64, arena.recorded_bytes)
+
+
+def _relus(count: int) -> bytes:
+    """One ReLU after another on 3,000 floats."""
+    model, graph, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
+    model.version, model.buffers, model.subgraphs, model.operatorCodes = 3, [schema.BufferT()], [graph], [code]
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RELU
+    code.version = 1
+    graph.tensors = [schema.TensorT() for _ in range(count + 1)]
+    for tensor in graph.tensors:
+        tensor.shape, tensor.type = [1, 3000], schema.TensorType.FLOAT32
+    graph.inputs, graph.outputs, graph.operators = [0], [count], []
+    for number in range(count):
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = 0, [number], [number + 1]
+        graph.operators.append(operator)
+    return tight.pack(model)
 
 
 def test_the_parts_of_the_arena_are_those_of_its_tail(call: Call, assets: Path) -> None:

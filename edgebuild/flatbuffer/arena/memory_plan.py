@@ -46,7 +46,8 @@ def arena_order(data: bytes) -> bytes:
     """The file with its operators in the order that needs the fewest bytes of activations, or as it is.
 
     It is as it is where TFLM's greedy planner would not need less for that order, and where operators may not be moved:
-    in more than one graph, with state or effects, of unknown kinds, with shapes left open.
+    in more than one graph, with state or effects, of unknown kinds, with tensors of unknown size. Dimensions that are
+    left open count as 1, see _is_unknown.
 
     Raises:
         StepError: the file is damaged.
@@ -74,7 +75,7 @@ def planned(data: bytes) -> bytes:
         StepError: the file is damaged.
     """
     described = inspect(data, "the file")
-    if OFFLINE_PLAN in described.metadata or len(described.graphs) != 1 or _is_open(described.graphs[0]):
+    if OFFLINE_PLAN in described.metadata or len(described.graphs) != 1 or _is_unknown(described.graphs[0]):
         return data
     placed = _placed(described.graphs[0])
     buffers = list(placed.values())
@@ -97,7 +98,7 @@ def _movable(data: bytes) -> Graph | None:
     described = inspect(data, "the file")
     graph = described.graphs[0]
     # A plan for places holds for one order.
-    if len(described.graphs) > 1 or OFFLINE_PLAN in described.metadata or _is_open(graph):
+    if len(described.graphs) > 1 or OFFLINE_PLAN in described.metadata or _is_unknown(graph):
         return None
     fixed = (*_EFFECTS, *_UNKNOWN)
     has_effects = any(operation.name.startswith(fixed) for operation in graph.operations)
@@ -107,9 +108,13 @@ def _movable(data: bytes) -> Graph | None:
     return graph
 
 
-def _is_open(graph: Graph) -> bool:
-    """Whether the size of a tensor is known only as the graph runs."""
-    return any(-1 in tensor.shape or (not tensor.size_bytes and math.prod(tensor.shape)) for tensor in graph.tensors)
+def _is_unknown(graph: Graph) -> bool:
+    """Whether there is a tensor whose bytes cannot be counted: of strings, resources, types that are not known.
+
+    TFLM has no shapes that change as a graph runs: it allocates what a tensor's `shape` says, in which dimensions that
+    its `shape_signature` leaves open are 1, and so does Tensor.size_bytes (micro_allocator.cc, memory_helpers.cc).
+    """
+    return any(not tensor.size_bytes and math.prod(tensor.shape) for tensor in graph.tensors)
 
 
 def _problem(graph: Graph) -> ordering.Problem:

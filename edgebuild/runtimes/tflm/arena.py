@@ -23,6 +23,7 @@ from edgebuild.runtimes.tflm.jobs import ArenaJob
 from edgebuild.units import format_bytes
 
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_STEP_BYTES = 8
 _PART = re.compile(r"'([^']+)' used (\d+) bytes with alignment overhead \(requested (\d+) bytes for (\d+) ")
 
 
@@ -51,10 +52,24 @@ def measure(job: ArenaJob, _say: Say) -> Arena:
 
 
 def _required_bytes(path: Path, recorded_bytes: int, most_bytes: int) -> int:
-    """The smallest arena: what was recorded, or more where loading needs more for a while than it keeps."""
-    if _runs_in(path, recorded_bytes):
-        return recorded_bytes
-    too_small, enough = recorded_bytes, min(2 * recorded_bytes, most_bytes)
+    """The smallest arena that loads the artifact and runs it, found by trying.
+
+    What was recorded is where the search begins. Loading may need more for a while than it keeps; and where the arena's
+    end lies decides how many bytes are lost to the alignment of what is allocated down from it, so that less may do
+    than an arena of another size has recorded.
+    """
+    enough = recorded_bytes
+    if not _runs_in(path, recorded_bytes):
+        enough = _bisected(path, recorded_bytes, most_bytes)
+    # Structures at the end are aligned to this, so that an arena between two multiples does for what the lower one does.
+    while enough > _STEP_BYTES and _runs_in(path, enough - _STEP_BYTES):
+        enough -= _STEP_BYTES
+    return enough
+
+
+def _bisected(path: Path, too_small: int, most_bytes: int) -> int:
+    """An arena that does, of which one byte less does not, above one that is too small."""
+    enough = min(2 * too_small, most_bytes)
     while enough < most_bytes and not _runs_in(path, enough):
         too_small, enough = enough, min(2 * enough, most_bytes)
     while enough - too_small > 1:

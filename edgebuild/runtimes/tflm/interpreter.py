@@ -58,8 +58,14 @@ class Micro:
 
     def run_zeros(self) -> None:
         """Run once with zeros everywhere."""
-        details = [self._interpreter.get_input_details(position) for position in range(len(self.spec.inputs))]
-        self.run([np.zeros(found["shape"], found["dtype"]) for found in details])
+        self.run([np.zeros(found["shape"], found["dtype"]) for found in self._inputs()])
+
+    def input_shapes(self) -> list[list[int]]:
+        """The shapes of the inputs as they are allocated, in the file's order."""
+        return [list(found["shape"]) for found in self._inputs()]
+
+    def _inputs(self) -> list[Any]:
+        return [self._interpreter.get_input_details(position) for position in range(len(self.spec.inputs))]
 
     def output(self, position: int) -> Array:
         """What an output holds, by its position in the file."""
