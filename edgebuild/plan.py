@@ -60,6 +60,8 @@ def plan(
         signature=settings.model.signature,
         allow_code=settings.model.allow_code,
         preprocess=settings.preprocess,
+        input_kind=settings.model.input_kind,
+        sample_rate=settings.model.sample_rate,
         split=Split(
             calibration_samples=settings.data.calibration_samples,
             evaluation_share=settings.data.evaluation_share,

@@ -11,11 +11,21 @@ ENTRY = "TFLITE_METADATA"
 
 
 class Content(StrEnum):
-    """What a tensor holds: features of any kind, or an image of three or one channels."""
+    """What a tensor holds: features of any kind, an image of three or one channels, or sound."""
 
     FEATURES = "features"
     RGB = "rgb"
     GRAYSCALE = "grayscale"
+    AUDIO = "audio"
+
+
+class Pixels(StrEnum):
+    """How samples hold pixels, which apps have as 0 to 255."""
+
+    BYTES = "0 to 255"
+    UNIT = "0 to 1"
+    SIGNED = "-1 to 1"
+    OTHER = "other"
 
 
 class InputDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +36,8 @@ class InputDescription(msgspec.Struct, frozen=True, kw_only=True):
         std: what it divides them by then; as many. Both empty where the network takes values as they are.
         low: the smallest value that an app has, as many as channels or one; empty where that is not known.
         high: the largest.
+        sample_rate: of sound, in Hz; 0 where that is not known.
+        channels: of sound.
     """
 
     name: str
@@ -35,6 +47,8 @@ class InputDescription(msgspec.Struct, frozen=True, kw_only=True):
     std: tuple[float, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    sample_rate: int = 0
+    channels: int = 0
 
 
 class OutputDescription(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
             "backbone/conv" where another part is called conv as well.
         within: the layers inside each nested network, by its name; a nested network that only consists of layers is
             none of `layers`.
+        pixels: the inputs that the network takes as pixels of 0 to 255, which its first layer scales.
         streams: the layers that carry their state over from one call to the next, as their user asked for (stateful).
     """
 
@@ -41,6 +42,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     framework: str
     within: dict[str, tuple[str, ...]] = {}
     streams: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True):

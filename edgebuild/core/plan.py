@@ -8,7 +8,7 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.delivery import About, Delivery
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Change, Compression, Pass, Quantize, QuantizeAware, Refinement
-from edgebuild.core.settings import BenchSettings, DistillSettings, Preprocess, TrainSettings
+from edgebuild.core.settings import BenchSettings, DistillSettings, InputKind, Preprocess, TrainSettings
 from edgebuild.core.target import Accelerator, Operators, Runtime, has_costs_of_its_own
 
 
@@ -42,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `learns_from` are the files and functions beside the data that training depends on: teachers, students,
     augmentation, a metric of the user's own. `synthetic_samples` are made up for calibration, for lack of data.
     `ignores` are codes of findings about the data that are left out, `allows` those that end no build. `board` is the
-    device that the profile is of; empty for one of a whole class of devices.
+    device that the profile is of; empty for one of a whole class of devices. `input_kind` and `sample_rate` (Hz, 0 for
+    unknown) are what metadata say of the inputs.
     """
 
     target: str
@@ -54,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     allow_code: bool
     preprocess: Preprocess
+    input_kind: InputKind = InputKind.AUTO
+    sample_rate: int = 0
     split: Split
     passes: tuple[Pass, ...]
     train: TrainSettings

@@ -63,6 +63,15 @@ class MetricSettings(_Table, frozen=True, kw_only=True):
     options: dict[str, object]
 
 
+class InputKind(StrEnum):
+    """What apps are told of the inputs: AUTO for images where the shape is one's, else features."""
+
+    AUTO = "auto"
+    IMAGE = "image"
+    AUDIO = "audio"
+    FEATURES = "features"
+
+
 class ModelSettings(_Table, frozen=True, kw_only=True):
     """`[model]`: `path` is a file, a folder or a module:callable; empty for the embedded example.
 
@@ -72,6 +81,8 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
         input_shapes: likewise by the names of inputs.
         signature: of a SavedModel; empty for the default or the only one.
         allow_code: whether Python code stored in the model's file may run.
+        input_kind: what the metadata say of the inputs.
+        sample_rate: of sound, in Hz, for the metadata; 0 where it is not known.
     """
 
     path: str
@@ -80,6 +91,8 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
     input_shapes: dict[str, tuple[int, ...]]
     signature: str
     allow_code: bool
+    input_kind: InputKind = InputKind.AUTO
+    sample_rate: Count = 0
 
 
 class DataSettings(_Table, frozen=True, kw_only=True):

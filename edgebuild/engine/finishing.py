@@ -15,7 +15,7 @@ from edgebuild.core.metadata import Metadata
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.emit.jobs import MetadataJob
-from edgebuild.emit.metadata.describing import describe
+from edgebuild.emit.metadata.describing import Fed, describe, lacking
 from edgebuild.engine import devices, fallback
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
@@ -65,13 +65,12 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
         return packed
     built = packed.built
     labels = shared.data.splits.labels if shared.data is not None else ()
-    is_of_images = built.plan.data is not None and built.plan.data.kind == "folder"
     described = describe(
         built.path.read_bytes(),
         built.plan,
         built.spec,
         labels,
-        images=is_of_images,
+        fed=_fed(built, shared),
         streams=bool(built.network.streams),
     )
     try:
@@ -80,7 +79,20 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
         note = f"the metadata that SDKs read were left out: {fallback.reason(error)}"
         return packed._replace(notes=(*packed.notes, note))
     tensors = [operator.tensor for operator in built.spec.operators]
-    return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors))
+    notes = (*packed.notes, *(f"{built.plan.target}: {what}" for what in lacking(described)))
+    return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors), notes=notes)
+
+
+def _fed(built: Built, shared: Shared) -> list[Fed]:
+    """How each input of the network is fed: what its samples and its own first layers say."""
+    inputs = built.network.inputs
+    pixels = shared.data.splits.pixels if shared.data is not None else ()
+    encodings = pixels if len(pixels) == len(inputs) else [None] * len(inputs)
+    given = shared.network.frozen.network  # passes may make other layers of its first ones
+    return [
+        Fed(pixels=encoding, rescales=spec.name in given.pixels, is_float=not spec.dtype.startswith(("int", "uint")))
+        for spec, encoding in zip(inputs, encodings, strict=True)
+    ]
 
 
 def _metadata(built: Built, described: Metadata) -> Step:

@@ -15,7 +15,8 @@ from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Scheme
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
-from edgebuild.core.settings import INPUT, MetricKind
+from edgebuild.core.settings import INPUT, InputKind, MetricKind
+from edgebuild.emit.metadata.describing import takes_image
 from edgebuild.engine import resolution, steps
 from edgebuild.engine.material import Changeable, Data, Network
 from edgebuild.engine.session import Made, Session
@@ -75,6 +76,7 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         model, source = (_kept(model, path) for path in (model_path, data_path))
     frozen = session.transform(steps.freeze(plan, model, model_path))
     network = in_store(frozen, model)
+    _require_kind(plan, network.frozen.network)
     if source is None:
         made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
         return Shared(model, model_path, network, None, made_up, None)
@@ -92,6 +94,17 @@ def _prepared(plan: Plan, session: Session) -> Shared:
     # Nothing is scored, but training goes by labels all the same.
     looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON)))
     return shared._replace(metric=looked.read(jobs.Baseline).metric)
+
+
+def _require_kind(plan: Plan, network: ModelSpec) -> None:
+    """Refuse inputs that are said to be images where none has the shape of one."""
+    if plan.input_kind == InputKind.IMAGE and not any(map(takes_image, network.inputs)):
+        shapes = ", ".join(str(list(spec.shape)) for spec in network.inputs)
+        raise UsageError(
+            f'[model] input_kind = "image", and no input of {plan.name} is an image',
+            f"Input shapes: {shapes}; an image is [batch, height, width, 1 or 3].",
+            'Say "features", or "audio", or leave it out.',
+        )
 
 
 def against_input(plan: Plan, splits: jobs.Splits, network: ModelSpec) -> tuple[Plan, jobs.Splits]:

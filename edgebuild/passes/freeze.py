@@ -17,7 +17,7 @@ from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.core.passes import Recurrent
 from edgebuild.errors import StepError
-from edgebuild.passes import precision, unrolling
+from edgebuild.passes import own_scaling, precision, unrolling
 from edgebuild.passes.graph import proof
 from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
 from edgebuild.passes.loading import Network, first_line, load
@@ -132,6 +132,7 @@ def _described(network: Network, inputs: list[tf.TensorSpec], results: dict[str,
         framework=network.framework,
         within=network.within,
         streams=tuple(unrolling.stateful(network.keras_model)),
+        pixels=own_scaling.inputs_of_pixels(network.keras_model, [spec.name for spec in network.inputs]),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edgebuild.core.finding import Finding
 from edgebuild.core.layers import LayerShape
+from edgebuild.core.metadata import Pixels
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec, ModelSpec, TensorSpec
 from edgebuild.core.passes import Pass, Quantize, Recurrent
@@ -114,7 +115,7 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     """The size and the digest of each split (0 and "" where there is none).
 
     `learning` is all of train that is not evaluated on; `given` is train as it was given. `resizing` is how images were
-    made to fit; None where all did.
+    made to fit; None where all did. `pixels` is how the samples of each input would hold pixels; empty for no samples.
     """
 
     train_samples: int
@@ -130,6 +131,7 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     resizing: Resizing | None = None
+    pixels: tuple[Pixels, ...] = ()
 
 
 class SynthesizeJob(msgspec.Struct, frozen=True, kw_only=True):

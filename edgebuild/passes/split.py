@@ -12,6 +12,7 @@ from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import images, reading, samples
 from edgebuild.data.given import Examples, Given, fit
+from edgebuild.data.pixels import encodings
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.metrics import load_callable
@@ -45,6 +46,7 @@ def run(job: SplitJob, say: Say) -> Splits:
         labels=given.labels,
         notes=(*given.notes, *([given.resizing.text] if given.resizing else ()), *notes, *divided.notes),
         resizing=given.resizing,
+        pixels=encodings(given, len(job.inputs)),
     )
 
 

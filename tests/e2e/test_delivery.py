@@ -158,6 +158,8 @@ def test_phones_get_metadata_and_hear_what_xnnpack_takes(edgebuild: Edgebuild, n
     assert parity["samples"] == manifest["accuracy"]["samples"]
     shown = edgebuild("inspect", "dist/arm64/keras3.tflite", "--json").json
     assert shown["described"]["author"] == "Ada"
+    (image,) = shown["described"]["inputs"]
+    assert (image["content"], image["mean"], image["std"]) == ("grayscale", [0.0], [1.0])
     assert shown["signatures"] == ["serving_default"]
     card = (edgebuild.folder / "dist" / "arm64" / "model_card.md").read_text()
     assert "Sees shapes." in card

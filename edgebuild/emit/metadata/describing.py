@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription
+from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription, Pixels
 from edgebuild.core.model import ArtifactSpec, TensorSpec
 from edgebuild.core.plan import Plan
-from edgebuild.core.settings import Preprocess
+from edgebuild.core.settings import InputKind, Preprocess
 from edgebuild.flatbuffer.inspecting import inspect
 
 _BY_CHANNELS = {3: Content.RGB, 1: Content.GRAYSCALE}
+_IMAGE_AXES, _SOUND_AXES = 4, 3
+_BYTE = 255.0
+_AS_IT_IS = Preprocess(scale=1.0, mean=0.0)
+
+
+class Fed(NamedTuple):
+    """How one input is fed.
+
+    Attributes:
+        pixels: how samples hold pixels; None where there are no samples.
+        rescales: whether the network's own first layer scales pixels of 0 to 255.
+        is_float: whether the network takes it as float: integers are fed as they are.
+    """
+
+    pixels: Pixels | None = None
+    rescales: bool = False
+    is_float: bool = True
 
 
 def describe(
@@ -19,17 +37,17 @@ def describe(
     network: ArtifactSpec,
     labels: Sequence[str] = (),
     *,
-    images: bool = False,
+    fed: Sequence[Fed] = (),
     streams: bool = False,
 ) -> Metadata:
-    """The metadata of an artifact.
+    """The metadata of an artifact; wherever the data come from they are the same.
 
     Args:
         data: the .tflite file: its graph tells the order of inputs and outputs.
         plan: what was done.
         network: what was read back from this file, its ends in the network's order.
         labels: of the classes that the scored output tells apart; left out where they are not as many.
-        images: whether the inputs are images; otherwise they are features.
+        fed: how each input is fed, in the network's order; empty where nothing is known.
         streams: whether it keeps its state for the next piece of a stream; a state that it has otherwise must be reset.
 
     Raises:
@@ -37,7 +55,8 @@ def describe(
     """
     graph = inspect(data, plan.name).graphs[0]
     scored = network.outputs[plan.metric.output] if plan.metric.output < len(network.outputs) else None
-    inputs = {spec.index: spec for spec in network.inputs}
+    known = [*fed, *[Fed()] * (len(network.inputs) - len(fed))]
+    inputs = {spec.index: (spec, how) for spec, how in zip(network.inputs, known, strict=True)}
     outputs = {spec.index: spec for spec in network.outputs}
     return Metadata(
         name=plan.name,
@@ -45,8 +64,23 @@ def describe(
         version=plan.about.version,
         author=plan.about.author,
         license=plan.about.license,
-        inputs=tuple(_input(inputs[index], plan.preprocess, images=images) for index in graph.inputs),
+        inputs=tuple(_input(*inputs[index], plan) for index in graph.inputs),
         outputs=tuple(_output(outputs[index], labels if outputs[index] is scored else ()) for index in graph.outputs),
+    )
+
+
+def takes_image(spec: TensorSpec) -> bool:
+    """Whether an input has the shape of an image: [batch, height, width, 1 or 3]."""
+    return len(spec.shape) == _IMAGE_AXES and spec.shape[-1] in _BY_CHANNELS
+
+
+def lacking(described: Metadata) -> tuple[str, ...]:
+    """What SDKs miss in a description, for people."""
+    return tuple(
+        f"the metadata hold no normalization for {given.name}, without which SDKs refuse an image: the samples are no "
+        'pixels of 0 to 255, 0 to 1 or -1 to 1 (give pixels and [preprocess], or [model] input_kind = "features")'
+        for given in described.inputs
+        if given.content in _BY_CHANNELS.values() and not given.mean
     )
 
 
@@ -60,18 +94,58 @@ def _text(description: str, network: ArtifactSpec, *, streams: bool) -> str:
     return f"{description} {said}".strip()
 
 
-def _input(spec: TensorSpec, preprocess: Preprocess, *, images: bool) -> InputDescription:
-    is_image = images and len(spec.shape) == 4
-    content = _BY_CHANNELS.get(spec.shape[-1], Content.FEATURES) if is_image else Content.FEATURES
-    # SDKs refuse an image that goes into a float network without a normalization, even one that changes nothing.
-    normalizes = is_image or not preprocess.is_identity
-    scales = _numbers(preprocess.scale)
+def _input(spec: TensorSpec, fed: Fed, plan: Plan) -> InputDescription:
+    content = _content(spec, plan.input_kind)
+    preprocess = plan.preprocess if fed.is_float else _AS_IT_IS
+    of_image = content in _BY_CHANNELS.values()
+    mean, std = _of_image(preprocess, fed) if of_image else _normalization(preprocess)
+    is_sound = content == Content.AUDIO
     return InputDescription(
         name=spec.name,
         content=content,
-        mean=_numbers(preprocess.mean) if normalizes and all(scales) else (),
-        std=tuple(1 / scale for scale in scales) if normalizes and all(scales) else (),
+        mean=mean,
+        std=std,
+        sample_rate=plan.sample_rate if is_sound else 0,
+        channels=(spec.shape[-1] if len(spec.shape) == _SOUND_AXES else 1) if is_sound else 0,
     )
+
+
+def _content(spec: TensorSpec, kind: InputKind) -> Content:
+    if kind == InputKind.AUDIO:
+        return Content.AUDIO
+    return _BY_CHANNELS[spec.shape[-1]] if takes_image(spec) and kind != InputKind.FEATURES else Content.FEATURES
+
+
+def _of_image(preprocess: Preprocess, fed: Fed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of pixels of 0 to 255, as SDKs hand them over; empty where it is not known what they become.
+
+    A network that scales pixels by itself takes them as they are: mean 0, deviation 1, without which SDKs refuse a
+    float network.
+    """
+    means, scales = _alike(preprocess)
+    if not all(scales):
+        return (), ()
+    if fed.pixels == Pixels.UNIT:
+        return tuple(_BYTE * mean for mean in means), tuple(_BYTE / scale for scale in scales)
+    if fed.pixels == Pixels.SIGNED:
+        half = _BYTE / 2
+        return tuple(half + half * mean for mean in means), tuple(half / scale for scale in scales)
+    if preprocess.is_identity and fed.is_float and fed.pixels != Pixels.BYTES and not fed.rescales:
+        return (), ()
+    return means, tuple(1 / scale for scale in scales)
+
+
+def _normalization(preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of what is no image; empty where it is fed as it is."""
+    means, scales = _alike(preprocess)
+    return ((), ()) if preprocess.is_identity or not all(scales) else (means, tuple(1 / scale for scale in scales))
+
+
+def _alike(preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and scales, as many of the one as of the other: one for all channels, or one for each."""
+    means, scales = _numbers(preprocess.mean), _numbers(preprocess.scale)
+    count = max(len(means), len(scales))
+    return means * (count // len(means)), scales * (count // len(scales))
 
 
 def _output(spec: TensorSpec, labels: Sequence[str]) -> OutputDescription:

@@ -65,11 +65,25 @@ def _input(node: Node) -> InputDescription:
         std=_numbers(normalization, "std"),
         low=_numbers(stats, "min"),
         high=_numbers(stats, "max"),
+        sample_rate=_of_sound(node, "sample_rate"),
+        channels=_of_sound(node, "channels"),
     )
 
 
+def _properties(node: Node) -> Node | None:
+    found: Node | None = node["content"]["content_properties"] if node["content"] is not None else None
+    return found
+
+
+def _of_sound(node: Node, field: str) -> int:
+    properties = _properties(node)
+    return int(properties[field] or 0) if properties is not None and properties.table == "AudioProperties" else 0
+
+
 def _content(node: Node) -> Content:
-    properties = node["content"]["content_properties"] if node["content"] is not None else None
+    properties = _properties(node)
+    if properties is not None and properties.table == "AudioProperties":
+        return Content.AUDIO
     if properties is None or properties.table != "ImageProperties":
         return Content.FEATURES
     return _CONTENTS.get(properties["color_space"], Content.FEATURES)

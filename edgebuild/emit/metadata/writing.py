@@ -23,8 +23,8 @@ from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.flatbuffer.writing import Chosen, Values, write
 
-# Of the schema's versions the oldest that knows all that is written here.
-_PARSER = "1.0.0"
+# Of the schema's versions the oldest that knows all that is written here, without sound and with it.
+_PARSER, _SOUND_PARSER = "1.0.0", "1.3.0"
 _COLOUR = {Content.RGB: "RGB", Content.GRAYSCALE: "GRAYSCALE"}
 _LABELS = "TENSOR_AXIS_LABELS"
 # The oldest time that a ZIP archive can name: the same artifact is the same bytes.
@@ -111,6 +111,7 @@ def _require_fitting(data: bytes, described: Metadata) -> None:
 
 def _model(described: Metadata) -> Values:
     names = _label_names(described)
+    has_sound = any(each.content == Content.AUDIO for each in described.inputs)
     graph = {
         "input_tensor_metadata": [_input(each) for each in described.inputs],
         "output_tensor_metadata": [_output(each, name) for each, name in zip(described.outputs, names, strict=True)],
@@ -122,7 +123,7 @@ def _model(described: Metadata) -> Values:
         "subgraph_metadata": [graph],
         "author": described.author or None,
         "license": described.license or None,
-        "min_parser_version": _PARSER,
+        "min_parser_version": _SOUND_PARSER if has_sound else _PARSER,
     }
 
 
@@ -131,7 +132,7 @@ def _input(described: InputDescription) -> Values:
     return {
         "name": described.name,
         "description": described.text or None,
-        "content": _content(described.content),
+        "content": _content(described.content, described.sample_rate, described.channels),
         "process_units": [{"options": _normalization(described)}] if described.mean else None,
         "stats": {"max": described.high, "min": described.low} if has_range else None,
     }
@@ -141,7 +142,10 @@ def _normalization(described: InputDescription) -> Chosen:
     return Chosen("NormalizationOptions", {"mean": described.mean, "std": described.std})
 
 
-def _content(content: Content) -> Values:
+def _content(content: Content, sample_rate: int = 0, channels: int = 0) -> Values:
+    if content == Content.AUDIO:
+        sound = {"sample_rate": sample_rate or None, "channels": channels}
+        return {"content_properties": Chosen("AudioProperties", sound)}
     if content in _COLOUR:
         return {"content_properties": Chosen("ImageProperties", {"color_space": _COLOUR[content]})}
     return {"content_properties": Chosen("FeatureProperties", {})}
