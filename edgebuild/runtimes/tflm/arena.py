@@ -61,7 +61,7 @@ def _required_bytes(path: Path, recorded_bytes: int, most_bytes: int) -> int:
     enough = recorded_bytes
     if not _runs_in(path, recorded_bytes):
         enough = _bisected(path, recorded_bytes, most_bytes)
-    # Structures at the end are aligned to this, so that an arena between two multiples does for what the lower one does.
+    # Structures at the end are aligned to this: an arena between two multiples does for what the lower one does.
     while enough > _STEP_BYTES and _runs_in(path, enough - _STEP_BYTES):
         enough -= _STEP_BYTES
     return enough
