@@ -97,7 +97,7 @@ def _from_callable(path: str) -> Network:
 
 def _from_keras(file: Path, allow_code: bool) -> Network:
     if not zipfile.is_zipfile(file):
-        raise StepError(f"{file} is not a Keras file", "It is no zip archive.", "Save it again with model.save().")
+        raise StepError(f"{file} is not a Keras file", "It is no zip archive.", "Save it again with model.save(FILE).")
     with zipfile.ZipFile(file) as archive:
         config = json.loads(archive.read("config.json"))
         metadata = json.loads(archive.read("metadata.json"))
@@ -115,12 +115,16 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
     import h5py
 
     if not h5py.is_hdf5(file):
-        raise StepError(f"{file} is not an HDF5 file", "Its contents are something else.", "Save it again from Keras.")
+        raise StepError(
+            f"{file} is not an HDF5 file", "Its contents are something else.", "Save it again with model.save(FILE)."
+        )
     with h5py.File(file) as archive:
         config = archive.attrs.get("model_config")
         version = archive.attrs.get("keras_version", "")
     if config is None:
-        raise StepError(f"{file} holds weights only", "There is no network in it.", "Save the whole model.")
+        raise StepError(
+            f"{file} holds weights only", "There is no network in it.", "Save the whole model: model.save(FILE)."
+        )
     _refuse_code(json.loads(config), file, allow_code)
     version = version.decode() if isinstance(version, bytes) else str(version)
     if version.startswith("3"):
