@@ -30,9 +30,8 @@ def run(job: CarryJob, say: Say) -> Carried:
     wanted = Wanted(job.input_shape, job.input_shapes, job.data_shapes)
     graph, note = _carried(network, job.path, wanted)
     say("writing it with its layers")
-    file = Path(job.out) / NETWORK
-    files.save(graph, file)
-    written = files.load(file)  # as the passes get it: Keras writes some settings in another form than it was given
+    written = files.through_keras(graph)
+    files.save(written, Path(job.out) / NETWORK)
     return Carried(
         identity_sha256=written.identity(),
         parameters=written.parameters,

@@ -19,7 +19,7 @@ from edgebuild.core.settings import AUTO, DistillSettings, Preprocess, TrainSett
 from edgebuild.layer_costs import LatencyTable
 
 SAVED_MODEL = "saved_model"
-NETWORK = "network.h5"
+NETWORK = "network.npz"
 ARTIFACT = "model.tflite"
 EXAMPLE_MODEL = "digits.keras"
 EXAMPLE_DATA = "digits.npz"
@@ -217,7 +217,7 @@ class Converted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CarryJob(FreezeJob, frozen=True, kw_only=True):
-    """Load a network with its layers and write it as NETWORK, a tf_keras model that passes can change."""
+    """Load a network with its layers and write it as NETWORK, a graph that passes can change."""
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):

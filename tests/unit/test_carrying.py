@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from keras_networks import IMAGE, ROWS, Make, kinds, network, require_same, shak
 from edgebuild.errors import StepError
 from edgebuild.passes import carry
 from edgebuild.passes.graph import building, files, from_keras3, proof, reading
-from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.ir import Graph, Ref
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.jobs import NETWORK, CarryJob
 from edgebuild.passes.loading import from_keras_model
@@ -174,21 +175,21 @@ def small_network(kit: Any) -> Any:
 
 def test_a_graph_in_a_file_computes_the_same_and_becomes_the_same_bytes(tmp_path: Path) -> None:
     model = small_network(keras)
-    files.save(from_keras3.read(model), tmp_path / "one.h5")
-    files.save(from_keras3.read(model), tmp_path / "two.h5")
-    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
-    loaded = files.load(tmp_path / "one.h5")
+    files.save(from_keras3.read(model), tmp_path / "one.npz")
+    files.save(from_keras3.read(model), tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    loaded = files.load(tmp_path / "one.npz")
     proof.require_equal(from_keras_model(model).call, loaded, seed=0)
-    files.save(loaded, tmp_path / "again.h5")
-    assert files.load(tmp_path / "again.h5").identity() == loaded.identity()
+    files.save(loaded, tmp_path / "again.npz")
+    assert files.load(tmp_path / "again.npz").identity() == loaded.identity()
 
 
 def test_layers_in_a_file_may_have_names_with_slashes(tmp_path: Path) -> None:
     inputs = tf_keras.Input((4,))
     x = tf_keras.layers.Dense(3, name="block/dense")(inputs)
     model = shaken(tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="block/dense/kernel")(x)))
-    files.save(reading.read(model), tmp_path / "odd.h5")
-    loaded = files.load(tmp_path / "odd.h5")
+    files.save(reading.read(model), tmp_path / "odd.npz")
+    loaded = files.load(tmp_path / "odd.npz")
     assert list(loaded.layers) == ["block/dense", "block/dense/kernel"]
     proof.require_equal(from_keras_model(model).call, loaded, seed=0)
 
@@ -196,16 +197,53 @@ def test_layers_in_a_file_may_have_names_with_slashes(tmp_path: Path) -> None:
 def test_weights_that_are_not_finite_are_kept(tmp_path: Path) -> None:
     model = network((2,), k3.Dense(2, name="d"))
     model.get_layer("d").bias.assign([np.nan, -np.inf])
-    files.save(from_keras3.read(model), tmp_path / "odd.h5")
+    files.save(from_keras3.read(model), tmp_path / "odd.npz")
     assert np.array_equal(
-        files.load(tmp_path / "odd.h5").layers["d"].weights["bias"], [np.nan, -np.inf], equal_nan=True
+        files.load(tmp_path / "odd.npz").layers["d"].weights["bias"], [np.nan, -np.inf], equal_nan=True
     )
 
 
+def test_every_kind_of_value_comes_back_from_a_file(tmp_path: Path) -> None:
+    given = {
+        "plain": [None, True, -3, 0.1, "word", float("inf")],
+        "nested": {"tuple": ({"a": (1, [2])},), "dict": {}},
+        "typed": (tf.bfloat16, tf.TensorShape([None, 3]), slice(None, 4, 2), Ellipsis, Ref(0)),
+        "numbers": (np.int64(3), np.float32(0.5)),
+    }
+    arrays = (np.arange(6, dtype=np.int16).reshape(2, 3), tf.constant([[1.5]]))
+    graph = from_keras3.read(network((2,), k3.Dense(2, name="d")))
+    call = graph.calls[0]._replace(kwargs={**given, "arrays": arrays})
+    files.save(graph._replace(calls=(call,)), tmp_path / "all.npz")
+    found = dict(files.load(tmp_path / "all.npz").calls[0].kwargs)
+    kept = found.pop("arrays")
+    assert repr(found) == repr({**given, "numbers": (3, 0.5)})
+    assert [type(item) for item in kept] == [np.ndarray, type(arrays[1])]
+    assert all(np.array_equal(*both) and both[0].dtype == both[1].dtype for both in zip(kept, arrays, strict=True))
+
+
+@pytest.mark.parametrize("word", ["Lambda", "StringIO", "Model2"])
+def test_a_file_of_a_graph_names_layers_of_keras_alone(word: str, tmp_path: Path) -> None:
+    graph = from_keras3.read(network((2,), k3.Dense(2, name="d")))
+    files.save(graph, tmp_path / "net.npz")
+    with np.load(tmp_path / "net.npz") as file:
+        held = {name: file[name] for name in file.files}
+    text = held["graph"].tobytes().replace(b'"Dense"', json.dumps(word).encode())
+    np.savez(tmp_path / "net.npz", **{**held, "graph": np.frombuffer(text, np.uint8)})
+    with pytest.raises(StepError, match=rf"net\.npz cannot be loaded\n{word} is no layer of Keras"):
+        files.load(tmp_path / "net.npz")
+
+
+def test_what_is_no_plain_data_is_not_written(tmp_path: Path) -> None:
+    graph = from_keras3.read(network((2,), k3.Dense(2, name="d")))
+    call = graph.calls[0]._replace(kwargs={"mask": print})
+    with pytest.raises(StepError, match="is no plain data"):
+        files.save(graph._replace(calls=(call,)), tmp_path / "net.npz")
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.h5").write_text("no network")
-    with pytest.raises(StepError, match=r"bad\.h5"):
-        files.load(tmp_path / "bad.h5")
+    (tmp_path / "bad.npz").write_text("no network")
+    with pytest.raises(StepError, match=r"bad\.npz"):
+        files.load(tmp_path / "bad.npz")
 
 
 def carried(path: Path, out: Path, **fields: Any) -> tuple[Any, Graph]:
@@ -263,6 +301,7 @@ def test_a_network_without_layers_is_refused(tmp_path: Path) -> None:
 def test_code_of_the_users_own_is_refused(tmp_path: Path) -> None:
     inputs = tf_keras.Input((4,))
     model = tf_keras.Model(inputs, tf_keras.layers.Lambda(lambda x: x * 2, name="twice")(inputs))
-    files.save(reading.read(model), tmp_path / "code.h5")
+    with pytest.warns(UserWarning, match="legacy"):
+        model.save(tmp_path / "code.h5", save_format="h5")
     with pytest.raises(StepError, match=r"twice \(Lambda\)"):
         carried(tmp_path / "code.h5", tmp_path / "out", allow_code=True)

@@ -72,8 +72,8 @@ def network(examples: Mapping[str, tuple[int, Any]]) -> tf_keras.Model:
 
 
 def reloaded(graph: Graph, folder: Path) -> Graph:
-    files.save(graph, folder / "network.h5")
-    return files.load(folder / "network.h5")
+    files.save(files.through_keras(graph), folder / "network.npz")
+    return files.load(folder / "network.npz")
 
 
 def same(one: list[Any], other: list[Any], names: Mapping[str, Any]) -> None:

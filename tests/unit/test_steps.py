@@ -20,7 +20,7 @@ from edgebuild.engine.store import Store
 from edgebuild.passes.jobs import CompressJob, Splits
 
 LIMITS = LimitSettings(step_time=300, step_memory=10**9, run_time=300, run_memory=10**9)
-NETWORK = Changeable(Path("network.h5"), "identity")
+NETWORK = Changeable(Path("network.npz"), "identity")
 
 
 def _data(folder: Path) -> Data:

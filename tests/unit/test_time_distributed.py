@@ -66,8 +66,8 @@ def test_a_model_for_each_step_is_taken_apart_and_computed_once_for_all_steps(ma
     traced = tf.function(network.call).get_concrete_function(tf.TensorSpec([1, *_FRAMES])).graph
     assert {"StridedSlice", "Pack", "Unpack", "While"} & {op.type for op in traced.get_operations()} == set()
 
-    files.save(carry._carried(network, "net", ())[0], tmp_path / "net.h5")
-    graph = files.load(tmp_path / "net.h5")
+    files.save(carry._carried(network, "net", ())[0], tmp_path / "net.npz")
+    graph = files.load(tmp_path / "net.npz")
     assert {"conv", "along", "norm", "each", "end"} <= graph.layers.keys()
     assert building.build(graph).output_names == [network.outputs[0]]
     rows = batches.rows(graph)

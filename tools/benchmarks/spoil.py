@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -18,7 +17,7 @@ from edgebuild.passes.carry import graph_of
 from edgebuild.passes.equalization.preparing import prepare
 from edgebuild.passes.equalization.scaling import rescaled
 from edgebuild.passes.equalization.tracing import trace
-from edgebuild.passes.graph import files
+from edgebuild.passes.graph import building
 
 _DECADES = "1.5"
 
@@ -29,7 +28,7 @@ def main(model: str, seed: str, out: str, decades: str = _DECADES) -> None:
     scaling = trace(graph)
     scales = 10 ** np.random.default_rng(int(seed)).uniform(-float(decades), float(decades), scaling.classes)
     scales[list(scaling.pinned)] = 1
-    files.save(rescaled(graph, scaling, scales), Path(out))
+    building.build(rescaled(graph, scaling, scales)).save(out, save_format="h5", include_optimizer=False)
 
 
 if __name__ == "__main__":

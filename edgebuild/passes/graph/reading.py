@@ -114,10 +114,19 @@ class _Reader:
         """The name of a layer in the graph: two nested models may have used the same one."""
         if id(layer) not in self._names:
             name = distinct(self._known.get(id(layer), layer.name), self.layers)
-            config = {key: value for key, value in layer.get_config().items() if key not in _OF_INPUTS}
+            config = {key: _plain(value) for key, value in layer.get_config().items() if key not in _OF_INPUTS}
             self._names[id(layer)] = name
             self.layers[name] = Layer(name, type(layer), {**config, "name": name}, weights_of(layer))
         return self._names[id(layer)]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a config without what Keras wraps around lists and dicts that it tracks."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_model_for_steps(node: Any) -> bool:
