@@ -190,7 +190,7 @@ def _capped(scaling: Scaling, chosen: Chosen) -> int:
 
 
 def _difference(before: Graph, after: Graph, arrays: Batch, pool: running.Pool) -> float:
-    runners = [running.Runner(before, before.outputs), running.Runner(after, after.outputs, pool)]
+    runners = [running.Runner(graph, graph.outputs, pool) for graph in (before, after)]
     rows, worst = min(map(rows_alive, (before, after))), 0.0
     for start in range(0, len(arrays[0]), rows):
         given = [array[start : start + rows] for array in arrays]

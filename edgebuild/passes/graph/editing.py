@@ -79,6 +79,8 @@ class Draft:
         )
 
     def _settled(self, call: Call) -> Call:
+        if self._same.keys().isdisjoint(call.inputs):
+            return call
         args, kwargs = tf.nest.map_structure(
             lambda item: Ref(self._final(item.tensor)) if isinstance(item, Ref) else item,
             (call.args, dict(call.kwargs)),

@@ -74,17 +74,21 @@ class Pool:
         made = next((each for each in known if _is_same(each.config, layer.config)), None)
         if made is None:
             keras = building.make(layer)
-            if layer.weights:
+            if layer.kind in _PLAIN and len(args) == 1:
+                keras.build(tf.nest.map_structure(lambda item: item.shape, args[0]))
+            elif layer.weights:
                 keras(*args, **_inferring(keras, kwargs))  # it has no variables before
             stepping = isinstance(keras, _STEPPING)
             made = _Made(keras, tf.function(keras, reduce_retracing=True) if stepping else keras, layer.config, [])
             known.append(made)
         weights = list(layer.weights.values())
-        if len(weights) != len(made.weights) or any(
-            one is not other for one, other in zip(weights, made.weights, strict=True)
-        ):
+        if len(weights) != len(made.weights):
             made.layer.set_weights(weights)
-            made.weights[:] = weights
+        else:
+            for variable, array, was in zip(made.layer.weights, weights, made.weights, strict=True):
+                if array is not was:
+                    variable.assign(array)
+        made.weights[:] = weights
         return made
 
 
