@@ -72,15 +72,19 @@ class ParameterCache(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mode: measured where the compiler said it; estimated from the file's constants otherwise.
-        cached_bytes: kept in its own memory from inference to inference.
+        cached_bytes: kept in its own memory from inference to inference, with padding.
         streamed_bytes: fetched from the host in each inference, which is slower.
         free_bytes: what is left of its own memory; None where it is not known.
+        cached_between: of an estimate, the least and the most that it may be.
+        streamed_between: likewise.
     """
 
     mode: Mode
     cached_bytes: int
     streamed_bytes: int
     free_bytes: int | None = None
+    cached_between: tuple[int, int] | None = None
+    streamed_between: tuple[int, int] | None = None
 
 
 class EdgeTpu(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,8 +88,16 @@ def _arena(arena: Arena) -> str:
 
 def _cache(found: EdgeTpu) -> str:
     cache = found.cache
-    streamed = f", {format_bytes(cache.streamed_bytes)} streamed" if cache.streamed_bytes else ""
-    return f"parameters: {format_bytes(cache.cached_bytes)} in its own memory{streamed} ({_WORDS[cache.mode]})"
+    kept = f"{format_bytes(cache.cached_bytes)}{_between(cache.cached_between)} in its own memory"
+    streamed = ""
+    if cache.streamed_bytes or (cache.streamed_between is not None and cache.streamed_between[1]):
+        streamed = f", {format_bytes(cache.streamed_bytes)}{_between(cache.streamed_between)} streamed"
+    return f"parameters: {kept}{streamed} ({_WORDS[cache.mode]})"
+
+
+def _between(ends: tuple[int, int] | None) -> str:
+    """How far an estimate may be off."""
+    return f" ({format_bytes(ends[0])} to {format_bytes(ends[1])})" if ends is not None and ends[0] < ends[1] else ""
 
 
 def _ethosu(found: EthosU) -> str:

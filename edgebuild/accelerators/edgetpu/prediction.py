@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from edgebuild.accelerators.edgetpu import limits, table
+from edgebuild.accelerators.edgetpu import limits, parameters, table
 from edgebuild.accelerators.edgetpu.limits import Case
+from edgebuild.accelerators.edgetpu.parameters import Parameters
 from edgebuild.accelerators.edgetpu.partition import parts
 from edgebuild.accelerators.edgetpu.table import Operators, Row
 from edgebuild.core import mapping
@@ -74,7 +76,7 @@ def predict(inspection: Inspection, values: Mapping[int, tuple[int, ...]], memor
             places=mapping.gathered(places),
             partitions=1 if mapped else 0,
         ),
-        cache=_cache(main, mapped, rules.compiler.on_chip_memory_bytes if memory_bytes is None else memory_bytes),
+        cache=_cache(main, mapped, rules, memory_bytes or rules.compiler.on_chip_memory_bytes),
     )
 
 
@@ -146,12 +148,39 @@ def _of_limits(
     return _Verdict(Reason.UNSPECIFIED, row.limitation) if broken else None
 
 
-def _cache(graph: Graph, mapped: frozenset[int], memory_bytes: int) -> ParameterCache:
-    """Constants as the file stores them; the compiler pads them, and keeps its program and activations beside them."""
-    read = {index for position in mapped for index in graph.operations[position].inputs if index >= 0}
-    buffers = {graph.tensors[index].buffer: graph.tensors[index].constant_bytes for index in read}
-    parameters_bytes = sum(buffers.values())
-    cached_bytes = min(parameters_bytes, memory_bytes)
-    return ParameterCache(
-        mode=Mode.ESTIMATED, cached_bytes=cached_bytes, streamed_bytes=parameters_bytes - cached_bytes
+def _cache(graph: Graph, mapped: frozenset[int], rules: Operators, memory_bytes: int) -> ParameterCache:
+    """Parameters as the compiler lays them out, kept on the chip beside activations, and streamed beyond that."""
+    found = Parameters()
+    counted: set[int] = set()
+    for position in sorted(mapped):
+        operation = graph.operations[position]
+        row = rules.row(operation.name)
+        positions = row.parameters if row is not None else ()
+        buffers = {graph.tensors[i].buffer for i in operation.inputs if i >= 0 and graph.tensors[i].constant_bytes}
+        if buffers and buffers <= counted:
+            continue  # weights that another operator has as well
+        counted |= buffers
+        found += parameters.of_operator(operation, graph.tensors, positions)
+    peak_bytes = max(
+        (graph.memory.steps_bytes[step] for step in mapped if step < len(graph.memory.steps_bytes)), default=0
     )
+    room = [
+        _room(memory_bytes, peak_bytes, factor) for factor in (rules.activations.most, 1.0, rules.activations.least)
+    ]
+    sizes = (found.least, found.cached, found.most)
+    (cached_least, _), (cached, streamed), (cached_most, _) = (
+        (min(size, free), max(0, size - free)) for size, free in zip(sizes, room, strict=True)
+    )
+    streamed_least = max(0, found.least - room[-1])
+    return ParameterCache(
+        mode=Mode.ESTIMATED,
+        cached_bytes=cached,
+        streamed_bytes=found.streamed + streamed,
+        cached_between=(cached_least, cached_most),
+        streamed_between=(streamed_least, found.streamed + max(0, found.most - room[0])),
+    )
+
+
+def _room(memory_bytes: int, peak_bytes: int, factor: float) -> int:
+    """What activations leave of the chip's memory; where they are many the compiler computes them in parts."""
+    return memory_bytes - min(math.ceil(factor * peak_bytes), memory_bytes * 7 // 8)

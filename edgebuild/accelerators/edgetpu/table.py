@@ -54,11 +54,19 @@ class Interpolation(_Table, frozen=True, kw_only=True):
     largest_factor: float
 
 
+class Activations(_Table, frozen=True, kw_only=True):
+    """How much of the chip's memory activations take: between `least` and `most` of what is alive together."""
+
+    least: float
+    most: float
+
+
 class Operators(_Table, frozen=True, kw_only=True):
     """The whole table; `sources` says where each part was read."""
 
     compiler: Compiler
     interpolation: Interpolation
+    activations: Activations
     operators: tuple[Row, ...]
     sources: dict[str, str]
 
