@@ -194,6 +194,8 @@ def _sampled(budget: Budget, measurement: Measurement) -> _Figure | _Lack:
 def _basis(measurement: Measurement) -> str:
     """How a figure was had, and of what: a time of this host is never the target's."""
     where, mode = measurement.where, str(measurement.mode)
+    if measurement.of:
+        return f"{mode}, {measurement.of}"
     if where == _FILE or measurement.subject not in (*COSTS, Subject.INSTRUCTIONS):
         return mode
     if place.parse(where).kind == PlaceKind.HOST:

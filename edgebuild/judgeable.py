@@ -105,13 +105,14 @@ def _refusal(budget: Budget, of: Of) -> _Refusal | None:
 def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
     """What only targets of another kind have."""
     off = f"-b {subject}=off, or set it for other targets alone: [targets.NAME.budgets]"
-    if subject == Subject.ARENA and of.runtime == Interpreter.LITERT:
-        why = f"the arena is TensorFlow Lite Micro's, and {of.name} runs LiteRT"
+    is_micro = of.runtime is not None and of.runtime.is_micro
+    if subject == Subject.ARENA and of.runtime is not None and not is_micro:
+        why = f"the arena is TensorFlow Lite Micro's, and {of.name} runs {of.runtime.called}"
         return _Refusal(why, f"Limit activations, or leave it out: {off}.")
     if subject == Subject.ARENA and of.accelerator is not None:
         why = "TensorFlow Lite Micro runs no operator of an NPU on this machine: Vela plans the memory"
         return _Refusal(why, f"Limit npu_sram, or leave it out: {off}.")
-    if subject == Subject.FLASH and of.runtime != Interpreter.TFLM:
+    if subject == Subject.FLASH and not is_micro:
         why = "flash is of the firmware's sources, which builds for microcontrollers write"
         return _Refusal(why, f"Limit size, or leave it out: {off}.")
     if subject in OF_NPU and of.accelerator is None:
@@ -129,7 +130,7 @@ def _elsewhere(subject: Subject, of: Of) -> _Refusal | None:
         why = f"instructions are counted of LiteRT on 64-bit Arm cores, which is not what runs on {of.name}"
         return _Refusal(why, f"Write {subject}=...,on=arm64:cortex-a72 if such a core is meant, or {off}.")
     words = str(subject).replace("_", " ")
-    runs = "TensorFlow Lite Micro" if of.runtime == Interpreter.TFLM else "LiteRT"
+    runs = of.runtime.called if of.runtime is not None else Interpreter.LITERT.called
     beside = " and an accelerator" if of.accelerator is not None else ""
     what = f"{of.name} is {of.board}" if of.board else f"{of.name} runs {runs}{beside} on a device of its own"
     why = f"{what}, and no device is named: the {words} of the TFLite interpreter on this host is not its own"
@@ -139,7 +140,7 @@ def _elsewhere(subject: Subject, of: Of) -> _Refusal | None:
 
 def _devices(subject: Subject, of: Of) -> str:
     """What could tell the cost of a target's device, as the beginning of a sentence."""
-    if of.runtime == Interpreter.TFLM:
+    if of.runtime is not None and of.runtime.is_micro:
         times = subject == Subject.LATENCY
         npu = "npu_latency=... (Vela's estimate), " if times and of.accelerator is not None else ""
         ram = "arena=... for its RAM, " if subject == Subject.PEAK_MEMORY and of.accelerator is None else ""

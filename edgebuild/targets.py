@@ -32,6 +32,7 @@ from edgebuild.units import is_binary
 _PACKAGE = Path(__file__).parent
 # In a wheel the profiles lie inside the package; in a checkout (and an editable install) at its top level.
 _PLACES = (_PACKAGE.parent / "targets", _PACKAGE / "_targets")
+_RUNTIME = "runtime"
 _EXTENDS = "extends"
 _PASSES = "passes"
 _PASS_DEFAULTS = _PACKAGE / "pass_defaults.toml"
@@ -89,7 +90,7 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
     Raises:
         UsageError: no such profile, an unknown key, a value that cannot be read, or profiles that extend each other.
     """
-    layered = _overlaid([*_chain(name), *overrides])
+    layered = _overlaid(_with_kernels([*_chain(name), *overrides]))
     profile = decode(_Profile, layered, f"target {name}")
     table = _below(layered, "budgets")
     target = Target(
@@ -114,6 +115,32 @@ def default_pass(kind: type[P]) -> P:
     table = _read(_PASS_DEFAULTS)[str(kind.__struct_config__.tag)]
     assert isinstance(table, Mapping), "the file has a table for each pass"
     return decode(kind, overlay([Layer("default", table)]), _PASS_DEFAULTS.name)
+
+
+def _with_kernels(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, below them the kernels of the runtime that is named last.
+
+    Kernels that were set for a runtime named before it are left out with that.
+    """
+    kept: list[Layer] = []
+    name: object = None
+    for layer in layers:
+        runtime = layer.values.get(_RUNTIME)
+        if isinstance(runtime, Mapping) and runtime.get("name", name) != name:
+            kept, name = [_without_kernels(each) for each in kept], runtime["name"]
+        kept.append(layer)
+    if name not in list(Interpreter):
+        return kept  # decoding says so
+    own = {_RUNTIME: {"kernels": str(Interpreter(str(name)).known.kernels)}}
+    return [Layer(f"runtime {name}", own), *kept]
+
+
+def _without_kernels(layer: Layer) -> Layer:
+    runtime = layer.values.get(_RUNTIME)
+    if not isinstance(runtime, Mapping):
+        return layer
+    kept = {key: value for key, value in runtime.items() if key != "kernels"}
+    return Layer(layer.origin, {**layer.values, _RUNTIME: kept})
 
 
 def _overlaid(layers: Sequence[Layer]) -> Layered:
@@ -151,7 +178,7 @@ def _within_memory(
 
     A subject that was set to "off" stays off.
     """
-    if profile.runtime.name != Interpreter.TFLM:
+    if not profile.runtime.name.is_micro:
         return promised
     memories = {
         Subject.SIZE: ("memory.flash", profile.memory.flash),

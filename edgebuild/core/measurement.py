@@ -26,13 +26,15 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         samples: raw samples in the order they were taken, in `unit`.
         blocks: how many of the samples each block has, in order; a block is timed without a break.
         statistics: derived from the samples: "median", "p90", "p99", "min", "max".
-        intervals: 95 % intervals of those statistics that samples have noise in: "median", "p90", "p99".
+        intervals: 95 % intervals of those statistics that samples have noise in: "median", "p90", "p99"; of a figure
+            that stands for another one, all that this may be.
         conditions: what disturbed the measurement: throttling, neighbours, a core that could not be pinned.
         where: the place it was measured ("host", see Place.label), or "file" for a property of the file alone.
         machine: what that place is, for people.
         kernels: the kernels that ran, or empty where none did.
         settings: what a repetition needs to know: threads, processes, samples scored.
         versions: the packages that the figure depends on.
+        of: whose figure it is, where that is not the target's own, for people.
         paired: of an accuracy drop: what the choice of samples could account for; None where that is not known.
     """
 
@@ -50,4 +52,5 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[str, ...] = ()
     settings: dict[str, int] = {}
     versions: dict[str, str] = {}
+    of: str = ""
     paired: Paired | None = None

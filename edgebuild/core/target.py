@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -34,11 +34,69 @@ class Kernels(StrEnum):
     REFERENCE = "reference"
 
 
-class Interpreter(StrEnum):
-    """What runs artifacts on devices: LiteRT (formerly TensorFlow Lite), or TensorFlow Lite Micro."""
+class Known(NamedTuple):
+    """What is known of a runtime.
 
-    LITERT = "litert"
-    TFLM = "tflm"
+    Attributes:
+        called: what people call it.
+        kernels: of LiteRT, whose int8 outputs are its own, or differ from them least.
+        is_micro: whether it is for microcontrollers: weights lie in flash, and RAM is what it plans.
+        is_tflm: whether it is TensorFlow Lite Micro, if with other kernels: artifacts are scored on that where it is
+            installed, and firmware is written for its API.
+        ram: how its RAM stands to TensorFlow Lite Micro's arena, which is what is measured; empty where that is it.
+        ram_share: the least share of that arena that it may need.
+    """
+
+    called: str
+    kernels: Kernels
+    is_micro: bool = False
+    is_tflm: bool = False
+    ram: str = ""
+    ram_share: float = 1.0
+
+
+_CMSIS = "scratch memory of CMSIS-NN's kernels comes on top"
+_ST = "X-CUBE-AI's own RAM is up to 2.7 times less"
+_PLUMERAI = "Plumerai's own RAM is another, not known here"
+
+
+class Interpreter(StrEnum):
+    """What runs artifacts on devices. A new one is one line here.
+
+    Measured on logs of boards, 1,000 samples of MLPerf Tiny's keyword spotting: the outputs of CMSIS-NN are those of
+    TensorFlow Lite Micro on all of them; those of X-CUBE-AI and Plumerai are XNNPACK's on all, and TensorFlow Lite
+    Micro's on 993.
+    """
+
+    known: Known
+
+    def __new__(cls, value: str, known: Known = Known("", Kernels.XNNPACK)) -> Interpreter:  # noqa: B008
+        """A member that is its name in profiles."""
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.known = known
+        return made
+
+    LITERT = "litert", Known("LiteRT", Kernels.XNNPACK)
+    TFLM = "tflm", Known("TensorFlow Lite Micro", Kernels.REFERENCE, is_micro=True, is_tflm=True)
+    CMSIS_NN = "cmsis-nn", Known("CMSIS-NN", Kernels.REFERENCE, is_micro=True, is_tflm=True, ram=_CMSIS)
+    X_CUBE_AI = "x-cube-ai", Known("X-CUBE-AI", Kernels.XNNPACK, is_micro=True, ram=_ST, ram_share=1 / 2.7)
+    PLUMERAI = "plumerai", Known("Plumerai", Kernels.XNNPACK, is_micro=True, ram=_PLUMERAI, ram_share=0.0)
+
+    @property
+    def called(self) -> str:
+        """What people call it."""
+        return self.known.called
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether it is for microcontrollers."""
+        return self.known.is_micro
+
+    @property
+    def is_tflm(self) -> bool:
+        """Whether it is TensorFlow Lite Micro, if with other kernels."""
+        return self.known.is_tflm
 
 
 # Numbers with points between; empty where none is declared.
@@ -63,8 +121,9 @@ class Runtime(_Table, frozen=True, kw_only=True):
     """What will run the artifact.
 
     Attributes:
+        name: of the runtime.
         version: the oldest runtime that must load it, in TensorFlow Lite's numbering; empty where none is declared.
-        kernels: the kernels on the build machine that compute like the target's.
+        kernels: the kernels on the build machine that compute like the target's; by default those of its name.
         sparse: whether it reads the converter's encoding of sparse weights.
     """
 
@@ -144,7 +203,7 @@ def has_costs_of_its_own(runtime: Runtime, accelerator: Accelerator | None, boar
     So it is of another runtime, of an accelerator and of a named device; a profile of every device that runs LiteRT is
     the interpreter's, here as there.
     """
-    return runtime.name == Interpreter.TFLM or accelerator is not None or bool(board)
+    return runtime.name.is_micro or accelerator is not None or bool(board)
 
 
 class QuantizeSettings(_Table, frozen=True, kw_only=True):

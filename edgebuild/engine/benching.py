@@ -15,7 +15,7 @@ from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
-from edgebuild.core.target import Kernels
+from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.core.verdict import Requirement, Status
 from edgebuild.engine import baselines, calibrations, check, device_figures, figures, operator_timing, places
 from edgebuild.engine.baselines import Wanted
@@ -148,7 +148,8 @@ def _beside_costs(
         lacking |= known.manifest.lacking
     needs_arena = any(budget.subject == Subject.ARENA for budget in budgets)
     if needs_arena and not any(figure.subject == Subject.ARENA for figure in found):
-        arena, why = device_figures.arena(known.item.path, session)
+        runtime = known.manifest.plan.runtime.name if known.manifest is not None else Interpreter.TFLM
+        arena, why = device_figures.arena(known.item.path, runtime, session)
         found += [arena] if arena is not None else []
         lacking |= {str(Subject.ARENA): why} if why else {}
     return tuple(found), lacking

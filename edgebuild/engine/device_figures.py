@@ -10,6 +10,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.target import Interpreter
 from edgebuild.engine import device_steps, toolchain
 from edgebuild.engine.fallback import FAILURES, reason
 from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
@@ -20,11 +21,14 @@ from edgebuild.runtimes.tflm import wheel
 _POINTERS = "64-bit pointers"
 
 
-def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[str, str]) -> tuple[Measurement, ...]:
+def of_device(
+    report: DeviceReport, flash_bytes: int | None, versions: Mapping[str, str], runtime: Interpreter
+) -> tuple[Measurement, ...]:
     """The figures that budgets may limit.
 
     Args:
         report: what was asked and answered.
+        runtime: of the target.
         flash_bytes: the constant data of the firmware's sources, as linked; None where there are none.
         versions: of the packages.
     """
@@ -32,7 +36,7 @@ def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[s
     if flash_bytes is not None:
         found.append(in_file(Subject.FLASH, flash_bytes, Mode.ESTIMATED))
     if report.arena is not None:
-        found.append(_of_arena(report.arena, versions))
+        found.append(_of_arena(report.arena, versions, runtime))
     if report.edgetpu is not None:
         found.append(_share(report.edgetpu))
     if report.ethosu is not None:
@@ -40,8 +44,8 @@ def of_device(report: DeviceReport, flash_bytes: int | None, versions: Mapping[s
     return tuple(found)
 
 
-def arena(artifact: Path, session: Session) -> tuple[Measurement | None, str]:
-    """The arena that a file needs, or None and why it could not be found out."""
+def arena(artifact: Path, runtime: Interpreter, session: Session) -> tuple[Measurement | None, str]:
+    """The arena that a file for a runtime needs, or None and why it could not be found out."""
     version = wheel.version()
     if version is None:
         return None, f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
@@ -49,10 +53,13 @@ def arena(artifact: Path, session: Session) -> tuple[Measurement | None, str]:
         (made,) = session.run([device_steps.arena(artifact, version, artifact.name)], device_steps.TFLM)
     except FAILURES as error:
         return None, reason(error)
-    return _of_arena(made.read(Arena), toolchain.versions()), ""
+    return _of_arena(made.read(Arena), toolchain.versions(), runtime), ""
 
 
-def _of_arena(arena: Arena, versions: Mapping[str, str]) -> Measurement:
+def _of_arena(arena: Arena, versions: Mapping[str, str], runtime: Interpreter) -> Measurement:
+    """The arena; of a runtime that plans otherwise, with all that its own RAM may be."""
+    own = runtime.known
+    least = own.ram_share * arena.required_bytes
     sizes = {"recorded_bytes": arena.recorded_bytes, "head_bytes": arena.head_bytes, "tail_bytes": arena.tail_bytes}
     return Measurement(
         subject=Subject.ARENA,
@@ -63,6 +70,8 @@ def _of_arena(arena: Arena, versions: Mapping[str, str]) -> Measurement:
         machine=f"TensorFlow Lite Micro with {_POINTERS}",
         settings=sizes,
         versions={TFLM_PACKAGE: versions.get(TFLM_PACKAGE, "")},
+        intervals={"median": (least, arena.required_bytes)} if least < arena.required_bytes else {},
+        of=f"TensorFlow Lite Micro planner; {own.ram}" if own.ram else "",
     )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from edgebuild import hashing, readback
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
-from edgebuild.core.target import Accelerator, Compiler, Interpreter, Kernels
+from edgebuild.core.target import Accelerator, Compiler, Kernels
 from edgebuild.engine import device_steps as steps
 from edgebuild.engine import fallback
 from edgebuild.engine.fallback import UNMEASURED
@@ -24,6 +24,10 @@ from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.runtimes.tflm.jobs import MissingKernels, Sample
 
+T = TypeVar("T")
+
+_COMPARED = f"outputs on {' and '.join(steps.FAMILIES)} kernels were not compared"
+_EQUAL = "1,000 of 1,000 rows of MLPerf Tiny's keyword spotting"
 # "Didn't find op for builtin opcode 'ELU' version '1'."
 _NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 # What the Edge TPU compiler does not print.
@@ -52,8 +56,8 @@ class Answered(NamedTuple):
 
 
 def runs_on_tflm(built: Built) -> bool:
-    """Whether an artifact is for TensorFlow Lite Micro, and that is installed here."""
-    return built.plan.runtime.name == Interpreter.TFLM and wheel.version() is not None
+    """Whether an artifact is for TensorFlow Lite Micro, if with other kernels, and that is installed here."""
+    return built.plan.runtime.name.is_tflm and wheel.version() is not None
 
 
 def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answered:
@@ -72,8 +76,8 @@ def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answ
     evaluation = data if data is not None and data.splits.evaluation_samples else None
     if plan.accelerator is not None:
         return _of_accelerator(named, plan.accelerator, session)
-    if plan.runtime.name == Interpreter.TFLM:
-        return _of_tflm(built, evaluation, session)
+    if plan.runtime.name.is_micro:
+        return _of_micro(built, evaluation, session)
     if plan.runtime.kernels == Kernels.XNNPACK:
         return _of_xnnpack(built, named, evaluation, session)
     return Answered(DeviceReport())
@@ -99,46 +103,68 @@ def require_kernels(built: Built, session: Session) -> None:
         )
 
 
-def _of_tflm(built: Built, data: Data | None, session: Session) -> Answered:
-    version = wheel.version()
+def _of_micro(built: Built, data: Data | None, session: Session) -> Answered:
+    """The arena, as TensorFlow Lite Micro plans it, and which runtime the figures are of."""
+    runtime, version = built.plan.runtime.name, wheel.version()
+    notes = [*_standing(built)]
+    parity = vector = None
+    if data is not None and not runtime.is_tflm:
+        parity = _noted(lambda: _parity(built, data, session), _COMPARED, built, notes)
     if version is None:
         why = f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
-        note = "scored on LiteRT's reference kernels, which at times differ from it by a step"
-        return Answered(DeviceReport(), {Subject.ARENA: why}, (f"{why}; {note}",))
-    arena, lacking, notes = _arena(built, version, session)
-    vector = None
-    if data is not None:
-        try:
-            vector = session.run([steps.sample(built, data, version)], steps.TFLM)[0].read(Sample)
-        except UNMEASURED as error:
-            notes = (*notes, f"the firmware has no self-test: {lack(error, built)}")
-    return Answered(DeviceReport(arena=arena), lacking, notes, vector=vector)
+        note = "; scored on LiteRT's reference kernels, which at times differ from it by a step"
+        notes.append(why + (note if runtime.is_tflm else ""))
+        return Answered(DeviceReport(parity=parity), {Subject.ARENA: why}, tuple(notes))
+    arena, why = _arena(built, version, session)
+    notes += [f"the arena was not measured: {why}"] if why else []
+    if data is not None and runtime.is_tflm:
+        sample = steps.sample(built, data, version)
+        run = lambda: session.run([sample], steps.TFLM)[0].read(Sample)  # noqa: E731
+        vector = _noted(run, "the firmware has no self-test", built, notes)
+    lacking = {str(Subject.ARENA): why} if why else {}
+    return Answered(DeviceReport(arena=arena, parity=parity), lacking, tuple(notes), vector=vector)
 
 
-def _arena(built: Built, version: str, session: Session) -> tuple[Arena | None, dict[str, str], tuple[str, ...]]:
-    """The arena; without one why not, for budgets on it and for people."""
+def _standing(built: Built) -> Iterator[str]:
+    """Which runtime the figures are of, where that is not the target's own."""
+    runtime, kernels = built.plan.runtime.name, built.plan.runtime.kernels
+    if not runtime.known.ram:
+        return
+    if runs_on_tflm(built):
+        scored = f"scored on TensorFlow Lite Micro, whose outputs are {runtime.called}'s ({_EQUAL})"
+    elif kernels == runtime.known.kernels and not runtime.is_tflm:
+        scored = f"scored on LiteRT's {kernels} kernels, whose outputs are {runtime.called}'s ({_EQUAL})"
+    else:
+        scored = f"scored on LiteRT's {kernels} kernels, from which {runtime.called} at times differs by a step"
+    yield f"{scored}; the arena is TensorFlow Lite Micro's: {runtime.known.ram}"
+
+
+def _arena(built: Built, version: str, session: Session) -> tuple[Arena | None, str]:
+    """The arena; without one why not."""
     try:
         (made,) = session.run([steps.arena(built.path, version, built.plan.target)], steps.TFLM)
     except UNMEASURED as error:
-        why = lack(error, built)
-        return None, {Subject.ARENA: why}, (f"the arena was not measured: {why}",)
-    return made.read(Arena), {}, ()
+        return None, lack(error, built)
+    return made.read(Arena), ""
 
 
 def _of_xnnpack(built: Built, named: Built, data: Data | None, session: Session) -> Answered:
     notes: list[str] = []
-    delegation = parity = None
-    try:
-        delegation = session.run([steps.delegation(named)], steps.DELEGATION)[0].read(Mapping)
-    except UNMEASURED as error:
-        notes.append(f"which operators XNNPACK takes could not be read: {lack(error, built)}")
+    read = lambda: session.run([steps.delegation(named)], steps.DELEGATION)[0].read(Mapping)  # noqa: E731
+    delegation = _noted(read, "which operators XNNPACK takes could not be read", built, notes)
+    parity = None
     if data is not None:
-        try:
-            parity = _parity(built, data, session)
-        except UNMEASURED as error:
-            families = " and ".join(steps.FAMILIES)
-            notes.append(f"outputs on {families} kernels were not compared: {lack(error, built)}")
+        parity = _noted(lambda: _parity(built, data, session), _COMPARED, built, notes)
     return Answered(DeviceReport(delegation=delegation, parity=parity), notes=tuple(notes))
+
+
+def _noted(ask: Callable[[], T], lacks: str, built: Built, notes: list[str]) -> T | None:
+    """What was asked; None where it cannot be had, and a note of it."""
+    try:
+        return ask()
+    except UNMEASURED as error:
+        notes.append(f"{lacks}: {lack(error, built)}")
+    return None
 
 
 def lack(error: StepError | UnavailableError | ChildBugError, built: Built) -> str:

@@ -152,7 +152,7 @@ def _families(named: Built) -> Iterator[tuple[Kernels, ...]]:
 
 def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Step:
     plan = named.plan
-    is_app = plan.runtime.name == Interpreter.LITERT
+    is_app = not plan.runtime.name.is_tflm  # other importers read names, and may read more
     keep = Keep(
         signatures=is_app,
         metadata=(SDK_METADATA, _MINIMUM_RUNTIME) if is_app else (),
@@ -160,7 +160,8 @@ def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Step:
         bias_scales=BiasScales.KEPT if is_app else BiasScales.WEIGHTS,
     )
     # Beside an NPU the arena is that of what its compiler leaves.
-    runtime = Interpreter.LITERT if plan.accelerator else plan.runtime.name
+    is_planned = plan.runtime.name.is_tflm and plan.accelerator is None
+    runtime = Interpreter.TFLM if is_planned else Interpreter.LITERT
     return Step(
         "lean",
         f"{plan.target}: pack {what}",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import hashing, readback
-from edgebuild.core.delivery import PackedFile
+from edgebuild.core.delivery import Layout, PackedFile
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.target import Interpreter
+from edgebuild.core.plan import Plan
 from edgebuild.emit.jobs import FirmwareJob, Sources
 from edgebuild.emit.microcontroller.firmware import Vector
 from edgebuild.engine.devices import Answered
@@ -47,7 +47,7 @@ def gather(built: Built, answered: Answered, shared: Shared, session: Session) -
     if answered.compiled is not None:
         compiler = answered.compiled.stem.rpartition("_")[2]
         files[f"{plan.name}_{compiler}.tflite"] = answered.compiled.read_bytes()
-    if plan.runtime.name != Interpreter.TFLM:
+    if not plan.runtime.name.is_micro:
         return Handed(files, None)
     (made,) = session.run([_firmware(built, answered, shared)], EMIT)
     sources = made.read(Sources)
@@ -69,6 +69,7 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
     given = [
         plan.name,
         plan.delivery,
+        _layout(plan),
         plan.preprocess,
         labels,
         labelled,
@@ -92,11 +93,16 @@ def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
             labels=labels,
             labelled=labelled,
             vector=_vector(vector) if vector is not None else None,
-            layout=plan.delivery.firmware,
+            layout=_layout(plan),
             out=str(out),
             streams=bool(built.network.streams),
         ),
     )
+
+
+def _layout(plan: Plan) -> Layout:
+    """Sources are for the API of TensorFlow Lite Micro: other runtimes generate their own from the artifact."""
+    return plan.delivery.firmware if plan.runtime.name.is_tflm else Layout.OFF
 
 
 def _vector(sample: Sample) -> Vector:

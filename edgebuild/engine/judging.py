@@ -77,6 +77,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
     report = replace(answered.report, places=placed.parities)
+    own = device_figures.of_device(report, handed.flash_bytes, versions, plan.runtime.name)
     manifest = figures.manifest(
         plan,
         shipped.path.read_bytes(),
@@ -91,7 +92,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         Found(
             scored.score,
             (*placed.measurements, *estimated.measurements),
-            DeviceFigures(report, device_figures.of_device(report, handed.flash_bytes, versions), answered.lacking),
+            DeviceFigures(report, own, answered.lacking),
             baseline=places.with_reason(baseline.before, placed) if baseline is not None else None,
             turns=placed.turns,
             leaner=finished.leaner,

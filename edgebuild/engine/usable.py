@@ -49,7 +49,7 @@ def usable(built: Built, session: Session) -> Built:
 
 def _stands_in(plan: Plan) -> bool:
     """Whether LiteRT's kernels are here in place of another runtime's or of an accelerator's."""
-    return plan.runtime.name != Interpreter.LITERT or plan.accelerator is not None
+    return plan.runtime.name is not Interpreter.LITERT or plan.accelerator is not None
 
 
 def _on_kernels_that_run(built: Built, session: Session, *, is_proved: bool) -> Built:

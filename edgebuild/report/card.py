@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from edgebuild.core.budget import SCORES, Subject
 from edgebuild.core.losses import Answers, ClassChange
 from edgebuild.core.manifest import DataRecord, Manifest
-from edgebuild.core.measurement import Measurement
+from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.settings import Preprocess
 from edgebuild.core.verdict import Check
@@ -58,7 +58,7 @@ def _details(manifest: Manifest) -> Iterator[str]:
             f"`{_code(manifest.inputs.model.path)}` ({network.framework}, {network.parameters:,} parameters)",
         ),
         ("Numbers", wording.ends(manifest.plan.quantize)),
-        ("Runs on", f"{manifest.plan.runtime.name}, {manifest.plan.runtime.kernels} kernels"),
+        ("Runs on", manifest.plan.runtime.name.called),
         ("Operators", ", ".join(dict.fromkeys(operator.name for operator in manifest.network.operators))),
     )
 
@@ -159,7 +159,7 @@ def _figure(figure: Measurement) -> tuple[str, str, str]:
         value = f"{value} median"
         value += f", {wording.figure(figure.statistics['p90'], figure.unit)} p90" if "p90" in figure.statistics else ""
     place = f" on {figure.where}" if figure.where != "file" else ""
-    details = [figure.machine, f"{figure.kernels} kernels" if figure.kernels else ""]
+    details = [figure.of, figure.machine, f"{figure.kernels} kernels" if figure.kernels else ""]
     details += [f"{name.replace('_', ' ')}: {count:,}" for name, count in figure.settings.items()]
     told = ", ".join(filter(None, details))
     return str(figure.subject).replace("_", " "), value, f"{figure.mode}{place}" + (f" ({told})" if told else "")
@@ -211,7 +211,8 @@ def _budgets(manifest: Manifest) -> Iterator[str]:
 def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
     budget = check.budget
     found = "no figure" if check.value is None else wording.found(check.value, budget)
-    reason = f" ({_escaped(check.reason)})" if check.reason else ""
+    told = [check.reason, check.basis if check.basis not in ("", Mode.MEASURED) else ""]
+    reason = f" ({_escaped('; '.join(filter(None, told)))})" if any(told) else ""
     return (
         wording.name(budget),
         wording.limit(budget, lower_is_better=lower_is_better),

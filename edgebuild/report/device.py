@@ -11,6 +11,7 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.measurement import Mode
+from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds
 
 # How many kinds of operators are named.
@@ -22,14 +23,14 @@ def rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """The rows of a summary: each with its label."""
     if manifest.leaner is not None:
         yield "packed", _leaner(manifest.leaner)
-    yield from _of_report(manifest.device)
+    yield from _of_report(manifest.device, manifest.plan.runtime.name)
     folders = sorted({item.path.split("/")[0] for item in manifest.files if "/" in item.path})
     for folder in folders:
         count = sum(item.path.startswith(f"{folder}/") for item in manifest.files)
         yield folder, f"{count} files in {folder}/ ({manifest.plan.delivery.firmware} layout)"
 
 
-def _of_report(report: DeviceReport) -> Iterator[tuple[str, str]]:
+def _of_report(report: DeviceReport, runtime: Interpreter) -> Iterator[tuple[str, str]]:
     if report.delegation is not None:
         yield "xnnpack", _mapping(report.delegation)
     if report.parity is not None:
@@ -39,7 +40,7 @@ def _of_report(report: DeviceReport) -> Iterator[tuple[str, str]]:
         mode = Mode.EMULATED if place.parse(there).emulates else Mode.MEASURED
         yield "parity", f"{here} kernels here and {there}: {_parity(parity, mode)}"
     if report.arena is not None:
-        yield "arena", _arena(report.arena)
+        yield "arena", _arena(report.arena, runtime)
     if report.edgetpu is not None:
         yield "edge tpu", f"{_mapping(report.edgetpu.mapping)}; {_cache(report.edgetpu)}"
     if report.ethosu is not None:
@@ -79,11 +80,12 @@ def _parity(parity: Parity, mode: Mode) -> str:
     return f"{answers}, {largest} ({mode})"
 
 
-def _arena(arena: Arena) -> str:
-    return (
+def _arena(arena: Arena, runtime: Interpreter) -> str:
+    text = (
         f"{arena.required_bytes:,} bytes on TensorFlow Lite Micro: {arena.head_bytes:,} of activations and scratch, "
         f"{arena.tail_bytes:,} of structures with 64-bit pointers (measured)"
     )
+    return f"{text}; {runtime.known.ram}" if runtime.known.ram else text
 
 
 def _cache(found: EdgeTpu) -> str:

@@ -148,7 +148,7 @@ def step(item: Pass) -> str:
 def shrunk(shrinkage: Shrinkage, runtime: Interpreter) -> str:
     """What compression did: "file 0.51 of 47.9 KB, gzip as before, ..."; a microcontroller keeps its file in flash."""
     before, after = shrinkage.before, shrinkage.after
-    file, memory = ("flash", "RAM for activations") if runtime == Interpreter.TFLM else ("file", "activations")
+    file, memory = ("flash", "RAM for activations") if runtime.is_micro else ("file", "activations")
     parts = [
         _shrunk(file, after.size_bytes, before.size_bytes, format_bytes),
         _shrunk("gzip", after.size_gzip_bytes, before.size_gzip_bytes, format_bytes),

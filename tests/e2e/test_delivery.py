@@ -56,6 +56,28 @@ def test_a_microcontroller_gets_a_packed_file_its_arena_and_sources(edgebuild: E
 
 
 @pytest.mark.slow
+def test_another_runtime_is_scored_on_its_kernels_and_its_ram_is_labelled(edgebuild: Edgebuild, networks: Path) -> None:
+    board = 'description = "a board"\nextends = "mcu"\n\n[runtime]\nname = "x-cube-ai"\n'
+    (edgebuild.folder / "board.toml").write_text(board)
+    arguments = (networks / "keras3.keras", "-d", networks / "images.npz", "-t", "board.toml")
+    ran = edgebuild(*arguments)
+    assert ran.code == 0, ran.err
+    manifest = edgebuild.manifest("board")
+    arena = _measured(manifest, "arena")
+    assert _measured(manifest, "accuracy")["kernels"] == "xnnpack"
+    assert manifest["device"]["parity"]["kernels"] == ["xnnpack", "reference"]
+    assert not [item for item in manifest["files"] if item["path"].startswith("firmware/")]
+    card = (edgebuild.folder / "dist" / "board" / "model_card.md").read_text()
+    for text in (ran.out, card, arena["of"], *manifest["notes"][-1:]):
+        assert "X-CUBE-AI's own RAM is up to 2.7 times less" in text
+    assert "scored on LiteRT's xnnpack kernels, whose outputs are X-CUBE-AI's" in ran.out
+    between = arena["value"] // 2
+    unknown = edgebuild(*arguments, "--budget", f"arena={between}B")
+    assert unknown.code == 5
+    assert _statuses(edgebuild.manifest("board"))["arena"] == "inconclusive"
+
+
+@pytest.mark.slow
 def test_ends_are_listed_as_they_stand_in_the_file(edgebuild: Edgebuild, networks: Path) -> None:
     """Fed and read by position as manifest, card and firmware list them, each output is the network's."""
     data, budget = networks / "ends.npz", ("-b", "accuracy_drop=off")

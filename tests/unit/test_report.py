@@ -216,7 +216,7 @@ def test_explaining_shows_each_setting_with_its_origin_and_then_each_target() ->
     assert ("model.path", "-", "default") in rows
     assert ("target", "mcu") in rows
     assert ("budgets.size.limit", "9", "KB", "options") in rows
-    assert ("runtime.kernels", "reference", "targets/mcu.toml") in rows
+    assert ("runtime.kernels", "reference", "runtime", "tflm") in rows
 
 
 def test_profiles_are_listed_a_line_each() -> None:
