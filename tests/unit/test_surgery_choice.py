@@ -168,6 +168,49 @@ def test_no_layer_could_keep_more_without_missing_the_goal(keep: float) -> None:
             assert total(found, Macs(), wider) > keep * selection.before
 
 
+@pytest.mark.parametrize(("rise", "fall", "keep"), [(0.6, 6, 0.6), (0.3, 9, 0.8), (1.0, 12, 0.7)])
+def test_layers_agree_on_widths_where_that_costs_next_to_nothing(rise: float, fall: float, keep: float) -> None:
+    """Layers of equal widths share their vectors of zero points."""
+
+    def body(x: Any) -> Any:
+        for number in range(6):
+            x = conv(f"c{number}", 32)(x)
+        return end(x)
+
+    graph = graph_of(body)
+    channels = trace(graph)
+    found = operators(graph, channels)
+    ranks = importance.magnitude(graph, channels, 2)
+    for number, group in enumerate(channels.groups):  # each has a few channels that matter, of others less and less
+        ranks[list(group.classes)] = (1 + rise * number) * np.exp(-np.arange(32) / fall)
+    results = [_selected(graph, ranks, keep=keep, multiple=4, agree=agree) for agree in (False, True)]
+    widths = [[row.after for row in result.groups] for result in results]
+    assert all(result.after <= keep * result.before for result in results)
+    lost = [sum(ranks[item] for item in result.removed) for result in results]
+    assert lost[1] <= 1.05 * lost[0]
+    alone, agreed = (total(found, ParameterBytes(), counts) + 8 * sum(set(counts)) for counts in widths)
+    assert len(set(widths[1])) < len(set(widths[0]))
+    assert agreed < alone
+    assert all(count % 4 == 0 for count in widths[1])
+
+
+def test_layers_do_not_agree_where_that_loses_what_matters() -> None:
+    def body(x: Any) -> Any:
+        for number in range(3):
+            x = conv(f"c{number}", 16)(x)
+        return end(x)
+
+    graph = graph_of(body)
+    channels = trace(graph)
+    ranks = importance.magnitude(graph, channels, 2)
+    for group, kept in zip(channels.groups, (16, 12, 8), strict=True):
+        ranks[list(group.classes)] = [100.0 if place < kept else 1e-3 for place in range(16)]
+    options = {"keep": 0.62, "multiple": 4}
+    apart, together = (_selected(graph, ranks, agree=agree, **options) for agree in (False, True))
+    assert [row.after for row in apart.groups] == [16, 12, 8]
+    assert together == apart
+
+
 def test_a_count_that_is_no_multiple_comes_down_to_one() -> None:
     graph = graph_of(lambda x: end(conv("two", 21)(conv("one", 13)(x))))
     selection = _selected(graph, keep=0.9)

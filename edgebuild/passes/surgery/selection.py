@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgebuild.passes.surgery import widths
 from edgebuild.passes.surgery.channels import Channels, Group
-from edgebuild.passes.surgery.cost import Cost, Savings, full_counts, total
+from edgebuild.passes.surgery.cost import Cost, ParameterBytes, Savings, full_counts, total
 from edgebuild.passes.surgery.importance import Importance
 from edgebuild.passes.surgery.operators import Operator
 
@@ -64,6 +65,7 @@ def select(
     multiple: int = 8,
     least: float = 0.1,
     exclude: Collection[str] = (),
+    agree: bool = False,
 ) -> Selection:
     """Take channels until the cost is down to a share of what it was.
 
@@ -82,6 +84,7 @@ def select(
         multiple: channel counts come down to multiples of it; groups that have no more than that stay.
         least: the share of its channels that each group keeps.
         exclude: layers whose channels all stay.
+        agree: whether groups take over each other's widths where that makes the file smaller, see `widths`.
 
     Raises:
         ValueError: a share or the multiple is out of range.
@@ -99,7 +102,7 @@ def select(
         exclude=exclude,
     )
     before = total(operators, cost, search.counts)
-    after = search.down_to(keep * before)
+    after = search.down_to(keep * before, agree=agree)
     notes = []
     if after > keep * before:
         notes.append(
@@ -153,7 +156,7 @@ class _Search:
         # What is lost by giving up the first n classes of the order.
         self._lost = [np.concatenate([[0.0], np.cumsum(importance[order])]) for order in self._order]
 
-    def down_to(self, goal: float) -> float:
+    def down_to(self, goal: float, *, agree: bool = False) -> float:
         """Take until the cost is no more than the goal or nothing is left to take; the cost then."""
         open_steps = {group: self._next(group) for group in range(len(self._groups))}
         left = total(self._operators, self._cost, self.counts)
@@ -167,7 +170,24 @@ class _Search:
             for touched in self._savings.touched(group):
                 open_steps[touched] = self._next(touched)
         self._give_back(goal)
+        spare = goal - total(self._operators, self._cost, self.counts)
+        if agree and spare >= 0:
+            self.counts = widths.agreed(self._choice(), self.counts, spare)
         return total(self._operators, self._cost, self.counts)
+
+    def _choice(self) -> widths.Choice:
+        """The widths that groups can have."""
+        full = [len(order) for order in self._order]
+        counts = [
+            [most] if note else [*_lower(most, step, floor), most]
+            for most, step, floor, note in zip(full, self._steps, self._floors, self._notes, strict=True)
+        ]
+        bytes_of = Savings(self._operators, ParameterBytes(), len(self._groups))
+        return widths.Choice(self._groups, counts, self._lost_with, self._savings, bytes_of)
+
+    def _lost_with(self, group: int, count: int) -> float:
+        """The importance that is lost where a group keeps so many classes."""
+        return 0.0 if self._notes[group] else float(self._lost[group][len(self._order[group]) - count])
 
     def _give_back(self, goal: float) -> None:
         """Widen groups again as long as one fits under the goal, each time the one that regains most."""

@@ -120,6 +120,9 @@ class Surgeon:
             ranked_by=self._cost(self._settings.rank_by, traced),
             multiple=self._settings.multiple,
             exclude=self._settings.exclude,
+            # Early rounds leave the widths open that later ones choose from, and time depends on widths of its own.
+            agree=share <= self._settings.keep
+            and passes.Cost.LATENCY not in (self._settings.cost, self._settings.rank_by),
         )
         return Cut(cut(graph, channels, selection.removed)) if selection.removed else None
 
