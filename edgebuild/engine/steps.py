@@ -163,7 +163,7 @@ def freeze_changed(plan: Plan, network: Changeable) -> Step:
         f"{plan.target}: fix the shapes of the compressed {plan.name}",
         [network.identity, "changed", plan.quantize.recurrent],
         lambda out: jobs.FreezeJob(
-            kind="file",
+            kind=jobs.GRAPH,
             path=str(network.path),
             input_shape=(),
             signature="",

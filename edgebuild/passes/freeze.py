@@ -18,9 +18,9 @@ from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.core.passes import Recurrent
 from edgebuild.errors import StepError
 from edgebuild.passes import own_scaling, precision, unrolling
-from edgebuild.passes.graph import proof
-from edgebuild.passes.jobs import SAVED_MODEL, FreezeJob, Frozen
-from edgebuild.passes.loading import Network, first_line, load
+from edgebuild.passes.graph import building, files, proof
+from edgebuild.passes.jobs import GRAPH, SAVED_MODEL, FreezeJob, Frozen
+from edgebuild.passes.loading import Network, first_line, from_keras_model, load
 from edgebuild.passes.static_shapes import Wanted, static
 
 _OWN = Wanted()
@@ -35,7 +35,10 @@ def run(job: FreezeJob, say: Say) -> Frozen:
         UsageError: the path is of no kind that can be loaded.
         StepError: the network cannot be loaded, or cannot be called with static shapes.
     """
-    network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
+    if job.kind == GRAPH:
+        network = from_keras_model(building.build(files.load(Path(job.path))))
+    else:
+        network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
     say("fixing the batch at 1")
     wanted = Wanted(job.input_shape, job.input_shapes, job.data_shapes)
     return freeze(network, Path(job.out), name=job.path, wanted=wanted, recurrent=job.recurrent)

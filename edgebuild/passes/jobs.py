@@ -20,6 +20,8 @@ from edgebuild.layer_costs import LatencyTable
 
 SAVED_MODEL = "saved_model"
 NETWORK = "network.npz"
+# The kind of what a pass wrote, beside those of what users give.
+GRAPH = "graph"
 ARTIFACT = "model.tflite"
 EXAMPLE_MODEL = "digits.keras"
 EXAMPLE_DATA = "digits.npz"
@@ -51,7 +53,7 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     """Load a network and write it as SAVED_MODEL with static shapes and a batch of 1.
 
     Attributes:
-        kind: "file", "folder" or "callable".
+        kind: "file", "folder" or "callable", or GRAPH for NETWORK of a pass.
         input_shape: without the batch, for a network that leaves dimensions open; empty for its own.
         input_shapes: likewise by the names of inputs.
         data_shapes: of the samples that were given, by input, "" for the one of a network with one input.
