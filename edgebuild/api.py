@@ -49,8 +49,9 @@ def build(
     Args:
         model: a .keras or .h5 file, a SavedModel folder, "module:callable", or a Keras model; None for the example.
         target: the name of a profile, or the path of a TOML file.
-        data: a .npz file, a folder of images by class, "module:callable", or a mapping of arrays (any of x_train
-            y_train x_calibration x_eval y_eval labels; samples first); None for none.
+        data: a .npz or .csv file, a folder of images by class, "module:callable", or a mapping of arrays (any of
+            x_train y_train x_validation y_validation x_calibration x_eval y_eval labels, or x and y; samples first);
+            None for none.
         budgets: limits over those of the profile, as in edgebuild.toml: {"size": "60 KB"}.
         out: the folder that TARGET/NAME.tflite and its manifest are left in.
         name: of the artifact; empty for the model's own.
@@ -141,7 +142,7 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     resolved = resolve(configuration)
     _require_baseline_named(configuration)
     if settings.model.path:
-        model, data = sources.model(settings.model.path), sources.data(settings.data.path)
+        model, data = sources.model(settings.model.path), sources.data(settings.data.path, settings.data.label_column)
     else:
         _require_example(configuration)
         model = data = sources.EXAMPLE

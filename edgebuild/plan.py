@@ -66,6 +66,8 @@ def plan(
             calibration_samples=settings.data.calibration_samples,
             evaluation_share=settings.data.evaluation_share,
             seed=settings.data.seed,
+            label_column=settings.data.label_column,
+            labels=settings.data.labels,
         ),
         passes=(*_with_refinements(compressions, target, settings), _quantize(target, settings)),
         ignores=settings.lint.ignore,

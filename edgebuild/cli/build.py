@@ -39,7 +39,7 @@ Exit codes:
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", required=False, default="")
 @click.option("--target", "-t", multiple=True, metavar="NAME", help="A profile, or a TOML file. Repeatable.")
-@click.option("--data", "-d", metavar="PATH", help="A .npz, a folder of images by class, or module:callable.")
+@click.option("--data", "-d", metavar="PATH", help="A .npz or .csv, a folder of images by class, or module:callable.")
 @click.option("--out", "-o", metavar="DIR", help="Where TARGET/NAME.tflite is left.  [default: dist]")
 @click.option("--name", metavar="NAME", help="Of the artifact.  [default: the model's]")
 @options.budget_option

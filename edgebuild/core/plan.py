@@ -29,11 +29,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """How the data are divided where the user did not do so."""
+    """How the data are divided where the user did not do so; `label_column` and `labels` as in DataSettings."""
 
     calibration_samples: int
     evaluation_share: float
     seed: int
+    label_column: int | str = ""
+    labels: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,13 +96,15 @@ class ModelSettings(_Table, frozen=True, kw_only=True):
 
 
 class DataSettings(_Table, frozen=True, kw_only=True):
-    """`[data]`: `path` is a .npz, a folder of images by class or a module:callable; empty for none.
+    """`[data]`: `path` is a .npz, a .csv, a folder of images by class or a module:callable; empty for none.
 
     Attributes:
         calibration_samples: how many are drawn from the train split where no calibration split is given.
         evaluation_share: the share drawn for evaluation where no evaluation split is given.
         synthesize: whether inputs for calibration are made up where there are no data at all.
         seed: of every drawing, of what is made up and of training.
+        labels: names of the classes in the order of the network's outputs; empty for the order that the data have.
+        label_column: of a CSV file, by name or by number from 0; empty for one that is called like one, else the last.
     """
 
     path: str
@@ -110,6 +112,8 @@ class DataSettings(_Table, frozen=True, kw_only=True):
     evaluation_share: Annotated[float, parse_part]
     synthesize: bool
     seed: Count
+    label_column: int | str = ""
+    labels: tuple[str, ...] = ()
 
 
 class Preprocess(_Table, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from edgebuild.errors import UsageError
 
 Array = npt.NDArray[Any]
 _CHUNK = 256
+_NUMBERED = "numbered in the order of their names"
 _MOST_AXES = 4  # whose orders are tried
 
 
@@ -116,7 +117,7 @@ def numbered(given: Given, where: str) -> Given:
     names, notes = given.labels, given.notes
     if not names:
         names = tuple(found)
-        notes = (*notes, f"{len(names)} classes, numbered in the order of their names: {', '.join(names[:10])}")
+        notes = (*notes, f"{len(names)} classes, {_NUMBERED}: {', '.join(names[:10])}")
     numbers = {name: number for number, name in enumerate(names)}
     unknown = [word for word in found if word not in numbers]
     if unknown:
@@ -132,6 +133,41 @@ def numbered(given: Given, where: str) -> Given:
             y = np.array([numbers[word] for word in some], np.int64).reshape(examples.y.shape)
             splits[split] = Examples(examples.x, y)
     return given.with_splits(splits)._replace(labels=names, notes=notes)
+
+
+def ordered(given: Given, labels: tuple[str, ...], where: str) -> Given:
+    """With classes numbered as `labels` lists their names; where the data name none these are their names.
+
+    Raises:
+        UsageError: the data name a class that it does not list.
+    """
+    if not labels or not given.labels:
+        return given._replace(labels=labels or given.labels)
+    unknown = [name for name in given.labels if name not in labels]
+    if unknown or len(set(labels)) < len(labels):
+        what = f"does not list {', '.join(unknown[:5])}" if unknown else "lists a class twice"
+        raise UsageError(
+            f"[data] labels {what}",
+            f"The classes of {where} are {', '.join(given.labels[:10])}.",
+            "List every class once, in the order of the network's outputs.",
+        )
+    place = np.array([labels.index(name) for name in given.labels])
+    splits = {split: _renumbered(getattr(given, split), place, len(labels)) for split in SPLITS}
+    notes = [note for note in given.notes if _NUMBERED not in note]
+    return given.with_splits(splits)._replace(labels=labels, notes=tuple(notes))
+
+
+def _renumbered(examples: Examples | None, place: Array, classes: int) -> Examples | None:
+    """Class numbers, or one-hot rows, as `place` says; what is no class is left as it is."""
+    if examples is None or examples.y is None:
+        return examples
+    y = examples.y
+    if y.ndim > 1 and y.shape[-1] == len(place) > 1:
+        moved = np.zeros((*y.shape[:-1], classes), y.dtype)
+        moved[..., place] = y
+        return Examples(examples.x, moved)
+    known = np.isin(y, np.arange(len(place)))
+    return Examples(examples.x, np.where(known, place[np.where(known, y, 0).astype(np.intp)], y))
 
 
 def _words(examples: Examples | None) -> list[str] | None:

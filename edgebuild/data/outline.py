@@ -10,7 +10,7 @@ import numpy as np
 
 from edgebuild.core.outlook import ArrayOutline, DataOutline
 from edgebuild.core.plan import Source, Split
-from edgebuild.data import array_names
+from edgebuild.data import array_names, csv_files
 from edgebuild.data.images import IMAGES, classes_of, folders_of
 
 _TRAIN, _CALIBRATION, _EVALUATION = "train", "calibration", "evaluation"
@@ -20,17 +20,26 @@ def outline(source: Source, split: Split) -> DataOutline:
     """What a build would find there.
 
     Args:
-        source: of a .npz file, a folder of images or a function.
+        source: of a .npz or .csv file, a folder of images or a function.
         split: how it would be divided.
 
     Raises:
         UsageError: a folder holds splits and something else.
     """
+    if source.kind == "file" and source.path.lower().endswith(csv_files.ENDINGS):
+        return _of_csv(Path(source.path), split)
     if source.kind == "file":
         return _of_npz(Path(source.path), split)
     if source.kind == "folder":
         return _of_folder(Path(source.path), split)
     return DataOutline(note="a function, which is not called before the build")
+
+
+def _of_csv(path: Path, split: Split) -> DataOutline:
+    table = csv_files.table(path, split.label_column)
+    with path.open("rb") as file:
+        rows = sum(1 for line in file if line.strip()) - table.has_header
+    return DataOutline(samples=divided({_TRAIN: rows}, split), note=f"{len(table.columns)} columns; {table.chosen}")
 
 
 def _of_npz(path: Path, split: Split) -> DataOutline:

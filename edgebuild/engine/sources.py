@@ -13,8 +13,9 @@ from edgebuild.core.plan import Source
 from edgebuild.errors import StepError, UsageError
 
 _MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
+_CSV = (".csv", ".tsv")
 _MODEL_KINDS = "a .keras or .h5 file, a SavedModel folder, or module:callable"
-_DATA_KINDS = "a .npz file, a folder of images by class, or module:callable"
+_DATA_KINDS = "a .npz or .csv file, a folder of images by class, or module:callable"
 EXAMPLE = Source(kind="example", path="scikit-learn digits", sha256="")
 
 
@@ -35,21 +36,33 @@ def model(path: str) -> Source:
     return source
 
 
-def data(path: str) -> Source | None:
+def data(path: str, label_column: str | int = "") -> Source | None:
     """The data a path names; None where it is empty.
 
+    Args:
+        path: a file, a folder or a module:callable.
+        label_column: of a CSV file; empty for the one that is called like one, or the last.
+
     Raises:
-        UsageError: there is no such file, it is of a kind that is not read, or its arrays or folders have names that
-            mean nothing.
+        UsageError: there is no such file, it is of a kind that is not read, or its arrays, columns or folders have
+            names that mean nothing.
         StepError: it cannot be read.
     """
     if not path:
         return None
     source = _source(path, "data", _DATA_KINDS)
+    is_csv = source.kind == "file" and path.lower().endswith(_CSV)
+    if label_column != "" and not is_csv:
+        raise UsageError(f"[data] label_column is for CSV files, and the data are {path}")
+    if is_csv:
+        from edgebuild.data import csv_files  # numpy, which not every command needs
+
+        csv_files.table(Path(path), label_column)
+        return source
     if source.kind == "file" and not path.endswith(".npz"):
         raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
     if source.kind == "file":
-        from edgebuild.data import array_names, headers  # numpy, which not every command needs
+        from edgebuild.data import array_names, headers  # likewise
 
         if names := headers.names(Path(path)):
             array_names.require_known(names, Path(path).name)

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
-from edgebuild.data import images, reading, samples
-from edgebuild.data.given import Examples, Given, fit
+from edgebuild.data import csv_files, images, reading, samples
+from edgebuild.data.given import Examples, Given, fit, ordered
 from edgebuild.data.pixels import encodings
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
@@ -26,7 +26,7 @@ def run(job: SplitJob, say: Say) -> Splits:
         UsageError: the data cannot be read or do not fit the network.
         StepError: the user's function failed.
     """
-    given, notes = fit(_read(job, say), job.inputs, job.path)
+    given, notes = fit(ordered(_read(job, say), job.split.labels, job.path), job.inputs, job.path)
     divided = divide(given, job.split)
     out = Path(job.out)
     evaluation = divided.evaluation
@@ -55,6 +55,8 @@ def _read(job: SplitJob, say: Say) -> Given:
         return images.from_folder(Path(job.path), job.inputs, paced(say))
     if job.kind == "callable":
         return _call(job.path, job.inputs, job.split.seed)
+    if job.path.lower().endswith(csv_files.ENDINGS):
+        return csv_files.from_csv(Path(job.path), job.inputs, job.split.label_column)
     return reading.from_npz(Path(job.path), job.inputs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from lint_cases import CLASSES, Case, Pointwise, answers, images
 
 from edgebuild.core.finding import Code, Gravity
+from edgebuild.data.given import Examples, Given, ordered
+from edgebuild.errors import UsageError
 
 
 @pytest.fixture
@@ -170,6 +174,30 @@ def test_labels_in_another_order_end_a_build_with_the_one_that_fits(
     finding = case.only()
     assert (finding.code, finding.level) == (Code.BELOW_CHANCE, Gravity.ERROR)
     assert remedy in finding.remedy
+    # With names for the classes the remedy is a setting, which mends the labels.
+    names = tuple("abcd"[:classes])
+    case.more.update(labels=names)
+    listed = json.loads(re.findall(r"labels = (\[.*\])", case.only().remedy)[0])
+    given = Given(evaluation=Examples((x,), labels), labels=names)
+    mended = ordered(given, tuple(listed), "data").evaluation
+    assert mended is not None
+    assert np.array_equal(mended.y, known)
+    one_hot = Given(evaluation=Examples((x,), np.eye(classes)[labels]), labels=names)
+    turned = ordered(one_hot, tuple(listed), "data").evaluation
+    assert turned is not None
+    assert np.array_equal(turned.y, np.eye(classes)[known])
+
+
+def test_an_order_of_classes_lists_each_of_them_once() -> None:
+    given = Given(train=Examples((np.zeros((3, 1)),), np.array([0, 1, 255])), labels=("no", "yes"))
+    assert ordered(given._replace(labels=()), ("no", "yes"), "data").labels == ("no", "yes")
+    for listed, message in ((("yes",), "does not list no"), (("no", "no", "yes"), "lists a class twice")):
+        with pytest.raises(UsageError, match=message):
+            ordered(given, listed, "data")
+    more = ordered(given, ("maybe", "yes", "no"), "data")
+    assert more.train is not None
+    assert more.train.y is not None
+    assert more.train.y.tolist() == [2, 1, 255]  # what is no class, a label to be ignored, stays
 
 
 class InARange:

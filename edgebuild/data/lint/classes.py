@@ -155,9 +155,19 @@ def _renumbered(subject: Subject) -> Finding | None:
         what="the labels are numbered in another order than the network's outputs",
         why=f"As they are, the float network predicts {as_it_is:,} of {total:,} evaluation samples right; renumbered, "
         f"{right:,}.",
-        remedy=f"Renumber y_eval, and y_train with it: {_orders(order, subject.classes)}.",
+        remedy=f"Renumber y_eval, and y_train with it: {_orders(order, subject.classes)}"
+        f"{_listed(order, subject.labels)}.",
         level=Gravity.ERROR,
     )
+
+
+def _listed(order: Mapping[int, int], names: Sequence[str]) -> str:
+    """The setting that renumbers classes whose names are known."""
+    if not names or sorted(order.values()) != list(range(len(names))):
+        return ""
+    label_of = {meant: label for label, meant in order.items()}
+    listed = ", ".join(f'"{names[label_of[place]]}"' for place in range(len(names)))
+    return f"; or list the classes in the order of the outputs: [data] labels = [{listed}]"
 
 
 def _orders(order: Mapping[int, int], classes: int) -> str:
