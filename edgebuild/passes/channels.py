@@ -31,6 +31,8 @@ _ROUND_S = 10.0
 _LEAST = 0.02
 # A trial of fewer steps tells nothing that the loss right after the cut does not.
 _FEWEST_STEPS = 20
+# Where nothing smaller is to be had a cut gets all that is left, if it lost no more than so many times what it may.
+_NOTHING_ELSE = 6.0
 # A cut that did not recover is tried again half-way to it, as long as that is worth a training.
 _SMALLEST_STEP = 0.95
 
@@ -117,8 +119,7 @@ class _Pruning:
             if not shares and not guard.holds(done.score) and (guard.nearly_holds(done.score) or self._is_last_chance):
                 done = self._finished(done)
             if not guard.holds(done.score):
-                self.notes.append(guard.refusal(self._called(share), done.score))
-                kept = self._half_way(share, kept, guard)
+                kept = self._less(share, done, kept, guard)
                 break
             kept, shares = done, self._fitting(shares, left - self._trainer.left)
         kept = self._finished(kept)
@@ -127,6 +128,18 @@ class _Pruning:
         self.notes += [f"{format_share(self._surgeon.share(kept.graph))} of the {self._settings.cost} is left"]
         self.notes += self._surgeon.left_alone
         return kept.graph
+
+    def _less(self, share: float, failed: _Done, kept: _Done, guard: Guard) -> _Done:
+        """What there is to be had where a cut did not recover: a smaller one, else this one with all that is left."""
+        refusal = guard.refusal(self._called(share), failed.score)
+        noted = len(self.notes)
+        kept = self._half_way(share, kept, guard)
+        if kept.model is None and guard.nearly_holds(failed.score, _NOTHING_ELSE):
+            healed = self._finished(failed)
+            if guard.holds(healed.score):
+                return healed
+        self.notes.insert(noted, refusal)
+        return kept
 
     def _half_way(self, failed: float, kept: _Done, guard: Guard) -> _Done:
         """The smallest network between one that the guard holds for and a share of the cost at which it does not."""

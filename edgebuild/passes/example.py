@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from edgebuild.child import Say
 from edgebuild.passes.jobs import EXAMPLE_DATA, EXAMPLE_MODEL, ExampleJob, Trained
 
-_EPOCHS = 15
+_EPOCHS = 8
 _BATCH = 32
 _LEARNING_RATE = 5e-3
 _EVALUATION = 360
@@ -56,10 +56,10 @@ def _network() -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((8, 8, 1), name="image")
     x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="conv1")(inputs)
-    x = layers.BatchNormalization(name="bn1")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="bn1")(x)
     x = layers.ReLU(name="relu1")(x)
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise2")(x)
-    x = layers.BatchNormalization(name="bn2")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="bn2")(x)
     x = layers.ReLU(name="relu2")(x)
     x = layers.Conv2D(32, 1, name="pointwise2", activation="relu")(x)
     x = layers.MaxPooling2D(name="pool")(x)

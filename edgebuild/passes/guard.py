@@ -68,11 +68,11 @@ class Guard(NamedTuple):
             return True
         return self._lost(score) <= self._limit(score)
 
-    def nearly_holds(self, score: float | None) -> bool:
-        """Whether a longer training may yet make a score good enough."""
+    def nearly_holds(self, score: float | None, times: float = _NEAR) -> bool:
+        """Whether a longer training may yet make a score good enough: it lost so many times what it may at most."""
         if score is None or self.standard is None:
             return True
-        return self._lost(score) <= _NEAR * self._limit(score)
+        return self._lost(score) <= times * self._limit(score)
 
     def _lost(self, score: float) -> float:
         assert self.standard is not None, "nothing is lost where nothing is known"

@@ -126,6 +126,18 @@ def test_a_goal_that_is_nearly_reached_gets_what_is_left_of_the_training(
     assert sum(part for _, part in bench.parts) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize(("lost", "left"), [(0.85, 0.5**0.25), (0.5, 1.0)])
+def test_a_first_cut_that_did_not_recover_gets_all_that_is_left_where_that_may_help(
+    lost: float, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(limit=1.0, healed=1.0, goal=0.5)
+    bench.lost, bench.finishes = lost, True
+    found, notes = _gone(bench, monkeypatch)
+    assert found == pytest.approx(left)
+    assert any(note.startswith("reverted the cut") for note in notes) == (left == 1.0)
+    assert sum(part for _, part in bench.parts) <= 1 + 1e-9
+
+
 def test_time_that_is_not_used_is_spent_on_what_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(limit=0.4, healed=0.4, goal=0.5)
     bench.counts_epochs, bench.takes = False, 0.01
