@@ -81,6 +81,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The data as they were used: how many samples each split had, the digests of the splits, and their labels.
 
+    `validation_samples` were given for training and compression to choose by; 0 where that was a share of train.
     `resizing` is how images were made to fit the network; None where all did.
     """
 
@@ -91,6 +92,7 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str
     evaluation_sha256: str
     labels: tuple[str, ...] = ()
+    validation_samples: int = 0
     resizing: Resizing | None = None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from edgebuild.core.outlook import ArrayOutline, DataOutline
 from edgebuild.core.plan import Source, Split
 from edgebuild.data import array_names, csv_files
+from edgebuild.data.array_names import VALIDATION
 from edgebuild.data.images import IMAGES, classes_of, folders_of
 
 _TRAIN, _CALIBRATION, _EVALUATION = "train", "calibration", "evaluation"
@@ -92,4 +93,5 @@ def divided(given: Mapping[str, int], split: Split) -> dict[str, int]:
     if not calibration and evaluation > 1:
         calibration = min(split.calibration_samples, evaluation // 2)
         evaluation -= calibration
-    return {_TRAIN: train, _CALIBRATION: calibration, _EVALUATION: evaluation}
+    validation = {VALIDATION: given[VALIDATION]} if train and given.get(VALIDATION) else {}
+    return {_TRAIN: train, **validation, _CALIBRATION: calibration, _EVALUATION: evaluation}

@@ -60,6 +60,41 @@ class Samples:
             yield self.batch(start, start + size, dtypes)
 
 
+class Joined(Samples):
+    """Two splits of the same inputs, one after the other."""
+
+    def __init__(self, first: Samples, second: Samples) -> None:
+        self._parts = (first, second)
+        labels = [part.y for part in self._parts if part.y is not None]
+        self.y = np.concatenate(labels) if len(labels) == len(self._parts) else None
+
+    @property
+    def given(self) -> tuple[Array, ...]:
+        """The samples of the first as they were given, one array for each input."""
+        return self._parts[0].given
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def batch(self, start: int, stop: int, dtypes: list[np.dtype[np.generic]]) -> list[Array]:
+        """As `Samples.batch`."""
+        return self.take(np.arange(start, min(stop, len(self))), dtypes)
+
+    def take(self, rows: npt.NDArray[np.intp], dtypes: list[np.dtype[np.generic]]) -> list[Array]:
+        """As `Samples.take`; the positions of the second split follow those of the first."""
+        first, second = self._parts
+        in_second = rows >= len(first)
+        if in_second.all() and len(rows):
+            return second.take(rows - len(first), dtypes)
+        if not in_second.any():
+            return first.take(rows, dtypes)
+        order = np.argsort(np.argsort(in_second, kind="stable"))
+        found = zip(
+            first.take(rows[~in_second], dtypes), second.take(rows[in_second] - len(first), dtypes), strict=True
+        )
+        return [np.concatenate(pair)[order] for pair in found]
+
+
 def save(examples: Examples, folder: Path) -> str:
     """Write a split into a new folder and return the digest of its contents (types, shapes and values)."""
     folder.mkdir()

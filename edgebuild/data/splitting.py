@@ -35,7 +35,7 @@ def divide(given: Given, how: Split) -> Divided:
     """
     train, calibration, evaluation = given.train, given.calibration, given.evaluation
     rng = np.random.default_rng(how.seed)
-    notes = []
+    notes = _on_validation(given)
     learning: Rows = np.arange(len(train) if train is not None else 0)
     if evaluation is None and train is not None and len(train) > 1:
         count = min(max(1, round(how.evaluation_share * len(train))), len(train) - 1)
@@ -56,6 +56,16 @@ def divide(given: Given, how: Split) -> Divided:
             f"(seed {how.seed})"
         )
     return Divided(train, calibration, evaluation, learning, tuple(notes))
+
+
+def _on_validation(given: Given) -> list[str]:
+    """What is to be known of samples that were given for choosing."""
+    if given.validation is None:
+        return []
+    count = f"{len(given.validation):,} validation samples"
+    if given.train is None:
+        return [f"{count} are not used: there are no train samples to learn from"]
+    return [f"{count} were given: training and compression choose by them, and nothing is evaluated on them"]
 
 
 def _draw(total: int, count: int, rng: np.random.Generator) -> tuple[Rows, Rows]:

@@ -199,6 +199,7 @@ def data_record(source: Source, splits: Splits) -> DataRecord:
         calibration_sha256=splits.calibration_sha256,
         evaluation_sha256=splits.evaluation_sha256,
         labels=splits.labels,
+        validation_samples=splits.validation_samples,
         resizing=splits.resizing,
     )
 

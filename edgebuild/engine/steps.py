@@ -117,7 +117,17 @@ def change(
     learns = data if isinstance(settings, Compression) and data is not None and data.learns else None
     max_drop = _max_drop(settings, plan)
     lesson = _lesson(plan, learns, max_drop) if learns else None
-    learnt = [learns.splits.learning_sha256, learns.unseen, max_drop, _lesson_settings(plan)] if learns else None
+    learnt = (
+        [
+            learns.splits.learning_sha256,
+            learns.splits.validation_sha256,
+            learns.unseen,
+            max_drop,
+            _lesson_settings(plan),
+        ]
+        if learns
+        else None
+    )
     observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
     calibrates = data if observes else None
     seen = [calibrates.splits.calibration_sha256, plan.preprocess, plan.split.seed] if calibrates else None
@@ -311,6 +321,7 @@ def _lesson(plan: Plan, data: Data, max_drop: float) -> jobs.LessonJob:
     return jobs.LessonJob(
         data=str(data.path),
         given_samples=data.splits.given_samples,
+        validation_samples=data.splits.validation_samples,
         preprocess=plan.preprocess,
         metric=plan.metric,
         train=plan.train,

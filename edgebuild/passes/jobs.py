@@ -32,6 +32,7 @@ MOST_STEPS = 256
 CALIBRATION = "calibration"
 EVALUATION = "evaluation"
 LEARNING = "learning"
+VALIDATION = "validation"
 # Where each sample to learn from was in the train split as it was given.
 LEARNING_ROWS = "learning_rows.npy"
 
@@ -132,6 +133,8 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     learning_has_answers: bool
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    validation_samples: int = 0
+    validation_sha256: str = ""
     resizing: Resizing | None = None
     pixels: tuple[Pixels, ...] = ()
 
@@ -249,6 +252,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         data: the folder of the splits.
         given_samples: in the train split as it was given.
+        validation_samples: that were given to choose by; 0 to keep a share of train for that.
         time_s: that this pass may train for.
         allow_code: whether Python code stored in a teacher's file may run.
         unseen: how the original does on samples that it did not learn; None where that is not known.
@@ -266,6 +270,7 @@ class LessonJob(msgspec.Struct, frozen=True, kw_only=True):
     allow_code: bool
     unseen: Unseen | None = None
     max_drop: float = 0.01
+    validation_samples: int = 0
 
 
 class LayersJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from edgebuild.metrics import ignoring
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, LessonJob
+from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, VALIDATION, LessonJob
 from edgebuild.passes.training import teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.lesson import Lesson
@@ -44,7 +44,9 @@ def trainer(job: LessonJob, original: Graph, say: Say) -> Trainer:
     tf_keras.utils.set_random_seed(job.seed)
     tf.config.experimental.enable_op_determinism()
     dtypes = [np.dtype(original.tensors[item.tensor].dtype) for item in original.inputs]
-    data = TrainData(Path(job.data) / LEARNING, job.preprocess, dtypes, job.train, job.seed, job.metric)
+    folder = Path(job.data)
+    validation = folder / VALIDATION if job.validation_samples else None
+    data = TrainData(folder / LEARNING, job.preprocess, dtypes, job.train, job.seed, job.metric, validation)
     _require_labels(data, job.metric, original)
     if not job.train.epochs:
         say(f"training takes up to {format_seconds(job.time_s)}")
@@ -91,7 +93,9 @@ def _further(settings: TeacherSettings, job: LessonJob) -> Teacher:
     path = settings.network
     if path.endswith(teachers.STORED):
         rows = np.load(Path(job.data) / LEARNING_ROWS)
-        return teachers.of_file(Path(path), job.given_samples, rows, settings.weight)
+        more = np.arange(job.given_samples, job.given_samples + job.validation_samples)
+        samples = job.given_samples + job.validation_samples
+        return teachers.of_file(Path(path), samples, np.concatenate([rows, more]), settings.weight)
     if not Path(path).exists():
         return teachers.of_callable(path, settings.weight)
     kind = "folder" if Path(path).is_dir() else "file"

@@ -16,7 +16,7 @@ from edgebuild.data.pixels import encodings
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.metrics import load_callable
-from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, SplitJob, Splits
+from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, VALIDATION, SplitJob, Splits
 
 
 def run(job: SplitJob, say: Say) -> Splits:
@@ -31,6 +31,7 @@ def run(job: SplitJob, say: Say) -> Splits:
     out = Path(job.out)
     evaluation = divided.evaluation
     learning = given.train.take(divided.learning) if given.train and len(divided.learning) else None
+    validation = given.validation if learning else None
     np.save(out / LEARNING_ROWS, divided.learning)
     return Splits(
         train_samples=len(divided.train) if divided.train else 0,
@@ -45,6 +46,8 @@ def run(job: SplitJob, say: Say) -> Splits:
         learning_has_answers=learning is not None and learning.y is not None,
         labels=given.labels,
         notes=(*given.notes, *([given.resizing.text] if given.resizing else ()), *notes, *divided.notes),
+        validation_samples=len(validation) if validation else 0,
+        validation_sha256=_save(validation, out / VALIDATION),
         resizing=given.resizing,
         pixels=encodings(given, len(job.inputs)),
     )

@@ -175,6 +175,7 @@ def _data(manifest: Manifest) -> Iterator[str]:
         ("split", "samples", "SHA-256"),
         [
             ("train", f"{data.train_samples:,}", ""),
+            *([("validation", f"{data.validation_samples:,}", "")] if data.validation_samples else []),
             ("calibration", f"{data.calibration_samples:,}", f"`{data.calibration_sha256}`"),
             ("evaluation", f"{data.evaluation_samples:,}", f"`{data.evaluation_sha256}`"),
         ],

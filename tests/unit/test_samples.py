@@ -9,7 +9,7 @@ from making import IDENTITY
 
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
-from edgebuild.data.samples import Samples, save
+from edgebuild.data.samples import Joined, Samples, save
 from edgebuild.errors import UsageError
 
 FLOAT, INT = np.dtype(np.float32), np.dtype(np.int32)
@@ -17,6 +17,7 @@ RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
 
 def _kept(path: Path, examples: Examples, preprocess: Preprocess = IDENTITY) -> Samples:
+    path.mkdir(exist_ok=True)
     save(examples, path / "split")
     return Samples(path / "split", preprocess)
 
@@ -113,3 +114,16 @@ def test_no_more_than_are_wanted_are_taken_evenly(most: int, rows: Sequence[int]
     assert len(kept) == len(rows)
     assert kept.y is not None
     assert kept.y.tolist() == kept.batch(0, 10, [INT])[0][:, 0].tolist() == list(rows)
+
+
+def test_two_splits_are_one_after_the_other(tmp_path: Path) -> None:
+    first = _kept(tmp_path, Examples((np.arange(5)[:, np.newaxis],), np.arange(5)))
+    save(Examples((np.arange(5, 8)[:, np.newaxis],), np.arange(5, 8)), tmp_path / "more")
+    joined = Joined(first, Samples(tmp_path / "more", IDENTITY))
+    assert len(joined) == 8
+    assert joined.y is not None
+    for rows in ([6, 0, 7, 3], [1, 2], [7, 5], []):
+        (found,) = joined.take(np.array(rows, np.intp), [INT])
+        assert found.ravel().tolist() == joined.y[np.array(rows, np.intp)].tolist() == rows
+    assert joined.batch(3, 20, [INT])[0].ravel().tolist() == [3, 4, 5, 6, 7]
+    assert Joined(first, _kept(tmp_path / "x", Examples((RGB,)))).y is None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess, TrainSettings
 from edgebuild.data.given import Array
-from edgebuild.data.samples import Samples
+from edgebuild.data.samples import Joined, Samples
 from edgebuild.data.targets import wanted
 from edgebuild.errors import StepError
 from edgebuild.metrics import load_callable, taught
@@ -36,9 +36,10 @@ class TrainData:
         train: sizes, and the function that changes batches.
         seed: of the drawing of the validation part, of every order and of augmentation.
         metric: tells what is learnt: labels, or the input.
+        validation: the folder of samples that were given to choose by; None to keep a share of train for that.
 
     Raises:
-        StepError: there are too few samples to divide.
+        StepError: there are too few samples.
         UsageError: the augmenting function cannot be found.
     """
 
@@ -50,20 +51,27 @@ class TrainData:
         train: TrainSettings,
         seed: int,
         metric: Metric,
+        validation: Path | None = None,
     ) -> None:
         self._metric = metric
         self._samples = Samples(folder, preprocess)
         self._dtypes = dtypes
         self._seed = seed
+        self.rows: Rows
+        self.validation: Rows
         self._augment = load_callable(train.augment) if train.augment else None
         self.batch_size = train.batch_size
         count = len(self._samples)
         if count < _FEWEST:
             raise StepError(f"{count} train samples are too few to train with", remedy="Give more x_train.")
+        if validation is not None:
+            self._samples = Joined(self._samples, Samples(validation, preprocess))
+            self.validation, self.rows = np.arange(count, len(self._samples)), np.arange(count)
+            return
         kept = min(max(1, round(train.validation_share * count)), count - 1)
         order = np.random.default_rng(seed).permutation(count)
-        self.validation: Rows = np.sort(order[:kept])
-        self.rows: Rows = np.sort(order[kept:])
+        self.validation = np.sort(order[:kept])
+        self.rows = np.sort(order[kept:])
 
     def __len__(self) -> int:
         """All samples, those to learn from and those to choose by."""

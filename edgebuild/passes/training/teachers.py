@@ -73,7 +73,7 @@ def of_file(path: Path, samples: int, original_rows: Rows | None, weight: float)
 
     Args:
         path: the file.
-        samples: how many x_train has as the user gave it.
+        samples: how many x_train has as the user gave it, and x_validation after it where there is one.
         original_rows: where each sample of the train split was in it; None where none was drawn away.
         weight: relative to other teachers.
 
@@ -87,7 +87,7 @@ def of_file(path: Path, samples: int, original_rows: Rows | None, weight: float)
     if len(stored) != samples:
         raise UsageError(
             f"the teacher {path} holds answers to {len(stored):,} samples, x_train has {samples:,}",
-            remedy="Store an answer for every sample of x_train, in its order.",
+            remedy="Store an answer for every sample of x_train, in its order (and of x_validation after them).",
         )
     place = np.arange(samples) if original_rows is None else original_rows
 
