@@ -22,7 +22,7 @@ from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.record import Commit
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
-from edgebuild.engine import benching, calibrating, calibrations, outlook, publish, sources
+from edgebuild.engine import benching, calibrating, calibrations, functions, outlook, publish, sources
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
 from edgebuild.engine.session import Session
@@ -146,6 +146,9 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     else:
         _require_example(configuration)
         model = data = sources.EXAMPLE
+    for source in filter(None, (model, data)):
+        if source.kind == "callable":
+            functions.require(source.path, _code_folders(configuration))
     return [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
 
 
