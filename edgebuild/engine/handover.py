@@ -20,6 +20,7 @@ from edgebuild.engine.session import Session, Step
 from edgebuild.engine.sharing import Shared
 from edgebuild.flatbuffer import reader
 from edgebuild.report import card
+from edgebuild.report.integration import page
 from edgebuild.runtimes.tflm.jobs import Sample
 
 CARD = "model_card.md"
@@ -111,11 +112,13 @@ def _vector(sample: Sample) -> Vector:
 
 
 def with_card(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with a list of all files beside it but the artifact, and those files with the model card."""
+    """The manifest with a list of all files beside it but the artifact, and those files with card and programs."""
     listed = _listed(manifest, files)
     if not manifest.plan.delivery.card:
         return listed, dict(files)
-    whole = {**files, CARD: card.of_build(listed).encode()}
+    programs = page.of_build(listed)
+    whole = {**files, **({page.NAME: programs.encode()} if programs is not None else {})}
+    whole[CARD] = card.of_build(_listed(manifest, whole)).encode()
     return _listed(manifest, whole), whole
 
 

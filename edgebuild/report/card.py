@@ -17,6 +17,8 @@ from edgebuild.units import format_bytes
 
 # How many of the classes that changed most are named.
 _CLASSES = 5
+# The page of programs, where there is one.
+_PROGRAMS = "integration.md"
 _LIMITS = (
     "Accuracy holds for inputs like the evaluation data, prepared as described above; for others nothing was measured.",
     "A latency holds for the machine and the kernels it names, and for no other device.",
@@ -30,7 +32,8 @@ def of_build(manifest: Manifest) -> str:
     parts += [_escaped(manifest.plan.about.description)] if manifest.plan.about.description else []
     sections = (
         ("Model details", _details(manifest)),
-        ("Intended use", _use(manifest)),
+        ("Intended use", use(manifest)),
+        ("Integration", _integration(manifest)),
         ("Accuracy", _accuracy(manifest)),
         ("Size, memory and latency", _figures(manifest)),
         ("Data", _data(manifest)),
@@ -63,7 +66,8 @@ def _details(manifest: Manifest) -> Iterator[str]:
     )
 
 
-def _use(manifest: Manifest) -> Iterator[str]:
+def use(manifest: Manifest) -> Iterator[str]:
+    """How inputs are prepared and outputs read, in lines of Markdown."""
     network = manifest.network
     rows = [*_numbered("input", network.inputs), *_numbered("output", network.outputs)]
     yield from _table(("", "name", "type", "shape", "real value"), [(kind, *_end(spec)) for kind, spec in rows])
@@ -74,6 +78,19 @@ def _use(manifest: Manifest) -> Iterator[str]:
         scored = network.outputs[manifest.plan.metric.output].name
         named = ", ".join(f"{number} {_escaped(label)}" for number, label in enumerate(labels))
         yield f"\nThe classes of output `{_code(scored)}` are: {named}."
+
+
+def _integration(manifest: Manifest) -> Iterator[str]:
+    """Where programs are that run the artifact."""
+    paths = [item.path for item in manifest.files]
+    runtime = manifest.plan.runtime.name
+    if _PROGRAMS in paths:
+        languages = "Python" if manifest.plan.accelerator is not None else "Kotlin, Swift, Python and C++"
+        yield f"[{_PROGRAMS}]({_PROGRAMS}) has programs in {languages} that feed and read this file."
+    elif any(path.startswith("firmware/") for path in paths):
+        yield f"`firmware/` has the sources for {runtime.called}; its README.md says how they are built in."
+    elif runtime.is_micro and not runtime.is_tflm:
+        yield f"Give `{manifest.artifact.path}` to the tool of {runtime.called}, which generates code from it."
 
 
 def _numbered(kind: str, tensors: Sequence[TensorSpec]) -> Iterator[tuple[str, TensorSpec]]:
