@@ -19,9 +19,10 @@ from edgebuild.units import format_bytes
 _CLASSES = 5
 # The page of programs, where there is one.
 _PROGRAMS = "integration.md"
+_OF_LATENCY = "A latency holds for the machine and the kernels it names, and for no other device."
 _LIMITS = (
     "Accuracy holds for inputs like the evaluation data, prepared as described above; for others nothing was measured.",
-    "A latency holds for the machine and the kernels it names, and for no other device.",
+    _OF_LATENCY,
     "Activations are estimated from the lifetimes of tensors; kernels' own scratch memory comes on top.",
 )
 
@@ -60,8 +61,8 @@ def _details(manifest: Manifest) -> Iterator[str]:
             "Made from",
             f"`{_code(manifest.inputs.model.path)}` ({network.framework}, {network.parameters:,} parameters)",
         ),
-        ("Numbers", wording.ends(manifest.plan.quantize)),
-        ("Runs on", manifest.plan.runtime.name.called),
+        ("Numbers", wording.numbers(manifest)),
+        ("Runs on", wording.runs_on(manifest.plan)),
         ("Operators", ", ".join(dict.fromkeys(operator.name for operator in manifest.network.operators))),
     )
 
@@ -100,9 +101,15 @@ def _numbered(kind: str, tensors: Sequence[TensorSpec]) -> Iterator[tuple[str, T
 
 def _end(spec: TensorSpec) -> tuple[str, str, str, str]:
     shape = " x ".join("any" if size < 0 else str(size) for size in spec.shape) or "scalar"
-    sign = "+" if spec.zero_point < 0 else "-"
-    real = f"{spec.scale:.9g} (stored {sign} {abs(spec.zero_point)})" if spec.scale else "as stored"
-    return f"`{_code(spec.name)}`", spec.dtype, shape, real
+    return f"`{_code(spec.name)}`", spec.dtype, shape, _real(spec)
+
+
+def _real(spec: TensorSpec) -> str:
+    if not spec.scale or (spec.scale, spec.zero_point) == (1.0, 0):
+        return "as stored"
+    if not spec.zero_point:
+        return f"{spec.scale:.9g} * stored"
+    return f"{spec.scale:.9g} * (stored {'+' if spec.zero_point < 0 else '-'} {abs(spec.zero_point)})"
 
 
 def _prepared(preprocess: Preprocess) -> str:
@@ -244,7 +251,9 @@ def _caveats(manifest: Manifest) -> Iterator[str]:
     hides_host = manifest.plan.has_costs_of_its_own
     notes = places.notes(manifest.notes, hides_host=hides_host, of=f"{manifest.target}: ")
     yield from (f"- {_escaped(note)}" for note in notes)
-    yield from (f"- {limit}" for limit in _LIMITS)
+    shown = places.shown(manifest.measurements, hides_host=hides_host)
+    times = any(figure.subject == Subject.LATENCY for figure in shown)
+    yield from (f"- {limit}" for limit in _LIMITS if times or limit != _OF_LATENCY)
 
 
 def _toolchain(manifest: Manifest) -> Iterator[str]:

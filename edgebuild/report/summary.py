@@ -90,7 +90,7 @@ def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[
     hides_host = manifest.plan.has_costs_of_its_own and not verbose
     shown = places.shown(manifest.measurements, hides_host=hides_host)
     artifact = manifest.artifact
-    yield "artifact", f"{folder}/{artifact.path}  ({wording.ends(manifest.plan.quantize)})"
+    yield "artifact", f"{folder}/{artifact.path}  ({wording.numbers(manifest)})"
     yield "size", f"{artifact.size_bytes:,} bytes, {artifact.size_gzip_bytes:,} gzipped"
     if manifest.compression is not None:
         yield "compressed", wording.shrunk(manifest.compression, manifest.plan.runtime.name)

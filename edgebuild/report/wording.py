@@ -7,12 +7,13 @@ from collections.abc import Callable
 import msgspec
 
 from edgebuild.core.budget import Budget, Subject, Unit
-from edgebuild.core.manifest import Shrinkage
+from edgebuild.core.manifest import Manifest, Shrinkage
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.paired import Paired
 from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
+from edgebuild.core.plan import Plan
 from edgebuild.core.repair import Rung
-from edgebuild.core.target import Interpreter
+from edgebuild.core.target import Compiler, Interpreter
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 
@@ -172,6 +173,25 @@ def rung(item: Rung, unit: Unit, *, timed: bool = True) -> str:
     figures = f"{figure(item.accuracy, unit)}, {format_bytes(item.size_bytes)}"
     figures += f", {format_seconds(item.latency_s)}" if timed and item.latency_s is not None else ""
     return f"{item.name}: {figures}: {'keeps' if item.kept else 'misses'} the accuracy budget"
+
+
+def runs_on(plan: Plan) -> str:
+    """The runtime of a target, and its accelerator."""
+    runtime, accelerator = plan.runtime.name.called, plan.accelerator
+    if accelerator is None:
+        return runtime
+    beside = "Edge TPU" if accelerator.compiler == Compiler.EDGETPU else accelerator.configuration
+    return f"{beside}, {runtime} for what it leaves"
+
+
+def numbers(manifest: Manifest) -> str:
+    """The scheme of an artifact with the types at its ends, as they stand in the file."""
+    network = manifest.network
+    given, made = (
+        " and ".join(dict.fromkeys(end.dtype for end in ends_of)) for ends_of in (network.inputs, network.outputs)
+    )
+    scheme = manifest.plan.quantize.scheme
+    return f"{scheme}, {given} in and out" if given == made else f"{scheme}, {given} in, {made} out"
 
 
 def ends(quantize: Quantize) -> str:

@@ -6,7 +6,7 @@ from making import artifact, budget, manifest, plan, tensor
 from edgebuild.core.delivery import About
 from edgebuild.core.losses import Answers, ClassChange, Losses, OutputLoss, Signal
 from edgebuild.core.settings import Preprocess
-from edgebuild.core.target import Interpreter, Kernels, Runtime
+from edgebuild.core.target import Accelerator, Compiler, Interpreter, Kernels, Runtime
 from edgebuild.report import card
 
 
@@ -28,7 +28,7 @@ def test_a_card_says_how_inputs_are_prepared_and_outputs_read() -> None:
     network = artifact(outputs=(tensor("scores", (1, 2), "int8", scale=0.00390625, zero_point=-128),))
     text = card.of_build(manifest(network=network, plan=plan(preprocess=Preprocess(mean=127.5, scale=0.0078125))))
     use = _section(text, "Intended use")
-    assert "| output | `scores` | int8 | 1 x 2 | 0.00390625 (stored + 128) |" in use
+    assert "| output | `scores` | int8 | 1 x 2 | 0.00390625 * (stored + 128) |" in use
     assert "(x - mean) * scale, with mean 127.5, scale 0.0078125." in use
     assert "0 no, 1 yes" in use
 
@@ -76,3 +76,18 @@ def test_names_do_not_break_the_markdown() -> None:
     text = card.of_build(manifest(name="k*w*s", plan=plan(about=about)))
     assert text.startswith("# k\\*w\\*s for mcu\n\nA \\| B \\# not a title\n")
     assert "- Author: \\[Ann\\](x)" in text
+
+
+def test_a_card_names_types_as_they_stand_in_the_file_and_what_runs_it() -> None:
+    pixels = tensor("image", (1, 8, 8, 3), "uint8", scale=1.0)
+    scaled = tensor("scores", (1, 2), "int8", scale=0.25)
+    tpu = plan(
+        runtime=Runtime(name=Interpreter.LITERT, kernels=Kernels.REFERENCE),
+        accelerator=Accelerator(compiler=Compiler.EDGETPU),
+    )
+    text = card.of_build(manifest(network=artifact(inputs=(pixels,), outputs=(scaled,)), plan=tpu))
+    assert "- Numbers: int8, uint8 in, int8 out" in text
+    assert "- Runs on: Edge TPU, LiteRT for what it leaves" in text
+    assert "| input | `image` | uint8 | 1 x 8 x 8 x 3 | as stored |" in text
+    assert "| output | `scores` | int8 | 1 x 2 | 0.25 * stored |" in text
+    assert "A latency holds" not in text
