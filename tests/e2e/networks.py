@@ -285,8 +285,8 @@ def datasets():
     whole = tf.data.Dataset.from_tensor_slices((given["x_train"], given["y_train"]))
     return dict(train=whole.take(70).batch(16), eval=whole.skip(70))
 
-def endless():
-    return tf.data.Dataset.from_tensor_slices(arrays()["x_train"]).repeat()
+def misnamed():
+    return dict(trian=tf.data.Dataset.from_tensor_slices(arrays()["x_train"]).repeat())
 
 def share_of_zeros(outputs, y):
     return float(np.mean(outputs.argmax(-1) == 0))

@@ -213,6 +213,9 @@ def test_labels_that_are_not_as_many_as_classes_are_left_out() -> None:
     found = describe(data, plan(metric=msgspec.structs.replace(plan().metric, output=1)), ends, ("a", "b"))
     assert [made.labels for made in found.outputs] == [(), ()]
     assert found.inputs[0].mean == ()
+    assert "2 classes have names" in lacking(found, ("a", "b"))[-1]
+    named = describe(data, plan(metric=msgspec.structs.replace(plan().metric, output=1)), ends, ("a", "b", "c"))
+    assert not any("classes have names" in what for what in lacking(named, ("a", "b", "c")))
 
 
 def _images(channels: int = 3, output: int = 3) -> tuple[bytes, Any]:

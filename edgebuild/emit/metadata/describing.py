@@ -74,14 +74,18 @@ def takes_image(spec: TensorSpec) -> bool:
     return len(spec.shape) == _IMAGE_AXES and spec.shape[-1] in _BY_CHANNELS
 
 
-def lacking(described: Metadata) -> tuple[str, ...]:
-    """What SDKs miss in a description, for people."""
-    return tuple(
-        f"the metadata hold no normalization for {given.name}, without which SDKs refuse an image: the samples are no "
-        'pixels of 0 to 255, 0 to 1 or -1 to 1 (give pixels and [preprocess], or [model] input_kind = "features")'
+def lacking(described: Metadata, labels: Sequence[str] = ()) -> tuple[str, ...]:
+    """What SDKs miss in a description, for people; `labels` are the names of classes that the data have."""
+    unnamed = labels and not any(output.labels for output in described.outputs)
+    misfit = (f"the metadata hold no labels: {len(labels)} classes have names, and the output has not as many values",)
+    images = tuple(
+        f"the metadata hold no normalization for {given.name}, without which SDKs refuse an image: no samples of 0 to "
+        "255, 0 to 1 or -1 to 1 say how it takes pixels (give such samples, with [preprocess] where the network needs "
+        'it; or [model] input_kind = "features")'
         for given in described.inputs
         if given.content in _BY_CHANNELS.values() and not given.mean
     )
+    return images + misfit if unnamed else images
 
 
 def _text(description: str, network: ArtifactSpec, *, streams: bool) -> str:
