@@ -5,27 +5,36 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 _ABSENT = object()
 
 
+class StandIn(NamedTuple):
+    """What a layer computes by in the stead of one of its methods."""
+
+    layer: Any
+    function: Callable[..., Any]
+    method: str = "call"
+
+
 @contextmanager
-def replaced(calls: Sequence[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
-    """While this lasts, layers of either Keras compute by other functions than their own `call`; each stands once."""
-    before = [(layer, vars(layer).get("call", _ABSENT)) for layer, _ in calls]
-    for layer, call in calls:
-        vars(layer)["call"] = call
+def replaced(stand_ins: Iterable[tuple[Any, Callable[..., Any]] | StandIn]) -> Iterator[None]:
+    """While this lasts, layers of either Keras compute by other functions than their own; each method stands once."""
+    found = [StandIn(*stand_in) for stand_in in stand_ins]
+    before = [vars(one.layer).get(one.method, _ABSENT) for one in found]
+    for layer, function, method in found:
+        vars(layer)[method] = function
     try:
         yield
     finally:
-        for layer, own in before:
+        for (layer, _, method), own in zip(found, before, strict=True):
             if own is _ABSENT:
-                del vars(layer)["call"]
+                del vars(layer)[method]
             else:
-                vars(layer)["call"] = own
+                vars(layer)[method] = own
 
 
 @contextmanager

@@ -15,7 +15,17 @@ import tensorflow as tf
 from edgebuild.data.names import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import calling, codes, naming, precision, repeats, static_lists, tables, time_distributed
+from edgebuild.passes import (
+    attention,
+    calling,
+    codes,
+    naming,
+    precision,
+    repeats,
+    static_lists,
+    tables,
+    time_distributed,
+)
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -205,6 +215,7 @@ def from_keras_model(model: Any) -> Network:
             codes.looked_up(parts),
             tables.looked_up(lookups),
             repeats.stacked(parts),
+            attention.masked_nearby(parts),
             naming.scopes(parts),
         ):
             if isinstance(structure, dict | list | tuple):

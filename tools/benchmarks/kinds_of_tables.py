@@ -45,6 +45,24 @@ def _transformer() -> Made:
 
 
 @kind
+def _causal_attention() -> Made:
+    x = k3.Input((STEPS, 3))
+    h = k3.Dense(8)(x)
+    h = k3.LayerNormalization()(h + k3.MultiHeadAttention(2, 4)(h, h, use_causal_mask=True))
+    return trained(keras.Model(x, k3.Dense(CLASSES, activation="softmax")(h[:, -1, :])), data(classes(), x=sequences()))
+
+
+@kind
+def _padded_attention_h5() -> Made:
+    random = rng()
+    words = k2.Input((STEPS,), dtype="int32")
+    h = k2.Embedding(40, 8, mask_zero=True)(words)
+    h = k2.GlobalAveragePooling1D()(h + k2.MultiHeadAttention(2, 4)(h, h))
+    x = random.integers(1, 40, (SAMPLES, STEPS)) * (np.arange(STEPS) < random.integers(4, STEPS + 1, (SAMPLES, 1)))
+    return tf_keras.Model(words, k2.Dense(CLASSES, activation="softmax")(h)), data(classes(), x=x.astype("i4"))
+
+
+@kind
 def _vision_transformer() -> Made:
     x = k3.Input((SIDE, SIDE, 3))
     patches = k3.Reshape((16, -1))(k3.Conv2D(16, 4, strides=4)(x))
@@ -99,6 +117,26 @@ def _many_ends() -> Made:
     return keras.Model([now, before], [*ends, k3.Dense(3, activation="tanh", name="pitch")(h)]), data(
         now=x, before=3 * x[::-1]
     )
+
+
+@kind
+def _mixture_of_experts() -> Made:
+    x = k3.Input((8,))
+    gate = k3.Dense(3, activation="softmax")(x)
+    experts = ops.stack([k3.Dense(8, activation="relu")(x) for _ in range(3)], axis=1)
+    y = k3.Dense(CLASSES, activation="softmax")(ops.sum(experts * ops.expand_dims(gate, -1), axis=1))
+    means = rng().normal(size=(CLASSES, 8))
+    found = means[classes()] + rng().normal(size=(SAMPLES, 8))
+    return trained(keras.Model(x, y), data(classes(), x=found.astype("f4")))
+
+
+@kind
+def _shared_at_two_sizes() -> Made:
+    whole, part = k3.Input((SIDE, SIDE, 3), name="whole"), k3.Input((8, 8, 3), name="part")
+    conv, norm = k3.Conv2D(6, 3, activation="relu"), k3.BatchNormalization()
+    h = k3.Concatenate()([k3.GlobalAveragePooling2D()(norm(conv(x))) for x in (whole, part)])
+    x = images()
+    return keras.Model([whole, part], k3.Dense(CLASSES)(h)), data(classes(), whole=x, part=x[:, :8, :8])
 
 
 @kind
