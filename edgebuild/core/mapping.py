@@ -19,6 +19,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         reason: why they stay on the CPU, in the words of the tool that decides; empty where it does not say.
         detail: the limit behind the reason, where that is known.
         tensors: what they write, by which their layers are known; empty where the tool counts without naming.
+        is_added: whether the compiler added them: the file that it was given has none such, and they do not count.
     """
 
     operator: str
@@ -27,10 +28,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     detail: str = ""
     tensors: tuple[str, ...] = ()
+    is_added: bool = False
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of an artifact's operators.
+    """What becomes of an artifact's operators. Shares are of those that the file has which the compiler is given.
 
     Attributes:
         accelerator: what takes them ("edgetpu", "ethos-u55-128", "xnnpack").
@@ -48,8 +50,8 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def operators(self) -> int:
-        """How many operators there are."""
-        return sum(place.count for place in self.places)
+        """How many operators the file has that the compiler is given."""
+        return sum(place.count for place in self.places if not place.is_added)
 
     @property
     def mapped(self) -> int:
@@ -58,7 +60,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def share(self) -> float:
-        """The share of operators that the accelerator runs; 0 where there are none."""
+        """The share of the file's operators that the accelerator runs; 0 where there are none."""
         return self.mapped / max(1, self.operators)
 
     @property
@@ -173,10 +175,10 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gathered(places: Iterable[Place]) -> tuple[Place, ...]:
-    """Places of equal operator, fate, reason and detail as one, in the order of their first."""
-    found: dict[tuple[str, bool, str, str], Place] = {}
+    """Places of equal operator, origin, fate, reason and detail as one, in the order of their first."""
+    found: dict[tuple[str, bool, bool, str, str], Place] = {}
     for place in places:
-        key = (place.operator, place.is_mapped, place.reason, place.detail)
+        key = (place.operator, place.is_added, place.is_mapped, place.reason, place.detail)
         known = found.get(key)
         found[key] = place if known is None else _joined(known, place)
     return tuple(found.values())

@@ -171,13 +171,15 @@ def edgetpu_rules(built: Built, memory_bytes: int | None) -> Step:
 
 
 def vela(built: Built, accelerator: Accelerator, version: str, memory_bytes: int) -> Step:
-    """Compile for an Ethos-U."""
+    """Compile for an Ethos-U; the file may lack the names of its tensors, which the build knows."""
+    tensors = tuple(operator.tensor for operator in built.spec.operators)
     return Step(
         "ethos-u",
         f"{built.plan.target}: compile for {accelerator.configuration} with Vela",
-        [hashing.of_file(built.path), accelerator, version],
+        [hashing.of_file(built.path), tensors, accelerator, version],
         lambda out: EthosUJob(
             artifact=str(built.path),
+            tensors=tensors,
             accelerator=accelerator.configuration,
             out=str(out),
             system_config=accelerator.system_config,

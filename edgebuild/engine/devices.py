@@ -75,7 +75,7 @@ def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answ
     plan = built.plan
     evaluation = data if data is not None and data.splits.evaluation_samples else None
     if plan.accelerator is not None:
-        return _of_accelerator(named, plan.accelerator, session)
+        return _of_accelerator(built, named, plan.accelerator, session)
     if plan.runtime.name.is_micro:
         return _of_micro(built, evaluation, session)
     if plan.runtime.kernels == Kernels.XNNPACK:
@@ -185,7 +185,7 @@ def _parity(built: Built, data: Data, session: Session) -> Parity:
     return made.read(Parity)
 
 
-def _of_accelerator(named: Built, accelerator: Accelerator, session: Session) -> Answered:
+def _of_accelerator(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
     if accelerator.compiler == Compiler.EDGETPU:
         return _of_edgetpu(named, accelerator, session)
     version = compilers.vela()
@@ -193,7 +193,7 @@ def _of_accelerator(named: Built, accelerator: Accelerator, session: Session) ->
         why = f"Vela is not installed: {compilers.VELA_INSTALL}"
         lacking = dict.fromkeys((Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM), why)
         return Answered(DeviceReport(), {str(subject): text for subject, text in lacking.items()}, (why,))
-    (made,) = session.run([steps.vela(named, accelerator, version, session.run_limits.memory_bytes)], steps.VELA)
+    (made,) = session.run([steps.vela(built, accelerator, version, session.run_limits.memory_bytes)], steps.VELA)
     found = made.read(EthosU)
     return Answered(
         DeviceReport(ethosu=found),

@@ -12,7 +12,7 @@ from edgebuild.core.manifest import Manifest
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Interpreter
-from edgebuild.units import format_bytes, format_seconds
+from edgebuild.units import format_bytes, format_seconds, format_share
 
 # How many kinds of operators are named.
 _NAMED = 4
@@ -60,10 +60,14 @@ def _leaner(leaner: Leaner) -> str:
 
 
 def _mapping(mapping: Mapping) -> str:
-    text = f"{mapping.mapped} of {mapping.operators} operators ({mapping.source}, {_WORDS[mapping.mode]})"
+    """Shares are of the file's own operators, as in budgets on npu_share."""
+    share = format_share(mapping.share)
+    text = f"{mapping.mapped} of the file's {mapping.operators} operators ({share}; {mapping.source}, "
+    text += f"{_WORDS[mapping.mode]})"
     counts: dict[str, int] = {}
     for left in mapping.left:
-        counts[left.operator] = counts.get(left.operator, 0) + left.count
+        name = f"{left.operator} (added)" if left.is_added else left.operator
+        counts[name] = counts.get(name, 0) + left.count
     named = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_NAMED]]
     more = ", ..." if len(counts) > _NAMED else ""
     return f"{text}; on the CPU: {', '.join(named)}{more}" if named else text

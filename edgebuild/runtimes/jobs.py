@@ -324,11 +324,13 @@ class EthosUJob(msgspec.Struct, frozen=True, kw_only=True):
         system_config: Vela's name for the clock and the memories, of those it brings; empty for its default.
         memory_mode: Vela's name for what is kept in which memory; empty for its default.
         memory_bytes: what Vela may take; 0 for no limit.
+        tensors: what each operator writes first, in their order, where the file has no names; empty for its own.
     """
 
     artifact: str
     accelerator: str
     out: str
+    tensors: tuple[str, ...] = ()
     system_config: str = ""
     memory_mode: str = ""
     memory_bytes: Count = 0

@@ -196,6 +196,10 @@ def test_what_accelerators_take_is_said_and_gated(edgebuild: Edgebuild, networks
     assert _measured(tpu, "npu_share")["mode"] == "estimated"
     assert "predicted" in ran.out
     assert _measured(npu, "npu_share")["mode"] == "measured"
+    shares = [_measured(manifest, "npu_share") for manifest in (tpu, npu)]
+    for manifest, share in zip((tpu, npu), shares, strict=True):
+        assert share["settings"]["operators"] == len(manifest["network"]["operators"])
+        assert f"of the file's {share['settings']['operators']} operators" in ran.out
     assert _measured(npu, "npu_latency")["mode"] == "estimated"
     figures = npu["device"]["ethosu"]["figures"]
     assert _measured(npu, "npu_sram")["value"] == figures["sram_bytes"] > 0

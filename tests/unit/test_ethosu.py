@@ -11,10 +11,13 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from operator_chains import BUILTIN, TYPE, Step, chain
 
-from edgebuild.core.mapping import EthosU, Place
+from edgebuild.core.delivery import Keep, Names
+from edgebuild.core.mapping import EthosU, Mapping, Place, gathered
 from edgebuild.core.measurement import Mode
 from edgebuild.errors import StepError, UnavailableError
+from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.rewriting.lean import lean
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.ethosu import summary, vela
@@ -99,6 +102,61 @@ def test_what_vela_leaves_to_the_cpu_is_named_with_its_reason(tmp_path: Path) ->
         ),
     )
     assert made.mapping.partitions == 2
+
+
+def test_a_packed_file_is_compiled_like_its_original_and_told_by_the_original_s_names(tmp_path: Path) -> None:
+    aligned = schema.ResizeBilinearOptionsT()
+    aligned.alignCorners = True
+    steps = [
+        Step(BUILTIN.LOGISTIC, (1, 2, 2, 4)),
+        Step(BUILTIN.RESIZE_BILINEAR, (1, 17, 17, 4), (17, 17), aligned),
+        Step(BUILTIN.LOGISTIC, (1, 17, 17, 4)),
+    ]
+    network = chain(tmp_path / "net.tflite", (1, 2, 2, 4), steps, TYPE.INT8)
+    packed = tmp_path / "packed.tflite"
+    packed.write_bytes(lean(network.read_bytes(), Keep(names=Names.NONE)))
+    assert not any(tensor.name for tensor in inspect(packed.read_bytes(), "").graphs[0].tensors)
+    names = tuple(operator.tensor for operator in reader.read(network).operators)
+    made = []
+    for artifact, tensors in ((network, ()), (packed, names)):
+        folder = tmp_path / artifact.stem
+        folder.mkdir()
+        made.append((_compile(artifact, "ethos-u65-256", folder, tensors=tensors), folder / "out"))
+    (one, _), (other, out) = made
+    assert other.mapping == one.mapping
+    assert [place.tensors for place in other.mapping.places] == [("made0", "made2"), ("made1",)]
+    assert other.figures == one.figures
+    compiled = inspect((out / other.compiled).read_bytes(), "").graphs[0]
+    assert [operation.name for operation in compiled.operations] == [
+        "CUSTOM:ethos-u",
+        "RESIZE_BILINEAR",
+        "CUSTOM:ethos-u",
+    ]
+
+
+def test_what_is_compiled_of_a_packed_file_is_smaller(assets: Path, tmp_path: Path) -> None:
+    """35,840 bytes of the file as it was converted; 35,712 of the packed one."""
+    network = assets / "kws" / "reference_int8.tflite"
+    _by_hand(network, "ethos-u55-128", tmp_path)
+    packed = tmp_path / network.name
+    packed.write_bytes(lean(network.read_bytes(), Keep(names=Names.NONE)))
+    made = _compile(packed, "ethos-u55-128", tmp_path)
+    sizes = [path.stat().st_size for path in (tmp_path / "out" / made.compiled, tmp_path / made.compiled)]
+    assert sizes[0] < sizes[1]
+
+
+def test_operators_that_a_compiler_adds_count_neither_above_nor_below_the_line() -> None:
+    def place(operator: str, count: int, **more: bool) -> Place:
+        return Place(operator=operator, count=count, **more)
+
+    places = (
+        place("CONV_2D", 3, is_mapped=True),
+        place("SOFTMAX", 1, is_mapped=False),
+        place("TRANSPOSE", 2, is_mapped=False, is_added=True),
+    )
+    mapping = Mapping(accelerator="npu", mode=Mode.MEASURED, source="Vela", places=gathered(places), partitions=1)
+    assert (mapping.mapped, mapping.operators, mapping.share) == (3, 4, 0.75)
+    assert [left.operator for left in mapping.left] == ["SOFTMAX", "TRANSPOSE"]
 
 
 def test_a_system_and_a_memory_mode_of_the_profile_are_used_and_noted(assets: Path, tmp_path: Path) -> None:

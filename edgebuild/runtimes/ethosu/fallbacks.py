@@ -28,51 +28,63 @@ class _Written(NamedTuple):
     tensor: str
 
 
-def mapping(accelerator: str, source: str, artifact: bytes, compiled: bytes, printed: str) -> Mapping:
+class Compiled(NamedTuple):
+    """What Vela was given and gave.
+
+    Attributes:
+        accelerator: Vela's name of the NPU.
+        source: Vela and its version.
+        artifact: the file before compilation; no two of its tensors have one name.
+        compiled: Vela's file.
+        printed: what Vela said.
+    """
+
+    accelerator: str
+    source: str
+    artifact: bytes
+    compiled: bytes
+    printed: str
+
+
+def mapping(given: Compiled, tensors: Sequence[str]) -> Mapping:
     """The fate of an artifact's operators.
 
     Args:
-        accelerator: Vela's name of the NPU.
-        source: Vela and its version.
-        artifact: the file before compilation.
-        compiled: Vela's file.
-        printed: what Vela said.
+        given: what Vela was given and gave.
+        tensors: what each operator of the artifact writes first, for people.
 
     Raises:
         StepError: one of the files cannot be read.
     """
-    reasons = {found["tensor"]: _NAMED_TENSOR.sub("", found["reason"]) for found in _WARNING.finditer(printed)}
-    after = _written(compiled, "the compiled network")
+    reasons = {found["tensor"]: _NAMED_TENSOR.sub("", found["reason"]) for found in _WARNING.finditer(given.printed)}
+    after = _written(given.compiled, "the compiled network")
     left = Counter(entry for entry in after if entry.operator != NPU)
-    places = list(_places(_written(artifact, "the artifact"), left, reasons))
+    before = _written(given.artifact, "the artifact")
+    places = list(_places(before, tensors, left, reasons))
     # Operators that only the compiled file has are Vela's own helpers; they cost time on the CPU like the others.
-    places += [_place(entry, reasons, is_mapped=False) for entry in left.elements()]
+    places += [
+        Place(operator=entry.operator, count=1, is_mapped=False, is_added=True, reason=reasons.get(entry.tensor, ""))
+        for entry in left.elements()
+    ]
     return Mapping(
-        accelerator=accelerator,
+        accelerator=given.accelerator,
         mode=Mode.MEASURED,
-        source=source,
+        source=given.source,
         places=gathered(places),
         partitions=sum(entry.operator == NPU for entry in after),
     )
 
 
-def _places(before: Sequence[_Written], left: Counter[_Written], reasons: dict[str, str]) -> Iterator[Place]:
+def _places(
+    before: Sequence[_Written], tensors: Sequence[str], left: Counter[_Written], reasons: dict[str, str]
+) -> Iterator[Place]:
     """A place for each operator of the artifact; those that are found on the CPU are taken out of `left`."""
-    for entry in before:
+    for entry, tensor in zip(before, tensors, strict=True):
         is_mapped = left[entry] == 0
         if not is_mapped:
             left[entry] -= 1
-        yield _place(entry, reasons, is_mapped=is_mapped)
-
-
-def _place(entry: _Written, reasons: dict[str, str], *, is_mapped: bool) -> Place:
-    return Place(
-        operator=entry.operator,
-        count=1,
-        is_mapped=is_mapped,
-        reason="" if is_mapped else reasons.get(entry.tensor, ""),
-        tensors=(entry.tensor,),
-    )
+        reason = "" if is_mapped else reasons.get(entry.tensor, "")
+        yield Place(operator=entry.operator, count=1, is_mapped=is_mapped, reason=reason, tensors=(tensor,))
 
 
 def _written(data: bytes, name: str) -> list[_Written]:

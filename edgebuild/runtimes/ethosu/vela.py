@@ -2,16 +2,23 @@
 
 Vela runs in a process of its own below the child: it ends with a signal on some damaged files. Its figures are its own
 estimates; Arm asks that a network be run on an FVP or an FPGA for more.
+
+Vela tells what it left by the names of tensors, and writes those of tensors between its parts into its file: it is
+given numbers, which are short, and which packed files lack.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from edgebuild.child import Job, Say
 from edgebuild.core.mapping import EthosU, Mapping
 from edgebuild.errors import StepError, UnavailableError
+from edgebuild.flatbuffer import reader
+from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.rewriting import names
 from edgebuild.runtimes import compilers, tools
 from edgebuild.runtimes.ethosu import fallbacks, summary
 from edgebuild.runtimes.jobs import EthosUJob
@@ -32,17 +39,33 @@ def compile_(job: EthosUJob, _: Say) -> EthosU:
         raise UnavailableError("Vela, the compiler for Ethos-U, is not installed", remedy=remedy)
     artifact, out = Path(job.artifact), Path(job.out)
     data = artifact.read_bytes()
-    ran = tools.run(_command(job), out, job.memory_bytes)
     compiled = out / f"{artifact.stem}_vela.tflite"
-    if ran.code != 0 or not compiled.is_file():
-        raise StepError(f"Vela refused {artifact.name} for {job.accelerator}", ran.ending)
-    mapping = fallbacks.mapping(job.accelerator, f"Vela {version}", data, compiled.read_bytes(), ran.text)
+    with tempfile.TemporaryDirectory() as folder:
+        numbered = Path(folder) / artifact.name
+        numbered.write_bytes(_numbered(data))
+        ran = tools.run(_command(job, numbered), out, job.memory_bytes)
+        if ran.code != 0 or not compiled.is_file():
+            raise StepError(f"Vela refused {artifact.name} for {job.accelerator}", ran.ending)
+        given = fallbacks.Compiled(
+            job.accelerator, f"Vela {version}", numbered.read_bytes(), compiled.read_bytes(), ran.text
+        )
+    tensors = job.tensors or [operator.tensor for operator in reader.parse(data, artifact.name).operators]
+    mapping = fallbacks.mapping(given, tensors)
     _require_mapped(mapping, artifact.name)
     return EthosU(mapping=mapping, compiled=compiled.name, figures=summary.read(out, artifact.stem))
 
 
-def _command(job: EthosUJob) -> list[str | Path]:
-    command: list[str | Path] = [sys.executable, "-P", "-m", _MODULE, Path(job.artifact).resolve()]
+def _numbered(data: bytes) -> bytes:
+    """The file with numbers for names; a damaged one as it is, so that Vela says what it makes of it."""
+    try:
+        inspect(data, "the artifact")
+    except StepError:
+        return data
+    return names.numbered(data)
+
+
+def _command(job: EthosUJob, artifact: Path) -> list[str | Path]:
+    command: list[str | Path] = [sys.executable, "-P", "-m", _MODULE, artifact.resolve()]
     command += ["--accelerator-config", job.accelerator, "--output-dir", Path(job.out).resolve()]
     if job.system_config:
         command += ["--system-config", job.system_config]
