@@ -4,6 +4,10 @@ Where a figure has a 95 % interval, the interval is judged: all of it within the
 and where the limit lies inside nothing can be told. What was sampled in blocks and has no interval was sampled too
 little. Counted instructions repeat, and are judged by their value, and so are figures of before there were intervals.
 
+So it is where a figure is of this machine and the target's lies between two others: TensorFlow Lite Micro's arena is
+measured with 64-bit pointers, and a core with 32-bit ones needs no more, and at least what its structures take. A limit
+over the former is kept, one under the latter is broken, and between them only the device can tell.
+
 A limit against a baseline is judged in the same way by the change of the figure: `Check.value` is the change as a share
 of the baseline's figure (0.02 for "+2 %"), and `Check.headroom` what is left of the limit, in the same.
 
@@ -41,7 +45,6 @@ _MORE = {
 }
 _MORE_PROCESSES = "give it more processes ([bench] workers) or a quieter machine"
 _FORMATS: Mapping[Unit, Callable[[float], str]] = {
-    Unit.BYTES: format_bytes,
     Unit.SECONDS: format_seconds,
     Unit.SHARE: format_share,
     Unit.COUNT: format_count,
@@ -175,7 +178,7 @@ def _figure(budget: Budget, known: _Known) -> _Figure | _Lack:
         return _Figure(value, basis=_basis(measurement))
     if budget.confidence:
         return _sampled(budget, measurement)
-    interval = measurement.intervals.get(budget.at)
+    interval = measurement.between or measurement.intervals.get(budget.at)
     if interval is None and measurement.blocks:
         return _Lack(f"too few samples for an interval of the {_name(budget)}: give it more time ([bench] time)")
     return _Figure(value, interval, _basis(measurement), measurement.conditions)
@@ -249,8 +252,21 @@ def _around(budget: Budget, figure: _Figure) -> str:
     """Why an interval around the limit says nothing, and what to do."""
     assert figure.interval is not None
     more = _more_samples(budget, figure) if budget.confidence else _MORE.get(budget.subject, _MORE_PROCESSES)
+    if budget.subject == Subject.ARENA:
+        more = _on_device(figure)
     text = f"{_span(budget, figure.interval)} lies around the limit of {_shown(budget, budget.limit)}: {more}"
     return text + (f"; {', '.join(figure.conditions)}" if figure.conditions else "")
+
+
+def _on_device(figure: _Figure) -> str:
+    """What decides an arena that was not measured on the device."""
+    assert figure.interval is not None
+    # What the figure is of stands in its basis, where that is another runtime's.
+    why = (
+        "a core with 32-bit pointers needs less than was measured with 64-bit ones" if "; " not in figure.basis else ""
+    )
+    most = f"{figure.interval[1]:,.0f} bytes ({why})" if why else f"{figure.interval[1]:,.0f} bytes"
+    return f"load it on the device and read what it takes, or allow the {most}: arena={figure.interval[1]:.0f}B"
 
 
 def _more_samples(budget: Budget, figure: _Figure) -> str:
@@ -273,6 +289,8 @@ def _shown(budget: Budget, value: float) -> str:
         return format_change(value)
     if budget.subject == Subject.ACCURACY_DROP and budget.unit == Unit.SHARE:
         return format_share(value).replace("%", "points")
+    if budget.unit == Unit.BYTES:
+        return format_bytes(value, binary=budget.binary)
     return _FORMATS.get(budget.unit, "{:.6g}".format)(value)
 
 

@@ -25,6 +25,8 @@ class Arena(msgspec.Struct, frozen=True, kw_only=True):
         head_bytes: activations and scratch memory, planned to share their places.
         tail_bytes: what lives as long as the interpreter: its structures, kernels' data, variables.
         parts: the tail by what it holds, as far as the allocator names it.
+        narrow_least_bytes: what the same kernels need at least on a core with 32-bit pointers, from the sizes of the
+            structures there; at most they need `required_bytes`. 0 where it is not known.
     """
 
     required_bytes: int
@@ -32,3 +34,4 @@ class Arena(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int
     tail_bytes: int
     parts: tuple[ArenaPart, ...]
+    narrow_least_bytes: int = 0

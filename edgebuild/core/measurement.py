@@ -26,8 +26,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         samples: raw samples in the order they were taken, in `unit`.
         blocks: how many of the samples each block has, in order; a block is timed without a break.
         statistics: derived from the samples: "median", "p90", "p99", "min", "max".
-        intervals: 95 % intervals of those statistics that samples have noise in: "median", "p90", "p99"; of a figure
-            that stands for another one, all that this may be.
+        intervals: 95 % intervals of those statistics that samples have noise in: "median", "p90", "p99".
+        between: the least and the most that the figure can be on the target, where this machine's differs: of an arena
+            with 32-bit pointers, of a runtime that plans otherwise. No statistics; None where the figure is its own.
         conditions: what disturbed the measurement: throttling, neighbours, a core that could not be pinned.
         where: the place it was measured ("host", see Place.label), or "file" for a property of the file alone.
         machine: what that place is, for people.
@@ -54,3 +55,4 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     of: str = ""
     paired: Paired | None = None
+    between: tuple[float, float] | None = None

@@ -125,12 +125,15 @@ class Runtime(_Table, frozen=True, kw_only=True):
         version: the oldest runtime that must load it, in TensorFlow Lite's numbering; empty where none is declared.
         kernels: the kernels on the build machine that compute like the target's; by default those of its name.
         sparse: whether it reads the converter's encoding of sparse weights.
+        code: bytes of flash that its code takes with the kernels of the networks that it runs, as linked; None where
+            that is not known, and then no figure has it.
     """
 
     name: Interpreter
     version: Version = ""
     kernels: Kernels
     sparse: bool = False
+    code: Annotated[int, parse_bytes] | None = None
 
 
 class InputOutput(_Table, frozen=True, kw_only=True):

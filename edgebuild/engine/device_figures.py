@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
-from edgebuild.core.target import Interpreter
+from edgebuild.core.target import Interpreter, Runtime
 from edgebuild.engine import device_steps, toolchain
 from edgebuild.engine.fallback import FAILURES, reason
 from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
@@ -22,26 +24,35 @@ _POINTERS = "64-bit pointers"
 
 
 def of_device(
-    report: DeviceReport, flash_bytes: int | None, versions: Mapping[str, str], runtime: Interpreter
+    report: DeviceReport, flash_bytes: int | None, versions: Mapping[str, str], runtime: Runtime
 ) -> tuple[Measurement, ...]:
     """The figures that budgets may limit.
 
     Args:
         report: what was asked and answered.
-        runtime: of the target.
+        runtime: of the target, with the size of its code where that is known.
         flash_bytes: the constant data of the firmware's sources, as linked; None where there are none.
         versions: of the packages.
     """
     found: list[Measurement] = []
     if flash_bytes is not None:
-        found.append(in_file(Subject.FLASH, flash_bytes, Mode.ESTIMATED))
+        found.append(_flash(flash_bytes, runtime.code))
     if report.arena is not None:
-        found.append(_of_arena(report.arena, versions, runtime))
+        found.append(_of_arena(report.arena, versions, runtime.name))
     if report.edgetpu is not None:
         found.append(_share(report.edgetpu))
     if report.ethosu is not None:
         found += _of_ethosu(report.ethosu)
     return tuple(found)
+
+
+def _flash(data_bytes: int, code_bytes: int | None) -> Measurement:
+    """The model and its labels, and the runtime's code where that is known."""
+    parts = {"model_bytes": data_bytes}
+    if code_bytes is None:
+        return replace(in_file(Subject.FLASH, data_bytes, Mode.ESTIMATED), settings=parts, of="model only")
+    found = in_file(Subject.FLASH, data_bytes + code_bytes, Mode.ESTIMATED)
+    return replace(found, settings=parts | {"runtime_bytes": code_bytes})
 
 
 def arena(artifact: Path, runtime: Interpreter, session: Session) -> tuple[Measurement | None, str]:
@@ -57,9 +68,9 @@ def arena(artifact: Path, runtime: Interpreter, session: Session) -> tuple[Measu
 
 
 def _of_arena(arena: Arena, versions: Mapping[str, str], runtime: Interpreter) -> Measurement:
-    """The arena; of a runtime that plans otherwise, with all that its own RAM may be."""
+    """The arena, and what it may be with 32-bit pointers; of a runtime that plans otherwise, what its RAM may be."""
     own = runtime.known
-    least = own.ram_share * arena.required_bytes
+    least = min(own.ram_share * arena.required_bytes, arena.narrow_least_bytes or arena.required_bytes)
     sizes = {"recorded_bytes": arena.recorded_bytes, "head_bytes": arena.head_bytes, "tail_bytes": arena.tail_bytes}
     return Measurement(
         subject=Subject.ARENA,
@@ -70,8 +81,8 @@ def _of_arena(arena: Arena, versions: Mapping[str, str], runtime: Interpreter) -
         machine=f"TensorFlow Lite Micro with {_POINTERS}",
         settings=sizes,
         versions={TFLM_PACKAGE: versions.get(TFLM_PACKAGE, "")},
-        intervals={"median": (least, arena.required_bytes)} if least < arena.required_bytes else {},
         of=f"TensorFlow Lite Micro planner; {own.ram}" if own.ram else "",
+        between=(least, arena.required_bytes) if least < arena.required_bytes else None,
     )
 
 

@@ -77,7 +77,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
     report = replace(answered.report, places=placed.parities)
-    own = device_figures.of_device(report, handed.flash_bytes, versions, plan.runtime.name)
+    own = device_figures.of_device(report, handed.flash_bytes, versions, plan.runtime)
     manifest = figures.manifest(
         plan,
         shipped.path.read_bytes(),

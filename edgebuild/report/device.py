@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from edgebuild.core import place
 from edgebuild.core.arena import Arena
+from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
-from edgebuild.core.measurement import Mode
+from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds, format_share
 
@@ -24,6 +25,7 @@ def rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.leaner is not None:
         yield "packed", _leaner(manifest.leaner)
     yield from _of_report(manifest.device, manifest.plan.runtime.name)
+    yield from (("flash", _flash(item)) for item in manifest.measurements if item.subject == Subject.FLASH)
     folders = sorted({item.path.split("/")[0] for item in manifest.files if "/" in item.path})
     for folder in folders:
         count = sum(item.path.startswith(f"{folder}/") for item in manifest.files)
@@ -84,12 +86,23 @@ def _parity(parity: Parity, mode: Mode) -> str:
     return f"{answers}, {largest} ({mode})"
 
 
+def _flash(found: Measurement) -> str:
+    parts = found.settings
+    if "runtime_bytes" not in parts:
+        return f"{found.value:,.0f} bytes, model only: the runtime's code comes on top (runtime.code of the target)"
+    return f"{found.value:,.0f} bytes: {parts['model_bytes']:,} of the model, {parts['runtime_bytes']:,} of the runtime"
+
+
 def _arena(arena: Arena, runtime: Interpreter) -> str:
     text = (
-        f"{arena.required_bytes:,} bytes on TensorFlow Lite Micro: {arena.head_bytes:,} of activations and scratch, "
-        f"{arena.tail_bytes:,} of structures with 64-bit pointers (measured)"
+        f"{arena.required_bytes:,} bytes on TensorFlow Lite Micro with 64-bit pointers (measured): "
+        f"{arena.head_bytes:,} of activations and scratch, {arena.tail_bytes:,} of structures"
     )
-    return f"{text}; {runtime.known.ram}" if runtime.known.ram else text
+    if runtime.known.ram:
+        return f"{text}; {runtime.known.ram}"
+    if not arena.narrow_least_bytes:
+        return text
+    return f"{text}; {arena.narrow_least_bytes:,} to {arena.required_bytes:,} with 32-bit pointers (estimated)"
 
 
 def _cache(found: EdgeTpu) -> str:

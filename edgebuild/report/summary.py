@@ -113,7 +113,8 @@ def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[
     if manifest.comparison is not None:
         yield from places.comparison(manifest.comparison)
     if Subject.ACTIVATIONS in figures:
-        alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value)} of activations (estimated)"
+        binary = any(budget.binary for budget in manifest.plan.budgets if budget.subject == Subject.ACTIVATIONS)
+        alive = f"{format_bytes(figures[Subject.ACTIVATIONS].value, binary=binary)} of activations (estimated)"
         yield "memory", ", ".join([*places.peaks(shown), alive])
     yield from device.rows(manifest)
 

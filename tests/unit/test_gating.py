@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from making import WARN, budget, figure
 
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison
+from edgebuild.core.device import DeviceReport
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Check, Status
+from edgebuild.engine import device_figures
 from edgebuild.gate import judge, worst
 
 
@@ -103,6 +107,48 @@ def test_the_checks_come_in_the_order_of_the_budgets() -> None:
     assert [check.budget for check in verdict.checks] == limits
     assert [check.status for check in verdict.checks] == ["pass", "inconclusive", "pass"]
     assert verdict.status == Status.INCONCLUSIVE
+
+
+def _arena(least: float, most: float) -> Measurement:
+    return figure("arena", most, between=(least, most))
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"), [(85_264, "pass"), (85_263, "inconclusive"), (81_000, "inconclusive"), (80_885, "fail")]
+)
+def test_an_arena_measured_with_wider_pointers_is_judged_by_what_the_device_may_need(limit: int, status: str) -> None:
+    check = _check(budget("arena", limit), _arena(80_886, 85_264))
+    assert (check.status, check.value) == (status, 85_264)
+    if status == "inconclusive":
+        assert "32-bit pointers" in check.reason
+        # What it says to allow is kept.
+        (allowed,) = re.findall(r"arena=(\d+)B", check.reason)
+        assert _check(budget("arena", int(allowed)), _arena(80_886, 85_264)).status == Status.PASS
+
+
+def test_flash_says_whether_the_runtime_is_in_it() -> None:
+    limit = budget("flash", 100_000)
+    alone, whole = (_check(limit, _flash(50_000, code)) for code in (None, 60_000))
+    assert (alone.status, alone.value, alone.basis) == (Status.PASS, 50_000, "estimated, model only")
+    assert (whole.status, whole.value, whole.basis) == (Status.FAIL, 110_000, "estimated")
+
+
+def _flash(data_bytes: int, code_bytes: int | None) -> Measurement:
+    runtime = Runtime(name=Interpreter.TFLM, kernels=Kernels.REFERENCE, code=code_bytes)
+    (found,) = device_figures.of_device(DeviceReport(), data_bytes, {}, runtime)
+    return found
+
+
+def test_an_old_arena_is_judged_by_its_value() -> None:
+    assert _check(budget("arena", 85_263), figure("arena", 85_264)).status == Status.FAIL
+
+
+def test_a_reason_shows_sizes_in_the_unit_of_the_limit() -> None:
+    """Before, "80.9 KB to 85.0 KB lies around the limit of 81.9 KB"."""
+    limit = budget("arena", 80 * 1024, binary=True)
+    reason = _check(limit, _arena(79 * 1024, 83 * 1024)).reason
+    assert reason.startswith("79 KiB to 83 KiB lies around the limit of 80 KiB")
+    assert "KB" not in _check(limit, _arena(81 * 1024, 83 * 1024)).reason
 
 
 def test_nothing_to_gate_passes() -> None:

@@ -73,7 +73,8 @@ def test_every_runtime_for_microcontrollers_is_judged_as_one(name: Interpreter) 
 
 def _arena_of(name: Interpreter, limit: float) -> Any:
     arena = Arena(required_bytes=27_000, recorded_bytes=27_000, head_bytes=20_000, tail_bytes=7_000, parts=())
-    figures = device_figures.of_device(DeviceReport(arena=arena), None, {}, name)
+    runtime = Runtime(name=name, kernels=Kernels.REFERENCE)
+    figures = device_figures.of_device(DeviceReport(arena=arena), None, {}, runtime)
     (check,) = judge([budget("arena", limit)], figures, lower_is_better=False).checks
     return check
 

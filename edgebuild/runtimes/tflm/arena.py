@@ -3,8 +3,8 @@
 The figures are those of this machine, whose pointers have 64 bits. The same library with the same kernels needs at most
 as much where they have 32: activations, scratch memory and quantization parameters are as large, structures that hold
 pointers and sizes (TfLiteEvalTensor, TfLiteTensor, NodeAndRegistration, the allocator's own) are smaller, and no type
-is aligned more strictly. This does not hold for kernels made for a processor: those of CMSIS-NN, ESP-NN and others may
-ask for scratch memory that the reference kernels, which ran here, do without.
+is aligned more strictly; `narrow` says how much less it can be. This does not hold for kernels made for a processor:
+those of CMSIS-NN, ESP-NN and others may ask for scratch memory that the reference kernels, which ran here, do without.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from pathlib import Path
 from edgebuild.child import Say
 from edgebuild.core.arena import Arena, ArenaPart
 from edgebuild.errors import StepError
+from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.runtimes.tflm import narrow
 from edgebuild.runtimes.tflm.interpreter import Micro
 from edgebuild.runtimes.tflm.jobs import ArenaJob
+from edgebuild.runtimes.tflm.narrow import Loaded
 from edgebuild.units import format_bytes
 
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
@@ -39,15 +42,18 @@ def measure(job: ArenaJob, _say: Say) -> Arena:
     sizes = {which: int(size) for which, size in _ALLOCATION.findall(report)}
     if len(sizes) != 3:
         raise StepError(f"TensorFlow Lite Micro did not tell the arena of {path.name}", report)
+    parts = tuple(
+        ArenaPart(name=name, used_bytes=int(used), requested_bytes=int(asked), allocations=int(count))
+        for name, used, asked, count in _PART.findall(report)
+    )
+    loaded = Loaded(_required_bytes(path, sizes["total"], job.most_bytes), sizes["head"], sizes["tail"])
     return Arena(
-        required_bytes=_required_bytes(path, sizes["total"], job.most_bytes),
+        required_bytes=loaded.required,
         recorded_bytes=sizes["total"],
-        head_bytes=sizes["head"],
-        tail_bytes=sizes["tail"],
-        parts=tuple(
-            ArenaPart(name=name, used_bytes=int(used), requested_bytes=int(asked), allocations=int(count))
-            for name, used, asked, count in _PART.findall(report)
-        ),
+        head_bytes=loaded.head,
+        tail_bytes=loaded.tail,
+        parts=parts,
+        narrow_least_bytes=narrow.least_bytes(loaded, parts, inspect(path.read_bytes(), path.name).graphs),
     )
 
 
