@@ -96,6 +96,7 @@ def _share(found: EdgeTpu | EthosU) -> Measurement:
         where=mapping.accelerator,
         machine=mapping.source,
         settings={"operators": mapping.operators, "mapped": mapping.mapped},
+        of=f"file's {mapping.operators} operators",
     )
 
 

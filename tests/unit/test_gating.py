@@ -12,6 +12,7 @@ from making import WARN, budget, figure
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison
 from edgebuild.core.device import DeviceReport
+from edgebuild.core.mapping import EdgeTpu, Mapping, ParameterCache, Place
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Check, Status
@@ -137,6 +138,16 @@ def _flash(data_bytes: int, code_bytes: int | None) -> Measurement:
     runtime = Runtime(name=Interpreter.TFLM, kernels=Kernels.REFERENCE, code=code_bytes)
     (found,) = device_figures.of_device(DeviceReport(), data_bytes, {}, runtime)
     return found
+
+
+def test_a_share_of_operators_says_of_which() -> None:
+    places = (Place(operator="CONV_2D", count=3, is_mapped=True), Place(operator="SOFTMAX", count=1, is_mapped=False))
+    mapping = Mapping(accelerator="edgetpu", mode=Mode.MEASURED, source="its log", places=places, partitions=1)
+    cache = ParameterCache(mode=Mode.MEASURED, cached_bytes=0, streamed_bytes=0)
+    report = DeviceReport(edgetpu=EdgeTpu(mapping=mapping, cache=cache))
+    runtime = Runtime(name=Interpreter.LITERT, kernels=Kernels.REFERENCE)
+    check = _check(budget("npu_share", 0.75), *device_figures.of_device(report, None, {}, runtime))
+    assert (check.status, check.value, check.basis) == (Status.PASS, 0.75, "measured, file's 4 operators")
 
 
 def test_an_old_arena_is_judged_by_its_value() -> None:
