@@ -19,6 +19,7 @@ _LEAST_SAMPLES = 8  # with fewer there is no evidence for a correction
 _WORTH = 0.98  # of the error that is left without
 _ITERATIONS = 32
 _PRECISE_UP_TO = 1024  # wider Gram matrices are of float32, for the time they take
+_SOLVED_PRECISELY_UP_TO = 128
 _TINY = 1e-6
 _CHUNK = 1024  # rows whose products are summed in float32
 
@@ -123,7 +124,10 @@ def _chosen(kept: Moments, held: Moments, free: Array) -> float | None:
 def _solution(matrix: Array, product: Array, free: Array, damping: float) -> Array:
     """The change of a kernel with the least damped error among those that change its free elements alone."""
     if free.all():
-        return np.linalg.solve(damped(matrix, damping), product)
+        # Damped by a thousandth a system is known to some four digits in float32, in half the time.
+        single = matrix.shape[1] > _SOLVED_PRECISELY_UP_TO
+        dtype = np.float32 if single else matrix.dtype
+        return np.linalg.solve(damped(matrix, damping).astype(dtype, copy=False), product.astype(dtype, copy=False))
     return _conjugate_gradients(damped(matrix, damping), np.where(free, product, 0), free)
 
 
