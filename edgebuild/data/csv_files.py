@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgebuild.core.model import TensorSpec
+from edgebuild.data import array_names
+from edgebuild.data.array_names import TRAIN
 from edgebuild.data.given import Array, Examples, Given, numbered
 from edgebuild.data.names import identifier
 from edgebuild.decode import closest
@@ -72,8 +74,26 @@ def table(path: Path, label_column: str | int = "") -> Table:
     return Table(columns, has_header, _delimiter(path), label, chosen, is_guess)
 
 
+def files(path: Path) -> dict[str, Path]:
+    """The CSV files at a path by their splits: one file is all there is, a folder may hold train.csv, test.csv, ...
+
+    Returns:
+        None of them where the path is something else; a folder with folders in it is one of images.
+
+    Raises:
+        UsageError: a file in the folder is called after no split, or two mean the same.
+    """
+    if path.is_file():
+        return {TRAIN: path} if path.suffix.lower() in ENDINGS else {}
+    inside = [] if not path.is_dir() else [item for item in sorted(path.iterdir()) if not item.name.startswith(".")]
+    if any(item.is_dir() for item in inside):
+        return {}
+    tables = {item.stem: item for item in inside if item.suffix.lower() in ENDINGS}
+    return {split: tables[name] for name, split in array_names.splits_of(tables, str(path)).items()}
+
+
 def from_csv(path: Path, inputs: tuple[TensorSpec, ...], label_column: str | int = "") -> Given:
-    """Read all rows into one split, which is divided later.
+    """Read all rows of a file into one split, which is divided later, or those of a folder's files each into its own.
 
     Columns go to inputs by name where every input is a single number that a column is named after; else in their order,
     each input taking as many as it has values.
@@ -81,6 +101,16 @@ def from_csv(path: Path, inputs: tuple[TensorSpec, ...], label_column: str | int
     Raises:
         UsageError: a row is not like the first, a value is missing or no number, or the columns do not fit the inputs.
     """
+    notes: dict[str, None] = {}
+    splits: dict[str, Examples | None] = {}
+    for split, file in files(path).items():
+        splits[split], said = _examples(file, inputs, label_column)
+        notes |= dict.fromkeys(said)
+    return numbered(Given.of(splits, notes=tuple(notes)), path.name)
+
+
+def _examples(path: Path, inputs: tuple[TensorSpec, ...], label_column: str | int) -> tuple[Examples, tuple[str, ...]]:
+    """The rows of a file, and what is to be said of its columns."""
     found = table(path, label_column)
     wanted, notes, found = _wanted(found, inputs, path, asked=label_column != "")
     values, labels = [], []
@@ -97,7 +127,7 @@ def from_csv(path: Path, inputs: tuple[TensorSpec, ...], label_column: str | int
         raise UsageError(f"{path} holds no rows", remedy="Give a sample in each row below the header.")
     x = _divided(np.asarray(values, np.float64), inputs)
     y = _typed(labels) if found.label is not None else None
-    return numbered(Given(train=Examples(x, y), notes=notes), path.name)
+    return Examples(x, y), notes
 
 
 def _delimiter(path: Path) -> str:

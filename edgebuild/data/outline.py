@@ -27,8 +27,8 @@ def outline(source: Source, split: Split) -> DataOutline:
     Raises:
         UsageError: a folder holds splits and something else.
     """
-    if source.kind == "file" and source.path.lower().endswith(csv_files.ENDINGS):
-        return _of_csv(Path(source.path), split)
+    if source.kind != "callable" and (tables := csv_files.files(Path(source.path))):
+        return _of_csv(tables, split)
     if source.kind == "file":
         return _of_npz(Path(source.path), split)
     if source.kind == "folder":
@@ -36,11 +36,14 @@ def outline(source: Source, split: Split) -> DataOutline:
     return DataOutline(note="a function, which is not called before the build")
 
 
-def _of_csv(path: Path, split: Split) -> DataOutline:
-    table = csv_files.table(path, split.label_column)
-    with path.open("rb") as file:
-        rows = sum(1 for line in file if line.strip()) - table.has_header
-    return DataOutline(samples=divided({_TRAIN: rows}, split), note=f"{len(table.columns)} columns; {table.chosen}")
+def _of_csv(tables: Mapping[str, Path], split: Split) -> DataOutline:
+    rows, note = {}, ""
+    for kind, path in tables.items():
+        table = csv_files.table(path, split.label_column)
+        note = note or f"{len(table.columns)} columns; {table.chosen}"
+        with path.open("rb") as file:
+            rows[kind] = sum(1 for line in file if line.strip()) - table.has_header
+    return DataOutline(samples=divided(rows, split), note=note)
 
 
 def _of_npz(path: Path, split: Split) -> DataOutline:

@@ -13,7 +13,6 @@ from edgebuild.core.plan import Source
 from edgebuild.errors import StepError, UsageError
 
 _MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
-_CSV = (".csv", ".tsv")
 _MODEL_KINDS = "a .keras or .h5 file, a SavedModel folder, or module:callable"
 _DATA_KINDS = "a .npz or .csv file, a folder of images by class, or module:callable"
 EXAMPLE = Source(kind="example", path="scikit-learn digits", sha256="")
@@ -51,14 +50,16 @@ def data(path: str, label_column: str | int = "") -> Source | None:
     if not path:
         return None
     source = _source(path, "data", _DATA_KINDS)
-    is_csv = source.kind == "file" and path.lower().endswith(_CSV)
-    if label_column != "" and not is_csv:
-        raise UsageError(f"[data] label_column is for CSV files, and the data are {path}")
-    if is_csv:
+    if source.kind in ("file", "folder") and not path.endswith(".npz"):
         from edgebuild.data import csv_files  # numpy, which not every command needs
 
-        csv_files.table(Path(path), label_column)
-        return source
+        tables = csv_files.files(Path(path))
+        for file in tables.values():
+            csv_files.table(file, label_column)
+        if tables:
+            return source
+    if label_column != "":
+        raise UsageError(f"[data] label_column is for CSV files, and the data are {path}")
     if source.kind == "file" and not path.endswith(".npz"):
         raise UsageError(f"{path} is no data that can be read", f"Known: {_DATA_KINDS}.")
     if source.kind == "file":

@@ -54,13 +54,14 @@ def run(job: SplitJob, say: Say) -> Splits:
 
 
 def _read(job: SplitJob, say: Say) -> Given:
-    if job.kind == "folder":
-        return images.from_folder(Path(job.path), job.inputs, paced(say))
+    path = Path(job.path)
     if job.kind == "callable":
         return _call(job.path, job.inputs, job.split.seed)
-    if job.path.lower().endswith(csv_files.ENDINGS):
-        return csv_files.from_csv(Path(job.path), job.inputs, job.split.label_column)
-    return reading.from_npz(Path(job.path), job.inputs)
+    if csv_files.files(path):
+        return csv_files.from_csv(path, job.inputs, job.split.label_column)
+    if job.kind == "folder":
+        return images.from_folder(path, job.inputs, paced(say))
+    return reading.from_npz(path, job.inputs)
 
 
 def _call(path: str, inputs: tuple[TensorSpec, ...], seed: int) -> Given:

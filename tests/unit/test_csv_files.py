@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from making import tensor
+from PIL import Image
 
 from edgebuild.core.plan import Source, Split
 from edgebuild.data.csv_files import from_csv
@@ -17,6 +18,7 @@ from edgebuild.engine import sources
 from edgebuild.errors import UsageError
 from edgebuild.passes import jobs, split
 
+SPLIT = Split(calibration_samples=10, evaluation_share=0.2, seed=0)
 VECTOR = (tensor("features", (-1, 3)),)
 SCALARS = (tensor("width", (-1, 1)), tensor("height", (-1,)), tensor("mass", (-1, 1)))
 WORDS = 'width,"height",mass,kind\n1,2.5,3,low\n4,5,6,high\n7,8,-9e1,low\n'
@@ -166,3 +168,27 @@ def test_rows_are_divided_by_the_seed_as_a_dry_run_says(tmp_path: Path) -> None:
     assert found.has_answers
     assert 'labels are the column "kind"' in found.notes
     assert "4 columns" in told.note
+
+
+def test_a_folder_of_files_named_after_splits(tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for name, rows in (("train", "1,2,3,low\n4,5,6,mid\n"), ("val", "1,2,3,mid\n"), ("test", "7,8,9,high\n")):
+        _file(folder, f"a,b,c,kind\n{rows}", f"{name}.csv")
+    assert sources.data(str(folder), "kind") is not None
+    given = from_csv(folder, VECTOR)
+    assert given.labels == ("high", "low", "mid")
+    assert [_train(part)[1] for part in (given.train, given.validation, given.evaluation)] == [[1, 2], [2], [0]]
+    assert given.notes.count('labels are the last column, "kind" ([data] label_column names another)') == 1
+    told = outline(Source(kind="folder", path=str(folder), sha256=""), SPLIT)
+    assert told.samples == {"train": 1, "validation": 1, "calibration": 1, "evaluation": 1}
+    _file(folder, "a\n1\n", "notes.csv")
+    with pytest.raises(UsageError, match="unknown splits notes"):
+        sources.data(str(folder))
+
+
+def test_a_table_beside_folders_of_images_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "cat" / "one.png")
+    _file(tmp_path, "file,label\none.png,cat\n", "index.csv")
+    assert sources.data(str(tmp_path)) is not None
