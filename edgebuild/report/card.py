@@ -126,7 +126,7 @@ def _number(value: float | tuple[float, ...]) -> str:
 def _accuracy(manifest: Manifest) -> Iterator[str]:
     accuracy = manifest.accuracy
     if accuracy is None:
-        yield "It was not scored: there were no evaluation samples with answers."
+        yield "It was not scored: there were no evaluation samples with labels."
         return
     figure = next((found for found in manifest.measurements if found.subject == Subject.ACCURACY), None)
     kernels = f", {figure.kernels} kernels, {figure.mode}" if figure is not None else ""
@@ -173,7 +173,7 @@ def _class(change: ClassChange, labels: Sequence[str]) -> tuple[str, str, str]:
 def _figures(manifest: Manifest) -> Iterator[str]:
     figures = places.shown(manifest.measurements, hides_host=manifest.plan.has_costs_of_its_own)
     shown = [_figure(figure) for figure in figures if figure.subject not in SCORES]
-    yield from _table(("figure", "value", "how it was come by"), shown)
+    yield from _table(("figure", "value", "measured, emulated or estimated"), shown)
     yield f"\nOne inference takes {manifest.network.macs:,} multiply-accumulates."
 
 
