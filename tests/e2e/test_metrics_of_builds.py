@@ -47,3 +47,29 @@ def test_a_network_that_makes_its_input_again_is_scored_without_labels(edgebuild
     found = edgebuild.manifest("mcu")["accuracy"]
     assert (found["metric"], found["why"]) == ("mse", "outputs are compared with the input")
     assert found["baseline"] == pytest.approx(found["artifact"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_build_by_default_scores_several_labels_each_by_itself_and_says_it(
+    edgebuild: Edgebuild, tmp_path: Path
+) -> None:
+    import keras
+
+    x = np.random.default_rng(0).random((80, 4, 4, 3)).astype(np.float32)
+    y = (x.mean(axis=(1, 2)) > 0.5).astype(np.int64)
+    keras.utils.set_random_seed(0)
+    given = keras.Input((4, 4, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 1, activation="relu")(given))
+    model = keras.Model(given, keras.layers.Dense(3, activation="sigmoid")(pooled))
+    model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy")
+    model.fit(x, y, epochs=10, verbose=0)
+    model.save(tmp_path / "net.keras")
+    np.savez(tmp_path / "data.npz", x_train=x[:50], y_train=y[:50], x_eval=x[50:], y_eval=y[50:])
+    edgebuild.compresses = edgebuild.refines = True
+    ran = edgebuild(tmp_path / "net.keras", "-d", tmp_path / "data.npz", "-t", "mcu", "--time", "2s")
+    assert ran.code in (0, 1), ran.err
+    found = edgebuild.manifest("mcu")["accuracy"]
+    assert found["metric"] == "per-label accuracy"
+    assert found["why"] in ran.out
+    assert [score["metric"] for score in found["further"]] == ["auc"]
+    assert "per-label accuracy " in ran.out
