@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from edgebuild.child import Say
 from edgebuild.passes.jobs import EXAMPLE_DATA, EXAMPLE_MODEL, ExampleJob, Trained
 
-_EPOCHS = 8
+_EPOCHS = 12
 _BATCH = 32
 _LEARNING_RATE = 5e-3
 _EVALUATION = 360

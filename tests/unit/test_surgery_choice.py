@@ -168,7 +168,7 @@ def test_no_layer_could_keep_more_without_missing_the_goal(keep: float) -> None:
             assert total(found, Macs(), wider) > keep * selection.before
 
 
-@pytest.mark.parametrize(("rise", "fall", "keep"), [(0.6, 6, 0.6), (0.3, 9, 0.8), (1.0, 12, 0.7)])
+@pytest.mark.parametrize(("rise", "fall", "keep"), [(0.3, 9, 0.5), (0.6, 6, 0.8), (1.0, 12, 0.7)])
 def test_layers_agree_on_widths_where_that_costs_next_to_nothing(rise: float, fall: float, keep: float) -> None:
     """Layers of equal widths share their vectors of zero points."""
 
@@ -185,7 +185,7 @@ def test_layers_agree_on_widths_where_that_costs_next_to_nothing(rise: float, fa
         ranks[list(group.classes)] = (1 + rise * number) * np.exp(-np.arange(32) / fall)
     results = [_selected(graph, ranks, keep=keep, multiple=4, agree=agree) for agree in (False, True)]
     widths = [[row.after for row in result.groups] for result in results]
-    assert all(result.after <= keep * result.before for result in results)
+    assert all(0.97 * keep * result.before <= result.after <= keep * result.before for result in results)
     lost = [sum(ranks[item] for item in result.removed) for result in results]
     assert lost[1] <= 1.05 * lost[0]
     alone, agreed = (total(found, ParameterBytes(), counts) + 8 * sum(set(counts)) for counts in widths)

@@ -16,6 +16,8 @@ from edgebuild.passes.surgery.operators import Operator
 
 # A kernel may take as long for one step less, and save only with the next: so many are looked at together.
 _STEPS_AHEAD = 4
+# Of the goal: by so much the cost may be below it for the sake of widths that agree.
+_BELOW = 0.02
 
 
 class Narrowed(NamedTuple):
@@ -172,7 +174,7 @@ class _Search:
         self._give_back(goal)
         spare = goal - total(self._operators, self._cost, self.counts)
         if agree and spare >= 0:
-            self.counts = widths.agreed(self._choice(), self.counts, spare)
+            self.counts = widths.agreed(self._choice(), self.counts, spare, max(spare, _BELOW * goal))
         return total(self._operators, self._cost, self.counts)
 
     def _choice(self) -> widths.Choice:

@@ -51,32 +51,34 @@ class _Move(NamedTuple):
     lost: float = 0.0
 
 
-def agreed(choice: Choice, counts: Sequence[int], spare: float) -> list[int]:
+def agreed(choice: Choice, counts: Sequence[int], spare: float, most: float) -> list[int]:
     """Counts of classes of which more have one width, as far as the file becomes smaller.
 
-    Group by group takes over the width of another one; where that goes beyond the goal, a second one does as well.
+    Group by group takes over the width of another one; where that misses the goal, or goes further below it than need
+    be, a second one does as well.
 
     Args:
         choice: the counts that there are.
         counts: of the classes that each group keeps.
         spare: by how much the cost is below the goal.
+        most: by how much it may be.
     """
     whole = sum(choice.lost(group, count) for group, count in enumerate(counts))
     best, left = [*counts], _Move([], spare, 0.0, -_TOLERANCE * whole)
     while True:
-        found = max(_moves(choice, best, left), key=lambda move: (move.saved_bytes, -move.lost), default=None)
+        found = max(_moves(choice, best, left, most), key=lambda move: (move.saved_bytes, -move.lost), default=None)
         if found is None:
             return best
         best = found.counts
         left = left._replace(saved=left.saved + found.saved, lost=left.lost + found.lost)
 
 
-def _moves(choice: Choice, counts: list[int], left: _Move) -> Iterator[_Move]:
+def _moves(choice: Choice, counts: list[int], left: _Move, most: float) -> Iterator[_Move]:
     """All that keeps to the goal and to the tolerance, and saves bytes."""
     now = _vectors_bytes(choice.groups, counts)
     for first in _steps(choice, _Move(counts)):
-        pairs = [first] if left.saved + first.saved >= 0 else _steps(choice, first)
-        fitting = (each for each in pairs if left.saved + each.saved >= 0 and left.lost + each.lost <= 0)
+        pairs = [first] if 0 <= left.saved + first.saved <= most else _steps(choice, first)
+        fitting = (each for each in pairs if 0 <= left.saved + each.saved <= most and left.lost + each.lost <= 0)
         found = min(fitting, key=lambda each: each.lost, default=None)
         if found is not None:
             total = found.saved_bytes + now - _vectors_bytes(choice.groups, found.counts)
