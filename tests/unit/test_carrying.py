@@ -137,6 +137,32 @@ def test_a_changed_weight_is_found() -> None:
         proof.require_equal(from_keras_model(model).call, wrong, seed=0)
 
 
+def nearly_tied(kernel: Any) -> Any:
+    """Two classes whose logits are large and all but equal: a softmax makes much of how they are rounded."""
+    model = network((64,), lambda t: k3.Softmax()(k3.Dense(2, name="d")(t)))
+    model.get_layer("d").kernel.assign(kernel)
+    model.get_layer("d").bias.assign([0.0, 0.0])
+    return model
+
+
+def test_what_a_softmax_makes_of_rounding_is_no_difference_and_a_wrong_weight_is_one() -> None:
+    rng = np.random.default_rng(0)
+    vector = 6 * rng.normal(size=64)
+    kernel = np.stack([vector, vector + 1e-4 * rng.normal(size=64)], 1).astype(np.float32)
+
+    def exactly(x: Any) -> list[Any]:
+        logits = np.asarray(x, np.float64) @ kernel.astype(np.float64)
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return [(powers / powers.sum(-1, keepdims=True)).astype(np.float32)]
+
+    graph = from_keras3.read(nearly_tied(kernel))
+    assert proof.require_equal(exactly, graph, seed=0) > 2 * proof.TOLERANCE
+    wrong = kernel.copy()
+    wrong[0, 0] *= 1.001
+    with pytest.raises(StepError, match="does not compute the same"):
+        proof.require_equal(exactly, from_keras3.read(nearly_tied(wrong)), seed=0)
+
+
 def test_other_outputs_are_found() -> None:
     model = network(ROWS, k3.Dense(4))
     graph = from_keras3.read(model)
