@@ -56,8 +56,13 @@ def is_split(name: str) -> bool:
     return name.lower() in _WHOLE or name.lower() in _HELD_OUT
 
 
-def require_known(names: Iterable[str], where: str) -> None:
+def require_known(names: Iterable[str], where: str, *, or_splits: bool = False) -> None:
     """Refuse arrays whose names mean nothing.
+
+    Args:
+        names: of the arrays.
+        where: they stand, for messages.
+        or_splits: whether whole splits might have stood there instead.
 
     Raises:
         UsageError: there are such, or none at all that holds samples.
@@ -65,7 +70,7 @@ def require_known(names: Iterable[str], where: str) -> None:
     found = list(names)
     unknown = sorted(name for name in found if not is_array(name))
     if unknown:
-        raise unknown_arrays(unknown, where)
+        raise _unknown_arrays(unknown, where, (*_WHOLE, *_HELD_OUT) if or_splits else ())
     wholes = {name.partition("/")[0] for name in found}
     for samples, labels in (pair for split in SPLITS for pair in pairs(split)):
         if labels in wholes and samples not in wholes:
@@ -74,10 +79,9 @@ def require_known(names: Iterable[str], where: str) -> None:
         raise UsageError(f"{where}: there are no samples", "No array is called x_train, x_eval or x.", _remedy())
 
 
-def unknown_arrays(names: Collection[str], where: str) -> UsageError:
-    """What is said of arrays that are not known."""
+def _unknown_arrays(names: Collection[str], where: str, splits: tuple[str, ...]) -> UsageError:
     arrays = [array for split in SPLITS for pair in pairs(split) for array in pair]
-    near = closest(next(iter(names)), (*arrays, LABELS)) if len(names) == 1 else ""
+    near = closest(next(iter(names)), (*arrays, LABELS, *splits)) if len(names) == 1 else ""
     return UsageError(f"{where}: unknown arrays: {', '.join(names)}{near}", remedy=_remedy())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,9 +92,20 @@ def from_arrays(
     labels = rest.pop(LABELS, None)
     splits = {split: _split(rest, split, inputs, where) for split in SPLITS}
     if rest:
-        raise array_names.unknown_arrays(sorted(rest), where)
+        raise _not_taken(sorted(rest), inputs, where)
     names = () if labels is None else tuple(map(_text, np.asarray(labels).ravel().tolist()))
     return numbered(Given.of(splits, names, notes), where)
+
+
+def _not_taken(names: Sequence[str], inputs: tuple[TensorSpec, ...], where: str) -> UsageError:
+    """What is said of arrays with known names that belong to no input, or to one that has its samples already."""
+    wanted = ", ".join(spec.name for spec in inputs)
+    how = "x_train, x_eval" if len(inputs) == 1 else f"x_train/{inputs[0].name}, x_eval/{inputs[0].name}"
+    return UsageError(
+        f"{where}: no input takes {', '.join(names)}",
+        f"The network's inputs: {wanted}.",
+        f"Call the samples of its inputs {how} and so on, each once, and give labels beside samples alone.",
+    )
 
 
 def _as_called(array: str, inputs: tuple[TensorSpec, ...]) -> str:

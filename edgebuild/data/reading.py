@@ -72,7 +72,7 @@ def _of_mapping(result: Mapping[str, Any], inputs: tuple[TensorSpec, ...], where
     if any(map(array_names.is_split, rest)):
         labels = tuple(map(str, np.asarray(result.get(LABELS, ())).ravel().tolist()))
         return _of_splits(rest, labels, inputs, where)
-    array_names.require_known(result, where)
+    array_names.require_known(result, where, or_splits=True)
     arrays: dict[str, Any] = {}
     notes: list[str] = []
     for name, value in result.items():

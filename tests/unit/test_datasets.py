@@ -95,7 +95,7 @@ def test_x_and_y_alone_are_all_there_is() -> None:
     given = _read({"x": X, "y": Y})
     assert _is(given.train, 0, 23)
     assert given.evaluation is None
-    with pytest.raises(UsageError, match="unknown arrays: x, y"):
+    with pytest.raises(UsageError, match="no input takes x, y"):
         _read({"x": X, "y": Y, "x_train": X, "y_train": Y})
 
 

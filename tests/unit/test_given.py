@@ -68,7 +68,7 @@ def test_a_single_input_may_be_named_too() -> None:
     ("arrays", "message"),
     [
         ({"x_eval/left": np.zeros((5, 3))}, "x_eval/right is missing"),
-        ({"x_eval": np.zeros((5, 3))}, "unknown arrays: x_eval"),
+        ({"x_eval": np.zeros((5, 3))}, "no input takes x_eval"),
         ({"x_eval/left": np.zeros((5, 3)), "x_eval/right": np.zeros((4, 2))}, "differ in length: 4 and 5 samples"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_wrong_array_for_several_inputs_is_told(arrays: dict[str, Any], messag
     [
         ({"x_train": _images(3), "y_train": np.arange(2)}, "x_train and y_train differ in length: 2 and 3 samples"),
         ({"X_train": _images(3), "images": _images(3)}, "unknown arrays: X_train, images"),
-        ({"x_eval": _images(1), "x_test": _images(1)}, "unknown arrays: x_test"),
+        ({"x_eval": _images(1), "x_test": _images(1)}, "no input takes x_test"),
         ({"y_train": np.arange(2)}, "there is y_train but no x_train"),
         ({"x_train": np.float32(3)}, "x_train or y_train is a single value"),
         ({"x_train": _images(2), "y_train": np.float32(3)}, "x_train or y_train is a single value"),
