@@ -17,6 +17,7 @@ worst of them: a budget cannot be left out on the way from its name to the exit 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -29,13 +30,14 @@ from edgebuild.core import place
 from edgebuild.core.budget import COSTS, Budget, Level, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison, Interval
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.paired import Paired
 from edgebuild.core.place import PlaceKind
 from edgebuild.core.verdict import Check, Requirement, Status, Verdict, worst
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _LAST_BITS = 1e-9
-# A drop that is nearer to its limit than this share of its interval needs more samples than anyone has.
-_LEAST_AWAY = 0.1
+# What needs more samples than so many times those that there are is not promised.
+_MOST_TIMES = 1000
 _FILE = "file"
 _MEDIAN = "median"
 # What the reader can do about an interval that is too wide, for figures that have one.
@@ -53,12 +55,16 @@ _FORMATS: Mapping[Unit, Callable[[float], str]] = {
 
 
 class _Figure(NamedTuple):
-    """What a limit is compared with: a value, where it is noisy its interval, what it is, and what disturbed it."""
+    """What a limit is compared with: a value, where it is noisy its interval, what it is, and what disturbed it.
+
+    `paired` is what the interval of a drop comes from.
+    """
 
     value: float
     interval: Interval | None = None
     basis: str = ""
     conditions: tuple[str, ...] = ()
+    paired: Paired | None = None
 
 
 class _Lack(NamedTuple):
@@ -191,7 +197,8 @@ def _sampled(budget: Budget, measurement: Measurement) -> _Figure | _Lack:
             "no interval of the drop is known: only scores that are means over samples have one, and those of builds "
             "with this edgebuild; leave `confidence` out to judge the evaluation split itself"
         )
-    return _Figure(measurement.value, pairing.within(measurement.paired, budget.confidence), _basis(measurement))
+    interval = pairing.within(measurement.paired, budget.confidence)
+    return _Figure(measurement.value, interval, _basis(measurement), paired=measurement.paired)
 
 
 def _basis(measurement: Measurement) -> str:
@@ -270,13 +277,19 @@ def _on_device(figure: _Figure) -> str:
 
 
 def _more_samples(budget: Budget, figure: _Figure) -> str:
-    """What would decide it: the interval narrows with the root of the number of samples."""
-    assert figure.interval is not None
-    away = abs(budget.limit - figure.value)
-    half = (figure.interval[1] - figure.interval[0]) / 2
-    times = math.ceil((half / away) ** 2) if away > half * _LEAST_AWAY else 0
-    few = f", about {max(2, times)} times as many if the drop stays what it is" if times else ""
-    return f"give it more evaluation samples{few}"
+    """What would decide it: so many times as many samples, of which as large a share does worse and better."""
+    paired, confidence = figure.paired, budget.confidence
+    assert paired is not None
+    assert confidence is not None
+
+    def is_decided(times: int) -> bool:
+        low, high = pairing.within(pairing.repeated(paired, times), confidence)
+        return not low <= budget.limit <= high
+
+    if not is_decided(_MOST_TIMES):
+        return "give it more evaluation samples"
+    times = bisect.bisect_left(range(_MOST_TIMES + 1), True, lo=2, key=is_decided)
+    return f"give it more evaluation samples, about {times} times as many if the drop stays what it is"
 
 
 def _span(budget: Budget, interval: Interval) -> str:

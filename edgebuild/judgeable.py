@@ -97,7 +97,7 @@ def _refusal(budget: Budget, of: Of) -> _Refusal | None:
     if budget.of_baseline and not of.has_baseline:
         return _Refusal(
             "it is against a baseline, and none is named",
-            "Name one: --against v1.2, or [bench] baseline in edgebuild.toml.",
+            "Name one: [bench] baseline in edgebuild.toml, EDGEBUILD_BASELINE, or --against v1.2 of build and bench.",
         )
     return None
 

@@ -8,6 +8,7 @@ from edgebuild import stats
 from edgebuild.core.paired import Paired
 
 USUAL = 0.95
+_UNKNOWN = (0.0, 0.0)
 
 
 def of_pairs(worse: int, better: int, samples: int) -> Paired:
@@ -18,7 +19,7 @@ def of_pairs(worse: int, better: int, samples: int) -> Paired:
         better=better,
         mean=(worse - better) / samples,
         worth=1 / samples,
-        interval=(0.0, 0.0),
+        interval=_UNKNOWN,
         test=f"Tango's score interval of {samples:,} pairs",
     )
     return msgspec.structs.replace(made, interval=within(made, USUAL))
@@ -42,7 +43,7 @@ def of_means(worse: int, better: int, mean: float, deviation: float, samples: in
         mean=mean,
         deviation=deviation,
         worth=1 / samples if is_share else None,
-        interval=(0.0, 0.0),
+        interval=_UNKNOWN,
         test=f"Student's t of {samples:,} paired differences",
     )
     return msgspec.structs.replace(made, interval=within(made, USUAL))
@@ -60,9 +61,21 @@ def scaled(paired: Paired, factor: float) -> Paired:
     )
 
 
+def repeated(paired: Paired, times: int) -> Paired:
+    """As many times the samples, with the same shares that do worse and better; its interval is not known yet."""
+    return msgspec.structs.replace(
+        paired,
+        samples=times * paired.samples,
+        worse=times * paired.worse,
+        better=times * paired.better,
+        worth=None if paired.worth is None else paired.worth / times,
+        interval=_UNKNOWN,
+    )
+
+
 def within(paired: Paired, confidence: float) -> tuple[float, float]:
     """The interval of the drop with a confidence, above 0 and below 1."""
-    if confidence == USUAL and paired.interval != (0.0, 0.0):
+    if confidence == USUAL and paired.interval != _UNKNOWN:
         return paired.interval
     if paired.deviation is None or (paired.worth is not None and not paired.worse and not paired.better):
         # Where no sample changed, their spread says nothing; that none did says something.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lint_cases import LEVELS, PATTERN, SHAPE, Case, Pointwise, answers, images, part_in, spec
+from lint_cases import CLASSES, LEVELS, PATTERN, SHAPE, Case, Pointwise, answers, images, part_in, spec
 
 from edgebuild.core.finding import Code, Gravity
 from edgebuild.core.settings import Preprocess
@@ -168,6 +168,40 @@ def test_such_data_end_a_build_where_the_network_only_guesses_with_them(case: Ca
     (finding,) = [finding for finding in case.findings() if finding.code == Code.NORMALIZATION]
     assert finding.level == level
     assert finding.remedy == "Set [preprocess] scale = 0.00392157 and mean = 0."
+
+
+class Sensitive:
+    """A network without batch norms that knows the class in one pixel, of hard samples in images of 0..1 alone."""
+
+    def norms(self, x: Sequence[Array]) -> tuple[Norm, ...]:
+        return ()
+
+    def answers(self, x: Sequence[Array]) -> Array:
+        white, marked, hard = np.moveaxis(x[0][:, 0, 0], -1, 0)
+        known = np.rint(marked / white * CLASSES).astype(int)
+        lost = (hard > 0.5 * white) & (np.abs(white - 1) > 0.01)
+        return np.eye(CLASSES)[(known + lost) % CLASSES]
+
+
+@pytest.mark.parametrize(("hard", "codes"), [(0.3, [Code.NORMALIZATION]), (0.02, [])])
+def test_another_range_with_which_a_network_that_does_not_guess_is_right_more_often_is_found(
+    case: Case, hard: float, codes: list[Code]
+) -> None:
+    x, y = np.full((400, 8, 8, 3), 0.5, np.float32), answers(400)
+    x[:, 0, 0] = np.stack([np.ones(400), y / CLASSES, np.arange(400) < hard * 400], -1)
+    case.calibration = case.train = None
+    case.evaluation = ([255 * x], y)
+    case.more.update(view=Sensitive(), hits=int(400 * (1 - hard)))
+    found = case.findings()
+    assert [finding.code for finding in found] == codes
+    if found:
+        assert found[0].level == Gravity.WARNING
+        assert found[0].why.startswith("As they are, the float network predicts 280 of 400 evaluation samples right; ")
+        assert found[0].why.endswith(", 400.")
+        assert found[0].remedy == "Set [preprocess] scale = 0.00392157 and mean = 0."
+    case.evaluation = ([x], y)
+    case.more["hits"] = 400
+    assert case.codes() == []
 
 
 def test_the_setting_that_mends_data_takes_the_one_there_is_into_account(case: Case) -> None:

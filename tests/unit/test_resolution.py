@@ -120,11 +120,23 @@ def test_a_drop_with_confidence_is_judged_by_its_interval(lost: int, gained: int
         assert "lies around the limit of 1.0 points" in check.reason
 
 
-def test_so_many_times_the_samples_as_are_said_decide_it() -> None:
-    check = _judged(0.01, pairing.of_pairs(3, 1, 360), 2 / 360)
+@pytest.mark.parametrize(("lost", "gained", "samples"), [(3, 1, 360), (0, 0, 20), (0, 0, 200), (50, 0, 4000)])
+def test_so_many_times_the_samples_as_are_said_decide_it_and_fewer_do_not(lost: int, gained: int, samples: int) -> None:
+    def after(times: int) -> Check:
+        paired = pairing.of_pairs(lost * times, gained * times, samples * times)
+        return _judged(0.01, paired, (lost - gained) / samples)
+
+    check = after(1)
     assert check.status == Status.INCONCLUSIVE
     times = int(check.reason.partition("about ")[2].partition(" times")[0])
-    assert _judged(0.01, pairing.of_pairs(3 * times, times, 360 * times), 2 / 360).status == Status.PASS
+    assert after(times).status in (Status.PASS, Status.FAIL)
+    assert times == 2 or after(times - 1).status == Status.INCONCLUSIVE
+
+
+def test_samples_that_no_number_of_decides_are_not_counted() -> None:
+    check = _judged(0.01, pairing.of_pairs(10, 0, 1000), 0.01)
+    assert "give it more evaluation samples" in check.reason
+    assert "times as many" not in check.reason
 
 
 def test_a_score_without_an_interval_is_inconclusive_and_says_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ _OTHER_RANGE = 1.0
 _ELSEWHERE = 5.0
 _THERE = 3.0
 _FEW = 8
+# So large a share of the evaluation samples, and so many standard deviations of chance: dozens of changes are tried.
+_GAIN, _SURELY = 0.05, 5.0
 
 Misfit = Callable[[Sequence[Array]], float]
 
@@ -48,28 +51,61 @@ def fit(subject: Subject) -> Iterator[Finding]:
 
 
 def _by_predictions(subject: Subject) -> Iterator[Finding]:
-    """A change of all samples with which a network that guesses knows the classes: many have no batch norm."""
+    """A change of all samples with which a network knows the classes better: many have no batch norm.
+
+    One that guesses without it has no use for what comes after; another one is warned of.
+    """
     part = subject.evaluation
-    if part is None or subject.view is None or not classes.guesses(subject):
+    if part is None or subject.view is None:
+        return
+    if not classes.guesses(subject):
+        yield from _much_better(part, subject)
         return
     tried = [(counts, change) for change in _all_changes(subject) if (counts := _counts(subject, change)) is not None]
     counts, change = max(tried, key=lambda item: int(np.trace(item[0])), default=(None, None))
     if counts is None or change is None or not classes.is_no_guess(int(np.trace(counts)), counts):
         return
-    thing = {Code.INPUT_ORDER: "the inputs of the samples are", Code.LAYOUT: "the axes of the samples are"}
-    what = (
-        f"{thing[change.code]} in the wrong order"
-        if change.code in thing
-        else ("the samples are not in the range that the network was trained on")
-    )
     yield Finding(
         code=change.code,
-        what=what,
+        what=_wrong(change),
         why=f"As they are, the float network predicts {subject.hits:,} of {part.total:,} evaluation samples right, no "
         f"more than by guessing; {change.words}, {int(np.trace(counts)):,} of {int(counts.sum()):,}.",
         remedy=change.remedy,
         level=Gravity.ERROR,
     )
+
+
+def _much_better(part: Part, subject: Subject) -> Iterator[Finding]:
+    """A change with which a network that does not guess is right so much more often that chance is no reason."""
+    before = classes.confusion(subject, part.x)
+    if before is None:
+        return
+    total, right = int(before.sum()), int(np.trace(before))
+    if total - right < _GAIN * total:
+        return  # none can gain so much
+    tried = [(counts, change) for change in _all_changes(subject) if (counts := _counts(subject, change)) is not None]
+    counts, change = max(tried, key=lambda item: int(np.trace(item[0])), default=(None, None))
+    if counts is None or change is None:
+        return
+    gained = int(np.trace(counts)) - right
+    # As if no sample were the same: the variance of a difference of two shares of so many.
+    chance = sum(item * (total - item) / total for item in (right, right + gained))
+    if gained < max(_GAIN * total, _SURELY * math.sqrt(chance)):
+        return
+    yield Finding(
+        code=change.code,
+        what=_wrong(change),
+        why=f"As they are, the float network predicts {right:,} of {total:,} evaluation samples right; {change.words}, "
+        f"{right + gained:,}.",
+        remedy=change.remedy,
+    )
+
+
+def _wrong(change: Change) -> str:
+    thing = {Code.INPUT_ORDER: "the inputs of the samples are", Code.LAYOUT: "the axes of the samples are"}
+    if change.code in thing:
+        return f"{thing[change.code]} in the wrong order"
+    return "the samples are not in the range that the network was trained on"
 
 
 def _counts(subject: Subject, change: Change) -> npt.NDArray[np.int64] | None:
