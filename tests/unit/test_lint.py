@@ -204,6 +204,20 @@ def test_another_range_with_which_a_network_that_does_not_guess_is_right_more_of
     assert case.codes() == []
 
 
+def test_what_batch_norms_have_shown_is_not_said_again_by_predictions(case: Case) -> None:
+    class Both(Sensitive):
+        def norms(self, x: Sequence[Array]) -> tuple[Norm, ...]:
+            return Pointwise(images(400, 9)).norms(x)
+
+    x = images(400, 3)
+    x[:, 0, 0] = np.stack([np.ones(400), answers(400) / CLASSES, np.arange(400) < 120], -1)
+    case.calibration = case.train = None
+    case.evaluation = ([255 * x], answers(400))
+    case.more.update(view=Both(), hits=280)
+    assert case.codes() == [Code.NORMALIZATION]
+    assert "batch norm" in case.only().why
+
+
 def test_the_setting_that_mends_data_takes_the_one_there_is_into_account(case: Case) -> None:
     case.more["view"] = Pointwise(images(400, 9))
     case.train = case.evaluation = None

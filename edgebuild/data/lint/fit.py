@@ -46,58 +46,72 @@ def fit(subject: Subject) -> Iterator[Finding]:
     """Compare each split with the network's first batch norms, else with the train split, else by its predictions."""
     found = list(_against_norms(subject)) or list(_against_reference(subject))
     yield from found
-    if not any(finding.level == Gravity.ERROR for finding in found):
+    if any(finding.level == Gravity.ERROR for finding in found):
+        return
+    if classes.guesses(subject):
         yield from _by_predictions(subject)
+    elif not found:
+        yield from _much_better(subject)
 
 
 def _by_predictions(subject: Subject) -> Iterator[Finding]:
-    """A change of all samples with which a network knows the classes better: many have no batch norm.
-
-    One that guesses without it has no use for what comes after; another one is warned of.
-    """
-    part = subject.evaluation
-    if part is None or subject.view is None:
-        return
-    if not classes.guesses(subject):
-        yield from _much_better(part, subject)
-        return
-    tried = [(counts, change) for change in _all_changes(subject) if (counts := _counts(subject, change)) is not None]
-    counts, change = max(tried, key=lambda item: int(np.trace(item[0])), default=(None, None))
-    if counts is None or change is None or not classes.is_no_guess(int(np.trace(counts)), counts):
+    """A change of all samples with which a network that guesses knows the classes: many have no batch norm."""
+    part, best = subject.evaluation, _best(subject)
+    if part is None or best is None or not classes.is_no_guess(best.right, best.counts):
         return
     yield Finding(
-        code=change.code,
-        what=_wrong(change),
+        code=best.change.code,
+        what=_wrong(best.change),
         why=f"As they are, the float network predicts {subject.hits:,} of {part.total:,} evaluation samples right, no "
-        f"more than by guessing; {change.words}, {int(np.trace(counts)):,} of {int(counts.sum()):,}.",
-        remedy=change.remedy,
+        f"more than by guessing; {best.change.words}, {best.right:,} of {int(best.counts.sum()):,}.",
+        remedy=best.change.remedy,
         level=Gravity.ERROR,
     )
 
 
-def _much_better(part: Part, subject: Subject) -> Iterator[Finding]:
+def _much_better(subject: Subject) -> Iterator[Finding]:
     """A change with which a network that does not guess is right so much more often that chance is no reason."""
-    before = classes.confusion(subject, part.x)
+    before = None if subject.evaluation is None else classes.confusion(subject, subject.evaluation.x)
     if before is None:
         return
     total, right = int(before.sum()), int(np.trace(before))
     if total - right < _GAIN * total:
         return  # none can gain so much
-    tried = [(counts, change) for change in _all_changes(subject) if (counts := _counts(subject, change)) is not None]
-    counts, change = max(tried, key=lambda item: int(np.trace(item[0])), default=(None, None))
-    if counts is None or change is None:
+    best = _best(subject)
+    if best is None:
         return
-    gained = int(np.trace(counts)) - right
     # As if no sample were the same: the variance of a difference of two shares of so many.
-    chance = sum(item * (total - item) / total for item in (right, right + gained))
-    if gained < max(_GAIN * total, _SURELY * math.sqrt(chance)):
+    chance = sum(item * (total - item) / total for item in (right, best.right))
+    if best.right - right < max(_GAIN * total, _SURELY * math.sqrt(chance)):
         return
     yield Finding(
-        code=change.code,
-        what=_wrong(change),
-        why=f"As they are, the float network predicts {right:,} of {total:,} evaluation samples right; {change.words}, "
-        f"{right + gained:,}.",
-        remedy=change.remedy,
+        code=best.change.code,
+        what=_wrong(best.change),
+        why=f"As they are, the float network predicts {right:,} of {total:,} evaluation samples right; "
+        f"{best.change.words}, {best.right:,}.",
+        remedy=best.change.remedy,
+    )
+
+
+class _Seen(NamedTuple):
+    """A change of the evaluation samples, and what is predicted of them then."""
+
+    change: Change
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def right(self) -> int:
+        """How many are predicted right."""
+        return int(np.trace(self.counts))
+
+
+def _best(subject: Subject) -> _Seen | None:
+    """The change after which most evaluation samples are predicted right; None where that cannot be seen."""
+    tried = ((change, _counts(subject, change)) for change in _all_changes(subject))
+    return max(
+        (_Seen(change, counts) for change, counts in tried if counts is not None),
+        key=lambda seen: seen.right,
+        default=None,
     )
 
 
