@@ -64,7 +64,7 @@ class MetricSettings(_Table, frozen=True, kw_only=True):
 
 
 class InputKind(StrEnum):
-    """What apps are told of the inputs: AUTO for images where the shape is one's, else features."""
+    """What the metadata say of the inputs: AUTO for images where the shape is one's, else features."""
 
     AUTO = "auto"
     IMAGE = "image"

@@ -236,8 +236,8 @@ def _budgets(manifest: Manifest) -> Iterator[str]:
 def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
     budget = check.budget
     found = "no figure" if check.value is None else wording.found(check.value, budget)
-    told = [check.reason, check.basis if check.basis not in ("", Mode.MEASURED) else ""]
-    reason = f" ({_escaped('; '.join(filter(None, told)))})" if any(told) else ""
+    said = [check.reason, check.basis if check.basis not in ("", Mode.MEASURED) else ""]
+    reason = f" ({_escaped('; '.join(filter(None, said)))})" if any(said) else ""
     return (
         wording.name(budget),
         wording.limit(budget, lower_is_better=lower_is_better),

@@ -81,7 +81,8 @@ def test_a_network_that_the_npu_runs_whole_is_one_part_and_nothing_is_left(asset
     assert operation.name == "CUSTOM:ethos-u"
 
 
-def test_what_vela_leaves_to_the_cpu_is_named_with_its_reason(tmp_path: Path) -> None:
+def _partly_taken(tmp_path: Path) -> Path:
+    """A network of three operators, of which Vela leaves the second to the CPU."""
     aligned = schema.ResizeBilinearOptionsT()
     aligned.alignCorners = True
     steps = [
@@ -89,7 +90,11 @@ def test_what_vela_leaves_to_the_cpu_is_named_with_its_reason(tmp_path: Path) ->
         Step(BUILTIN.RESIZE_BILINEAR, (1, 17, 17, 4), (17, 17), aligned),
         Step(BUILTIN.LOGISTIC, (1, 17, 17, 4)),
     ]
-    network = chain(tmp_path / "net.tflite", (1, 2, 2, 4), steps, TYPE.INT8)
+    return chain(tmp_path / "net.tflite", (1, 2, 2, 4), steps, TYPE.INT8)
+
+
+def test_what_vela_leaves_to_the_cpu_is_named_with_its_reason(tmp_path: Path) -> None:
+    network = _partly_taken(tmp_path)
     made = _compile(network, "ethos-u65-256", tmp_path)
     assert made.mapping.places == (
         Place(operator="LOGISTIC", count=2, is_mapped=True, tensors=("made0", "made2")),
@@ -105,14 +110,7 @@ def test_what_vela_leaves_to_the_cpu_is_named_with_its_reason(tmp_path: Path) ->
 
 
 def test_a_packed_file_is_compiled_like_its_original_and_told_by_the_original_s_names(tmp_path: Path) -> None:
-    aligned = schema.ResizeBilinearOptionsT()
-    aligned.alignCorners = True
-    steps = [
-        Step(BUILTIN.LOGISTIC, (1, 2, 2, 4)),
-        Step(BUILTIN.RESIZE_BILINEAR, (1, 17, 17, 4), (17, 17), aligned),
-        Step(BUILTIN.LOGISTIC, (1, 17, 17, 4)),
-    ]
-    network = chain(tmp_path / "net.tflite", (1, 2, 2, 4), steps, TYPE.INT8)
+    network = _partly_taken(tmp_path)
     packed = tmp_path / "packed.tflite"
     packed.write_bytes(lean(network.read_bytes(), Keep(names=Names.NONE)))
     assert not any(tensor.name for tensor in inspect(packed.read_bytes(), "").graphs[0].tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgebuild.report.integration.facts import LIMITS, End, Facts, number, quoted, shown
+from edgebuild.report.integration.facts import LIMITS, End, Facts, at, number, quoted, shown
 
 _C = {"float32": "float", "bool": "bool", "int64": "int64_t", **{name: f"{name}_t" for name in LIMITS}}
 _QUANTIZED = """
@@ -97,7 +97,7 @@ def _fed(end: End, facts: Facts) -> Iterator[str]:
     value = f"{end.variable}[i]"
     if end.normalizes:
         yield from (f"      {line}" for line in _constants(facts))
-        value = f"({value} - {_at('kMean', facts.mean)}) * {_at('kFactor', facts.factor)}"
+        value = f"({value} - {at('kMean', facts.mean)}) * {at('kFactor', facts.factor)}"
     if end.scale:
         value = f"Quantized<{_C[end.dtype]}>({value}, {number(end.scale, 'f')}, {end.zero_point})"
     yield f"      {stored}[i] = {value};"
@@ -109,10 +109,6 @@ def _fed(end: End, facts: Facts) -> Iterator[str]:
 def _constants(facts: Facts) -> Iterator[str]:
     for name, values in (("kMean", facts.mean), ("kFactor", facts.factor)):
         yield f"static const float {name}[] = {{{', '.join(number(value, 'f') for value in values)}}};"
-
-
-def _at(name: str, values: tuple[float, ...]) -> str:
-    return f"{name}[0]" if len(values) == 1 else f"{name}[i % {len(values)}]"
 
 
 def _read(end: End) -> Iterator[str]:

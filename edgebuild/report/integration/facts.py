@@ -118,6 +118,11 @@ def facts(manifest: Manifest) -> Facts:
     )
 
 
+def at(name: str, values: tuple[float, ...]) -> str:
+    """The element of an array of a constant for each channel, or of one for all, that the value of number i takes."""
+    return f"{name}[0]" if len(values) == 1 else f"{name}[i % {len(values)}]"
+
+
 def number(value: float, suffix: str = "") -> str:
     """A number as the literal of the float32 next to it, with a point or an exponent in it."""
     (nearest,) = struct.unpack("f", struct.pack("f", value))

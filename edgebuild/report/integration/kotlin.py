@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgebuild.report.integration.facts import LIMITS, End, Facts, number, quoted, shown
+from edgebuild.report.integration.facts import LIMITS, End, Facts, at, number, quoted, shown
 
 # The last line of releases whose package holds the Interpreter (2.x has CompiledModel instead, google-ai-edge/LiteRT
 # issue 4775); its libraries are aligned to 16 KB pages from 1.4.0 on (issues 8 and 4286 there).
@@ -117,7 +117,7 @@ def _fed(end: End, facts: Facts) -> Iterator[str]:
     value = f"{name}[i]"
     if end.normalizes:
         yield from _constants(facts)
-        value = f"({value} - {_at('mean', facts.mean)}) * {_at('factor', facts.factor)}"
+        value = f"({value} - {at('mean', facts.mean)}) * {at('factor', facts.factor)}"
     if end.scale:
         least, most = LIMITS[end.dtype]
         value = f"quantized({value}, {number(end.scale, 'f')}, {end.zero_point}, {least}, {most})"
@@ -127,10 +127,6 @@ def _fed(end: End, facts: Facts) -> Iterator[str]:
 def _constants(facts: Facts) -> Iterator[str]:
     for name, values in (("mean", facts.mean), ("factor", facts.factor)):
         yield f"val {name} = floatArrayOf({', '.join(number(value, 'f') for value in values)})"
-
-
-def _at(name: str, values: tuple[float, ...]) -> str:
-    return f"{name}[0]" if len(values) == 1 else f"{name}[i % {len(values)}]"
 
 
 def _read(end: End) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgebuild.report.integration.facts import LIMITS, End, Facts, number, quoted, shown
+from edgebuild.report.integration.facts import LIMITS, End, Facts, at, number, quoted, shown
 
 # The newest that is published as a pod (tensorflow/flutter-tflite pull request 300 moves to it).
 VERSION = "2.17.0"
@@ -88,17 +88,13 @@ def _fed(end: End, facts: Facts) -> Iterator[str]:
         for constant, values in (("mean", facts.mean), ("factor", facts.factor)):
             literal = ", ".join(map(number, values))
             yield f"let {constant}{end.position}: [Float32] = [{literal}]"
-        mean, factor = _at(f"mean{end.position}", facts.mean), _at(f"factor{end.position}", facts.factor)
+        mean, factor = at(f"mean{end.position}", facts.mean), at(f"factor{end.position}", facts.factor)
         value = f"({value} - {mean}) * {factor}"
     if end.scale:
         least, most = LIMITS[end.dtype]
         value = f"{_SWIFT[end.dtype]}(quantized({value}, {number(end.scale)}, {end.zero_point}, {least}, {most}))"
     yield f"let {stored}: [{_SWIFT[end.dtype]}] = {name}.indices.map {{ i in {value} }}"
     yield f"try interpreter.copy({stored}.withUnsafeBytes {{ Data($0) }}, toInputAt: {end.position})"
-
-
-def _at(name: str, values: tuple[float, ...]) -> str:
-    return f"{name}[0]" if len(values) == 1 else f"{name}[i % {len(values)}]"
 
 
 def _read(end: End) -> Iterator[str]:
