@@ -207,12 +207,11 @@ class _Search:
     def _wider(self, group: int) -> Iterator[_Wider]:
         """The widths that a group has lost, each with what it costs to have it again."""
         now, step, order = self.counts[group], self._steps[group], self._order[group]
-        lost = self._lost[group]
         for classes in sorted({*range(step * (now // step + 1), len(order), step), len(order)} - {now}):
             counts = [*self.counts]
             counts[group] = classes
-            regained = lost[len(order) - now] - lost[len(order) - classes]
-            yield _Wider(group, classes, float(regained), self._savings.of(group, now, counts))
+            regained = self._lost_with(group, now) - self._lost_with(group, classes)
+            yield _Wider(group, classes, regained, self._savings.of(group, now, counts))
 
     def _next(self, group: int) -> _Step | None:
         if self._notes[group]:
@@ -223,9 +222,8 @@ class _Search:
             saved = self._savings.of(group, count, self.counts)
             worth = self._worth.of(group, count, self.counts)
             if saved > 0 and worth > 0:
-                lost = self._lost[group][len(self._order[group]) - count]
-                lost -= self._lost[group][len(self._order[group]) - now]
-                found.append(_Step(count, float(lost) / worth, saved))
+                lost = self._lost_with(group, count) - self._lost_with(group, now)
+                found.append(_Step(count, lost / worth, saved))
         return min(found, key=lambda step: (step.price, -step.classes)) if found else None
 
     def removed(self) -> frozenset[int]:
