@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from edgebuild import attainable
 from edgebuild.core import place
 from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
@@ -98,7 +99,14 @@ def settled(budgets: Sequence[Budget], metric: Metric) -> tuple[Budget, ...]:
     Raises:
         UsageError: a limit that does not fit the score.
     """
-    return tuple(_settled(budget, metric) if budget.subject in SCORES else budget for budget in budgets)
+    known = tuple(_settled(budget, metric) if budget.subject in SCORES else budget for budget in budgets)
+    for budget in known:
+        problem = attainable.problem(budget, metric)
+        if problem:
+            why = f" ({metric.label}: {metric.why})" if metric.why else ""
+            origin = f" ({budget.origin})" if budget.origin else ""
+            raise UsageError(f"the budget {budget.subject} cannot be kept or broken: {problem}{why}{origin}")
+    return known
 
 
 def _settled(budget: Budget, metric: Metric) -> Budget:
@@ -191,7 +199,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         raise ValueError("has no limit")
     relative = _is_relative(subject, fields["limit"])
     unit = Unit.RELATIVE if relative else _unit(subject, fields["limit"], metric)
-    return Budget(
+    budget = Budget(
         subject=subject,
         limit=parse_change(fields["limit"]) if relative else _PARSERS[unit](fields["limit"]),
         unit=unit,
@@ -205,6 +213,10 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         binary=unit == Unit.BYTES and is_binary(fields["limit"]),
         origin=origin,
     )
+    problem = attainable.problem(budget, metric)
+    if problem:
+        raise ValueError(f"{fields['limit']!r} cannot be a limit: {problem}")
+    return budget
 
 
 def _is_relative(subject: Subject, limit: object) -> bool:

@@ -191,6 +191,9 @@ def _within_memory(
     for subject, (path, size) in memories.items():
         absolute = [budget for budget in kept if budget.subject == subject and not budget.of_baseline]
         is_off = budgets.is_off(table.values.get(subject))
+        if size == 0:
+            origin = layered.origin_of(path)
+            raise UsageError(f"{path} is 0 ({origin})", "Nothing fits into no memory.", "Write what the device has.")
         if size is not None and not is_off and all(budget.limit > size for budget in absolute):
             origin = f"{path} in {layered.origin_of(path)}"
             kept = [budget for budget in kept if budget not in absolute]

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from making import ACCURACY, metric
+from msgspec.structs import replace
 
-from edgebuild import budgets
+from edgebuild import api, budgets
+from edgebuild.cli import run
 from edgebuild.core.budget import Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
-from edgebuild.errors import UsageError
+from edgebuild.errors import ExitCode, UsageError
 from edgebuild.layering import Layer, overlay
 
 OWN = metric("scores:f1")
@@ -319,3 +323,88 @@ def test_a_place_that_nobody_named_is_known_to_be_assumed() -> None:
         False,
         False,
     ]
+
+
+OF_ERROR, OF_R2 = metric("mae"), metric("r2")
+AUTO = metric("auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "said"),
+    [
+        ("accuracy=150%", ACCURACY, "up to 100 %"),
+        ("accuracy=150%", AUTO, "up to 100 %"),
+        ("accuracy=-3%", ACCURACY, "not limited against a baseline"),
+        ("accuracy=0%", ACCURACY, "always kept"),
+        ("accuracy=90%,headroom=20%", ACCURACY, "up to 11.11 %"),
+        ("accuracy_drop=200%", ACCURACY, "more than 100 %"),
+        ("accuracy_drop=100%", ACCURACY, "more than 100 %"),
+        ("accuracy_drop=-1%", ACCURACY, "zero or more"),
+        ("accuracy=-0.5", OF_ERROR, "never less than 0"),
+        ("accuracy=1.5", OF_R2, "never more than 1"),
+        ("npu_share=101%", ACCURACY, "up to 100 %"),
+        ("npu_share=0%", ACCURACY, "over 0 %"),
+        ("size=-1KB", ACCURACY, "zero or more"),
+        ("size=0.2B", ACCURACY, "over 0"),
+        ("size=60KB,headroom=100%", ACCURACY, "write a smaller one"),
+        ("size=-100%", ACCURACY, "leaves nothing"),
+        *((f"{subject}=0{unit}", ACCURACY, "over 0") for subject, unit in {
+            "size": "B", "gzip_size": "B", "activations": "KiB", "arena": "KB", "flash": "B", "npu_sram": "B",
+            "peak_memory": "MB", "latency": "s", "first_inference": "ms", "load": "ms", "npu_latency": "ms",
+            "instructions": "", "energy": "J",
+        }.items()),
+    ],
+)  # fmt: skip
+def test_a_limit_that_always_or_never_holds_is_refused(text: str, score: Metric, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        _option(text, score)
+    assert said in caught.value.why
+    assert text.partition("=")[0] in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("accuracy=100%", ACCURACY),
+        ("accuracy=80%,headroom=25%", ACCURACY),
+        ("accuracy_drop=0%", ACCURACY),
+        ("accuracy_drop=99%,headroom=50%", ACCURACY),
+        ("npu_share=100%", ACCURACY),
+        ("accuracy_drop=200%", OF_ERROR),  # an error may become three times what it was
+        ("accuracy=-0.5", OF_R2),
+        ("accuracy=150%", OWN),  # what a function returns has no bounds
+        ("size=1B", ACCURACY),
+        ("size=+300%", ACCURACY),
+    ],
+)
+def test_a_limit_that_may_or_may_not_hold_is_none_of_those(text: str, score: Metric) -> None:
+    assert _option(text, score)
+
+
+def test_a_percentage_that_no_accuracy_loses_is_refused_as_soon_as_labels_choose_accuracy() -> None:
+    (drop,) = given = _read({"accuracy_drop": "200 %"}, AUTO)
+    with pytest.raises(UsageError, match="accuracy_drop cannot be kept or broken"):
+        budgets.settled(given, ACCURACY)
+    assert budgets.settled(given, OF_ERROR) == (replace(drop, unit=Unit.RELATIVE),)
+
+
+def test_wherever_it_stands_such_a_limit_ends_a_build_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.keras").write_bytes(b"never read")
+    np.savez("data.npz", x=np.zeros((4, 1)), y=np.zeros(4))
+    Path("ours.toml").write_text('extends = "arm64"\n[budgets]\naccuracy = "150 %"\n')
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        api.build("net.keras", target="arm64", data="data.npz", budgets={"size": "0 B"})
+    assert "over 0" in caught.value.why
+    words = ["net.keras", "-d", "data.npz"]
+    assert run([*words, "-t", "ours.toml"]) == ExitCode.USAGE
+    assert "accuracy: '150 %' cannot be a limit" in (said := capsys.readouterr().err)
+    assert "ours.toml" in said
+    Path("edgebuild.toml").write_text('[budgets]\nlatency = {limit = "0 ms", on = "host"}\n')
+    assert run([*words, "-t", "arm64"]) == ExitCode.USAGE
+    assert "latency: '0 ms' cannot be a limit" in capsys.readouterr().err
+    Path("edgebuild.toml").write_text('[targets.mcu.memory]\nram = "0 B"\n')
+    assert run([*words, "-t", "mcu", "--dry-run"]) == ExitCode.USAGE
+    assert "memory.ram" in capsys.readouterr().err
