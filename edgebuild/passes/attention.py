@@ -56,7 +56,7 @@ def _is_tf_keras(layer: Any) -> bool:
     return type(layer).__module__.startswith("tf_keras.")
 
 
-def _nearby(scores: tf.Tensor, keep: tf.Tensor, axis: Any = -1) -> tf.Tensor:
+def nearby(scores: tf.Tensor, keep: tf.Tensor, axis: Any = -1) -> tf.Tensor:
     """Scores of which those that are not kept lie below all that become weights with them."""
     lowest = tf.reduce_min(scores, axis=axis, keepdims=True) - tf.constant(_BELOW, scores.dtype)
     return tf.where(keep, scores, lowest)
@@ -68,7 +68,7 @@ def _softmax(layer: Any, inputs: tf.Tensor, mask: Any = None, *, nothing: bool =
     if mask is None:
         return own(layer, inputs, **kwargs)
     keep = _is_kept(mask)
-    weights = own(layer, _nearby(inputs, keep, layer.axis), **kwargs)
+    weights = own(layer, nearby(inputs, keep, layer.axis), **kwargs)
     return tf.where(keep, weights, tf.zeros((), weights.dtype)) if nothing else weights
 
 
@@ -82,7 +82,7 @@ def _weighted(
 ) -> Any:
     if scores_mask is not None:
         keep = _is_kept(scores_mask)
-        scores = _nearby(scores, keep[:, tf.newaxis] if keep.shape.rank == scores.shape.rank - 1 else keep)
+        scores = nearby(scores, keep[:, tf.newaxis] if keep.shape.rank == scores.shape.rank - 1 else keep)
     return own(scores, value, training=training)
 
 

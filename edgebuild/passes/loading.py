@@ -20,6 +20,7 @@ from edgebuild.passes import (
     calling,
     codes,
     naming,
+    own_masks,
     precision,
     repeats,
     static_lists,
@@ -220,8 +221,12 @@ def from_keras_model(model: Any) -> Network:
         ):
             if isinstance(structure, dict | list | tuple):
                 packed = tf.nest.pack_sequence_as(structure, list(tensors))
-                return list(tf.nest.flatten(model(packed, training=False)))
-            return calling.outputs(model, tensors)
+                results = list(tf.nest.flatten(model(packed, training=False)))
+            else:
+                results = calling.outputs(model, tensors)
+            if tf.inside_function():
+                own_masks.put_nearby(tf.compat.v1.get_default_graph())
+            return results
 
     layers, within = naming.layers(parts), naming.within(parts)
     # An output of a nested model is called like its last layer, as it is where the model is taken apart.
