@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 from msgspec.structs import replace
 
-from edgebuild import config, hashing, history, renewed, repository, targets
+from edgebuild import config, hashing, history, judgeable, renewed, repository, targets
 from edgebuild.core.benched import Benched
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
@@ -149,7 +149,18 @@ def plans(configuration: config.Configuration) -> list[Plan]:
     for source in filter(None, (model, data)):
         if source.kind == "callable":
             functions.require(source.path, _code_folders(configuration))
-    return [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
+    planned = [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
+    why = _unscored(planned)
+    if why:
+        judgeable.require_scores(planned, why, targets.origins())
+    return planned
+
+
+def _unscored(planned: Sequence[Plan]) -> str:
+    """Why nothing will be scored, as far as that is known before the data are read."""
+    from edgebuild.data.outline import unscored  # numpy, which not every command needs
+
+    return unscored(planned[0].data, planned[0].metric)
 
 
 def outlooks(planned: Sequence[Plan]) -> list[Outlook]:
@@ -164,7 +175,8 @@ def outlooks(planned: Sequence[Plan]) -> list[Outlook]:
         from edgebuild.data.outline import outline  # numpy, which not every command needs
 
         data = outline(planned[0].data, planned[0].split)
-    return [replace(outlook.of_plan(item, earlier), data=data) for item in planned]
+    why = _unscored(planned) if planned else ""
+    return [replace(outlook.of_plan(item, earlier), data=data, unscored=why) for item in planned]
 
 
 def _learns_from(target: Target, configuration: config.Configuration) -> tuple[Source, ...]:

@@ -8,6 +8,8 @@ from edgebuild.core.settings import MetricKind
 from edgebuild.units import format_share
 
 _LAST_BITS = 1e-9
+# Scores that are no means over samples, so that no interval of their drop is known.
+_NO_MEANS = (MetricKind.AUC, MetricKind.MIOU, MetricKind.IOU, MetricKind.RMSE, MetricKind.R2)
 
 
 def problem(budget: Budget, metric: Metric) -> str:
@@ -17,6 +19,8 @@ def problem(budget: Budget, metric: Metric) -> str:
         budget: as it was read; of a score whose metric is not settled yet, as far as its unit tells.
         metric: that scores, settled or as asked for.
     """
+    if budget.confidence and (metric.is_open or metric.name in _NO_MEANS):
+        return f"{metric.label} is no mean over samples, and its drop has no interval: leave `confidence` out"
     if budget.of_baseline:
         return ""  # the parser knows the changes that leave nothing
     if budget.subject in SCORES:

@@ -13,6 +13,7 @@ from edgebuild import attainable
 from edgebuild.core import place
 from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
+from edgebuild.core.place import PlaceKind
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
@@ -287,6 +288,10 @@ def _place(subject: Subject, on: object) -> str | None:
     found = place.parse(str(on))
     if subject == Subject.INSTRUCTIONS and not found.emulates:
         raise ValueError(f"instructions are counted on emulated cores alone: write on = {COUNTED_ON!r}, not {on!r}")
+    if subject in SCORES and (found.kind == PlaceKind.TFLM or found.kernels is not None):
+        raise ValueError(
+            f"there is no {subject} on {on}: on this machine it is scored on the target's own kernels; leave `on` out"
+        )
     if found.emulates and subject not in (Subject.INSTRUCTIONS, *SCORES):
         raise ValueError(f"there is no {subject} on {on}: an emulated core only counts; limit instructions there")
     return found.label

@@ -7,13 +7,15 @@ from the `gate`, if only to say why its figure is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from edgebuild.core.budget import COSTS, OF_NPU, SCORES, Budget, Subject
 from edgebuild.core.plan import Plan
-from edgebuild.core.target import Accelerator, Interpreter, Target, has_costs_of_its_own
+from edgebuild.core.target import Accelerator, Compiler, Interpreter, Target, has_costs_of_its_own
 from edgebuild.errors import UsageError
+
+_OF_VELA = (Subject.NPU_LATENCY, Subject.NPU_SRAM)
 
 
 class Of(NamedTuple):
@@ -74,6 +76,36 @@ def require(budgets: Iterable[Budget], of: Of) -> None:
     )
 
 
+def require_scores(plans: Sequence[Plan], why: str, profiles: Collection[str]) -> tuple[str, ...]:
+    """Refuse limits on scores where nothing will be scored.
+
+    Args:
+        plans: of all targets; they have the same data.
+        why: nothing will be scored.
+        profiles: the origins of limits that nobody asked for: those of the profiles that edgebuild brings along. They
+            are inconclusive, and the artifact is built.
+
+    Returns:
+        What there is to say of the limits that will be inconclusive.
+
+    Raises:
+        UsageError: there are others; it names them and their targets.
+    """
+    limits = [(plan.target, budget) for plan in plans for budget in plan.budgets if budget.subject in SCORES]
+    named = [(target, budget) for target, budget in limits if budget.origin not in profiles]
+    if named:
+        names = list(dict.fromkeys(str(budget.subject) for _, budget in named))
+        off = " ".join(f"-b {name}=off" for name in names)
+        raise UsageError(
+            f"{', '.join(dict.fromkeys(target for target, _ in named))}: the budget{'s' if len(names) > 1 else ''} on "
+            f"{', '.join(names)} cannot be judged",
+            "\n".join(dict.fromkeys(f"{_named(budget)}: {why}." for _, budget in named)),
+            "Give data with labels (--data FILE.npz with x_eval and y_eval; an autoencoder takes --metric mse), "
+            f"or leave it out: {off}.",
+        )
+    return tuple(dict.fromkeys(f"{_named(budget)} will be inconclusive: {why}" for _, budget in limits))
+
+
 def _named(budget: Budget) -> str:
     return f"{budget.subject} ({budget.origin})" if budget.origin else str(budget.subject)
 
@@ -115,6 +147,9 @@ def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
     if subject == Subject.FLASH and not is_micro:
         why = "flash is of the firmware's sources, which builds for microcontrollers write"
         return _Refusal(why, f"Limit size, or leave it out: {off}.")
+    if subject in _OF_VELA and of.accelerator is not None and of.accelerator.compiler != Compiler.VELA:
+        why = f"Vela estimates it, and the compiler of {of.name} tells none"
+        return _Refusal(why, f"Limit npu_share or size, or leave it out: {off}.")
     if subject in OF_NPU and of.accelerator is None:
         why = f"{of.name} has no accelerator" if of.runtime is not None else "an accelerator's compiler tells it"
         return _Refusal(why, f"Build for a target with one (edgebuild targets lists them), or leave it out: {off}.")

@@ -79,6 +79,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.toml"))
 
 
+def origins() -> frozenset[str]:
+    """What settings that come from the profiles that edgebuild brings along name as their origin."""
+    return frozenset(_origin(folder() / f"{name}.toml") for name in names())
+
+
 def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> ResolvedTarget:
     """Read a profile.
 

@@ -24,6 +24,7 @@ class Code(StrEnum):
     MISSING_CLASSES = "missing-classes"
     IMBALANCE = "imbalanced-classes"
     BELOW_CHANCE = "below-chance"
+    LABEL_ORDER = "label-order"
     OUT_OF_RANGE = "labels-out-of-range"
     NOT_INTEGERS = "labels-not-integers"
     EVALUATION_TOO_SMALL = "evaluation-too-small"

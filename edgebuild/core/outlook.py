@@ -37,9 +37,12 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
         stages: seconds that each stage would take with nothing kept from earlier builds.
         basis: what these come from, for people.
         training: the most that training may take, in seconds; 0 where nothing is trained.
+        unscored: why nothing will be scored, so that limits on scores are inconclusive; empty where something is, or
+            where only the build will tell.
     """
 
     data: DataOutline | None = None
     stages: dict[str, float] = {}
     basis: str = ""
     training: float = 0.0
+    unscored: str = ""

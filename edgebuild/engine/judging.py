@@ -38,7 +38,7 @@ from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
 from edgebuild.engine.session import Made, Session
-from edgebuild.engine.sharing import Shared
+from edgebuild.engine.sharing import Shared, without_labels
 from edgebuild.runtimes.jobs import Score
 from edgebuild.runtimes.tflm import wheel
 
@@ -169,19 +169,7 @@ def _unscored(shared: Shared) -> dict[str, str]:
         return {}
     if shared.source is None:
         return {str(subject): "no data were given (--data, or [data] path)" for subject in SCORES}
-    return {str(subject): _without_labels(shared) for subject in SCORES}
-
-
-def _without_labels(shared: Shared) -> str:
-    """That nothing was scored, and what scores a network whose output is like its input."""
-    text = "the data hold no labels (y_eval): nothing was scored"
-    network = shared.network.frozen.network
-    inputs = {spec.shape[1:] for spec in network.inputs}
-    if shared.data is None or not shared.data.splits.evaluation_samples:
-        return text
-    if not any(spec.shape[1:] in inputs for spec in network.outputs):
-        return text
-    return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
+    return {str(subject): without_labels(shared, "nothing was scored") for subject in SCORES}
 
 
 def _shrinkage(built: Built, finished: finishing.Finished, session: Session) -> Shrinkage | None:
@@ -204,7 +192,7 @@ def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
     notes = list(shared.network.frozen.notes)
     notes += shared.data.splits.notes if shared.data else ["no data were given: nothing was scored"]
     if shared.source is not None and shared.baseline is None:
-        notes.append(_without_labels(shared))
+        notes.append(without_labels(shared, "nothing was scored"))
     asked = readback.ANSWERS if plan.quantize.float_answers else frozenset()
     floating = [op for op in readback.in_float(built.spec) if op.name not in readback.CONVERSIONS | asked]
     if plan.quantize.scheme.needs_calibration and floating:

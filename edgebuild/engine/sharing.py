@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import budgets, hashing
+from edgebuild import budgets, hashing, judgeable, targets
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec
@@ -62,9 +62,30 @@ def prepare(plans: Sequence[Plan], session: Session, listener: Listener) -> Shar
     """
     shared = _prepared(plans[0], session)
     plans = [settled(plan, shared) for plan in plans]
-    for note in (*shared.network.frozen.notes, *(shared.data.splits.notes if shared.data else ())):
+    said = _require_scores(plans, shared)
+    for note in (*shared.network.frozen.notes, *(shared.data.splits.notes if shared.data else ()), *said):
         listener.noted(note)
     return _linted(plans, shared, session, listener)
+
+
+def _require_scores(plans: Sequence[Plan], shared: Shared) -> tuple[str, ...]:
+    """What there is to say of limits on scores that will be inconclusive; raises UsageError for those asked for."""
+    if shared.baseline is not None:
+        return ()
+    why = without_labels(shared, "nothing is scored") if shared.source is not None else "no data are named"
+    return tuple(f"warning: {text}" for text in judgeable.require_scores(plans, why, targets.origins()))
+
+
+def without_labels(shared: Shared, then: str) -> str:
+    """That there are no labels and what follows, and what scores a network whose output is like its input."""
+    text = f"the data hold no labels (y_eval): {then}"
+    network = shared.network.frozen.network
+    inputs = {spec.shape[1:] for spec in network.inputs}
+    if shared.data is None or not shared.data.splits.evaluation_samples:
+        return text
+    if not any(spec.shape[1:] in inputs for spec in network.outputs):
+        return text
+    return f'{text}; an autoencoder is scored with --metric mse, or y_eval = x_eval, or [metric] target = "input"'
 
 
 def _prepared(plan: Plan, session: Session) -> Shared:

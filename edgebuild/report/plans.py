@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from edgebuild.core.budget import SCORES
 from edgebuild.core.outlook import DataOutline, Outlook
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.target import Target
@@ -45,6 +46,8 @@ def of_plan(plan: Plan, outlook: Outlook | None = None) -> str:
     for budget in plan.budgets:
         limit = wording.limit(budget, lower_is_better=plan.metric.less_is_more)
         lines.append(f"  budget     {wording.name(budget)} {limit} ({budget.level}; {budget.origin})")
+        if outlook is not None and outlook.unscored and budget.subject in SCORES:
+            lines.append(f"             will be inconclusive: {outlook.unscored}")
     lines += [f"  time       {_expected(outlook)}"] if outlook is not None else []
     return "\n".join(lines)
 

@@ -64,6 +64,22 @@ def test_dynamic_range_needs_no_data_and_its_accuracy_budget_is_inconclusive(
     assert (edgebuild.folder / "dist/arm64/keras3.tflite").is_file()
 
 
+@pytest.mark.slow
+def test_a_limit_on_a_score_ends_the_build_as_soon_as_a_function_turns_out_to_give_no_labels(
+    edgebuild: Edgebuild, networks: Path
+) -> None:
+    loaded = f"np.load({str(networks / 'digits.npz')!r})['x_train']"
+    (edgebuild.folder / "mine.py").write_text(f"import numpy as np\n\n\ndef data():\n    return {{'x': {loaded}}}\n")
+
+    ran = edgebuild(networks / "keras3.keras", "--data", "mine:data", "-t", "arm64", "-t", "mcu", "-b", "accuracy=90%")
+
+    assert ran.code == 2, ran.err
+    assert "arm64, mcu: the budget on accuracy cannot be judged" in ran.err
+    assert "the data hold no labels (y_eval)" in ran.err
+    assert "convert" not in ran.err
+    assert not (edgebuild.folder / "dist").exists()
+
+
 def test_a_scheme_in_float_is_refused_for_a_target_without_float(edgebuild: Edgebuild, networks: Path) -> None:
     ran = edgebuild(networks / "keras3.keras", "--target", "mcu", "--quantize", "float16")
 

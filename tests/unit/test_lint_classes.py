@@ -12,6 +12,7 @@ from lint_cases import CLASSES, Case, Pointwise, answers, images
 
 from edgebuild.core.finding import Code, Gravity
 from edgebuild.data.given import Examples, Given, ordered
+from edgebuild.data.lint import orders
 from edgebuild.errors import UsageError
 
 
@@ -259,6 +260,48 @@ def test_labels_in_their_order_are_left_alone(case: Case) -> None:
     case.evaluation = ([x], known)
     case.more.update(classes=3, hits=180, view=Knowing(3))
     assert case.codes() == []
+
+
+def test_two_exchanged_classes_are_found_of_a_network_that_is_right_about_the_rest(case: Case) -> None:
+    x, known = _planted(5, 300)
+    labels = np.array([0, 3, 2, 1, 4])[known]
+    case.calibration = case.train = None
+    case.evaluation = ([x], labels)
+    hits = int((known == labels).sum())
+    case.more.update(classes=5, hits=hits, view=Knowing(5), labels=("owl", "rat", "cat", "dog", "hen"))
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.LABEL_ORDER, Gravity.WARNING)
+    assert finding.what == "2 of 5 classes seem to have each other's numbers"
+    said = re.search(r"predicts 0 of their (\d+) evaluation samples right; renumbered, (\d+)\.", finding.why)
+    assert said is not None
+    assert int(said[1]) == 300 - hits
+    assert 0.8 * int(said[1]) < int(said[2]) <= int(said[1])
+    assert "y_train with it: 1 is 3, 3 is 1;" in finding.remedy
+    # What it says to do mends them.
+    listed = json.loads(re.findall(r"labels = (\[.*\])", finding.remedy)[0])
+    mended = ordered(Given(evaluation=Examples((x,), labels), labels=case.more["labels"]), tuple(listed), "data")
+    assert mended.evaluation is not None
+    case.evaluation = ([x], mended.evaluation.y)
+    case.more.update(hits=300, labels=tuple(listed))
+    assert case.codes() == []
+
+
+@pytest.mark.parametrize(("classes", "share"), [(3, 0.9), (10, 0.5), (40, 0.8)])
+def test_exchanged_classes_are_told_from_what_a_network_confuses(classes: int, share: float) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, classes, 1000)
+        predicted = np.where(rng.random(1000) < share, labels, rng.integers(0, classes, 1000))
+        # One class is mostly taken for another, which is no exchange.
+        confused = np.where((labels == 0) & (rng.random(1000) < 0.7), 1, predicted)
+        assert orders.exchanged(labels, confused, classes) == {}
+        swapped = np.where(labels < 2, 1 - labels, labels)
+        assert orders.exchanged(swapped, predicted, classes) == {0: 1, 1: 0}
+
+
+def test_few_samples_tell_no_order() -> None:
+    labels = np.arange(10) % 5
+    assert orders.exchanged(labels, np.array([0, 3, 2, 1, 4])[labels], 5) == {}
 
 
 def test_few_evaluation_samples_are_told_where_they_are_scored(case: Case) -> None:

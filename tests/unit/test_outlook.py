@@ -16,12 +16,14 @@ from making import INT8, PRUNE, SETTINGS, plan
 from PIL import Image
 
 from edgebuild.cli import run
+from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.data.given import Examples, Given
-from edgebuild.data.outline import divided, outline
+from edgebuild.data.outline import divided, outline, unscored
 from edgebuild.data.splitting import divide
 from edgebuild.engine import outlook
 from edgebuild.engine.store import Store
+from edgebuild.errors import ExitCode
 
 SPLIT = Split(calibration_samples=20, evaluation_share=0.2, seed=0)
 
@@ -140,3 +142,53 @@ def test_a_dry_run_tells_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture
     (told,) = json.loads(capsys.readouterr().out)
     assert told["outlook"]["data"]["samples"] == {"train": 20, "calibration": 20, "evaluation": 10}
     assert set(told["outlook"]["stages"]) == {"prepare", "quantize", "evaluate", "package"}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "score", "said"),
+    [
+        (("x_train", "y_train", "x_eval"), {}, "hold x_eval, and no labels for it (y_eval)"),
+        (("x_train", "y_train", "x_test"), {}, "hold x_test, and no labels for it (y_test)"),
+        (("x", "labels"), {}, "hold x, and no labels for it (y)"),
+        (("x_train/left", "x_train/right"), {}, "hold x_train, and no labels for it (y_train)"),
+        (("x_train", "x_eval", "y_eval"), {}, ""),
+        (("x", "y"), {}, ""),
+        (("x_train/left", "x_train/right", "y_train"), {}, ""),
+        (("x_eval",), {"name": "mse"}, ""),  # of the input, perhaps
+        (("x_eval",), {"target": "input"}, ""),
+    ],
+)
+def test_that_nothing_will_be_scored_is_known_by_the_names_of_arrays(
+    tmp_path: Path, arrays: tuple[str, ...], score: dict[str, str], said: str
+) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, **{name: np.zeros((4, 2)) for name in arrays})
+    found = unscored(Source(path=str(path), kind="file", sha256=""), Metric(**{"name": "auto", **score}))
+    assert said in found if said else not found
+
+
+def test_a_limit_on_a_score_that_nothing_has_is_refused_and_a_profiles_own_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEBUILD_STORE", str(tmp_path / "store"))
+    Path("net.keras").write_bytes(b"never read")
+    np.savez("data.npz", x_train=np.zeros((50, 4), np.float32))
+    Path("ours.toml").write_text('extends = "arm64"\n[budgets]\naccuracy = "90 %"\n')
+    words = ["net.keras", "-d", "data.npz", "-t", "mcu"]
+    for more in ([], ["--dry-run"]):
+        assert run([*words, "-t", "ours.toml", *more]) == ExitCode.USAGE
+        error = capsys.readouterr().err
+        assert error.startswith("error: ours: the budget on accuracy cannot be judged\n")
+        assert "accuracy (ours.toml): the data hold x_train, and no labels for it (y_train)." in error
+    # What it says to do.
+    assert run([*words, "-t", "ours.toml", "--dry-run", "-b", "accuracy=off"]) == ExitCode.OK
+    assert run([*words, "-t", "ours.toml", "--dry-run", "--metric", "mse", "-b", "accuracy=0.1"]) == ExitCode.OK
+    capsys.readouterr()
+    assert run([*words, "--dry-run"]) == ExitCode.OK
+    assert "will be inconclusive: the data hold x_train" in capsys.readouterr().out
+    assert run([*words, "--dry-run", "-b", "accuracy_drop=2%"]) == ExitCode.USAGE
+    assert run(["net.keras", "-t", "arm64", "-q", "dynamic", "-b", "accuracy=90%"]) == ExitCode.USAGE
+    assert "accuracy (options): no data are named." in capsys.readouterr().err
+    np.savez("data.npz", x_train=np.zeros((50, 4), np.float32), y_train=np.zeros(50))
+    assert run([*words, "-t", "ours.toml", "--dry-run"]) == ExitCode.OK

@@ -52,7 +52,7 @@ POSSIBLE = {
     "mcu": OF_FILE | SCORES | {Subject.ARENA, Subject.FLASH},
     "arm64": OF_FILE | SCORES | COSTS | {Subject.INSTRUCTIONS},
     "raspberry-pi-4": OF_FILE | SCORES | {Subject.INSTRUCTIONS},
-    "edgetpu": OF_FILE | SCORES | OF_NPU,
+    "edgetpu": OF_FILE | SCORES | {Subject.NPU_SHARE},
     "ethos-u55-128": OF_FILE | SCORES | OF_NPU | {Subject.FLASH},
     "file": OF_FILE | COSTS | {Subject.INSTRUCTIONS, Subject.ARENA},
 }

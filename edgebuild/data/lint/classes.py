@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.data.given import Array
+from edgebuild.data.lint import orders
 from edgebuild.data.lint.subject import Part, Subject
 from edgebuild.stats import NORMAL, at_most
 
@@ -17,7 +18,6 @@ _PLENTY = 8  # samples for each class, of which none should be left out
 _BY_CHANCE = 0.1
 _DOMINANCE = 0.6  # of the way from an equal share to all samples
 _NAMED = 5
-_MOST_ORDERS = 20  # of classes that are renumbered, in words
 _SURE_OF_AN_ORDER = 1e-9  # there are many orders to choose from
 _SURE = 1e-3  # that a network does worse than guessing
 
@@ -80,7 +80,7 @@ def chance(subject: Subject) -> Iterator[Finding]:
     if subject.evaluation is None or subject.hits is None or subject.classes < 2:
         return
     hits, total, share = subject.hits, subject.evaluation.total, 1 / subject.classes
-    renumbered = _renumbered(subject) if guesses(subject) else None
+    renumbered = (_renumbered(subject) if guesses(subject) else None) or _exchanged(subject)
     if renumbered is not None:
         yield renumbered
         return
@@ -116,6 +116,12 @@ def confusion(subject: Subject, x: Sequence[Array]) -> npt.NDArray[np.int64] | N
     Returns:
         None where the outputs do not show classes.
     """
+    found = predicted(subject, x)
+    return None if found is None else orders.counted(*found, subject.classes)
+
+
+def predicted(subject: Subject, x: Sequence[Array]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """The labels and the predictions of evaluation samples, each [samples]; as `confusion`, which counts them."""
     part, numbers = subject.evaluation, _valid(subject.evaluation, subject.classes)
     if part is None or numbers is None or subject.view is None or part.rows is None:
         return None
@@ -126,9 +132,7 @@ def confusion(subject: Subject, x: Sequence[Array]) -> npt.NDArray[np.int64] | N
     seen = np.unique(np.linspace(0, len(part.rows) - 1, len(outputs)).astype(np.intp))
     if len(seen) != len(outputs):
         return None
-    counts = np.zeros((subject.classes, subject.classes), np.int64)
-    np.add.at(counts, (numbers[part.rows[seen]], outputs.argmax(axis=1)), 1)
-    return counts
+    return numbers[part.rows[seen]], outputs.argmax(axis=1).astype(np.int64)
 
 
 def is_no_guess(right: int, counts: npt.NDArray[np.int64]) -> bool:
@@ -155,29 +159,30 @@ def _renumbered(subject: Subject) -> Finding | None:
         what="the labels are numbered in another order than the network's outputs",
         why=f"As they are, the float network predicts {as_it_is:,} of {total:,} evaluation samples right; renumbered, "
         f"{right:,}.",
-        remedy=f"Renumber y_eval, and y_train with it: {_orders(order, subject.classes)}"
-        f"{_listed(order, subject.labels)}.",
+        remedy=orders.remedy(order, subject.classes, subject.labels),
         level=Gravity.ERROR,
     )
 
 
-def _listed(order: Mapping[int, int], names: Sequence[str]) -> str:
-    """The setting that renumbers classes whose names are known."""
-    if not names or sorted(order.values()) != list(range(len(names))):
-        return ""
-    label_of = {meant: label for label, meant in order.items()}
-    listed = ", ".join(f'"{names[label_of[place]]}"' for place in range(len(names)))
-    return f"; or list the classes in the order of the outputs: [data] labels = [{listed}]"
-
-
-def _orders(order: Mapping[int, int], classes: int) -> str:
-    """A renumbering in words: a shift where it is one."""
-    shifts = {(meant - label) % classes for label, meant in order.items()}
-    if len(shifts) == 1 and len(order) == classes:
-        (shift,) = shifts
-        return f"y = (y + {shift}) % {classes}"
-    changed = [f"{label} is {meant}" for label, meant in order.items() if label != meant]
-    return ", ".join(changed[:_MOST_ORDERS]) + (", ..." if len(changed) > _MOST_ORDERS else "")
+def _exchanged(subject: Subject) -> Finding | None:
+    """Some labels whose classes have each other's numbers, whatever the network makes of the rest."""
+    found = predicted(subject, subject.evaluation.x) if subject.evaluation is not None else None
+    order = orders.exchanged(*found, subject.classes) if found is not None else {}
+    if found is None or not order:
+        return None
+    counts = orders.counted(*found, subject.classes)
+    own, as_it_is = sum(int(counts[label].sum()) for label in order), sum(int(counts[label, label]) for label in order)
+    right = sum(int(counts[label, meant]) for label, meant in order.items())
+    if guesses(subject) and not is_no_guess(int(np.trace(counts)) - as_it_is + right, counts):
+        return None
+    return Finding(
+        code=Code.LABEL_ORDER,
+        what=f"{len(order)} of {subject.classes} classes seem to have each other's numbers",
+        why=f"As they are, the float network predicts {as_it_is:,} of their {own:,} evaluation samples right; "
+        f"renumbered, {right:,}.",
+        remedy=orders.remedy(order, subject.classes, subject.labels),
+        level=Gravity.ERROR if guesses(subject) else Gravity.WARNING,
+    )
 
 
 def _dominated(part: Part, share: float, name: str) -> Finding:
