@@ -31,6 +31,12 @@ _HELD_OUT = ("val", "validation")
 _KNOWN = (
     "Name them x_train, y_train, x_validation, y_validation, x_calibration, x_eval, y_eval or labels; x and y alone"
 )
+# What to know of a name that begins like a known one, by whether samples or labels are called so.
+_SEVERAL = {
+    "": "",
+    "x": "The samples of each of several inputs are called x_train/NAME, by the input's name.",
+    "y": "Labels are those of one output, which [metric] output chooses: y_train.",
+}
 
 
 def pairs(split: str) -> list[tuple[str, str]]:
@@ -82,7 +88,8 @@ def require_known(names: Iterable[str], where: str, *, or_splits: bool = False) 
 def _unknown_arrays(names: Collection[str], where: str, splits: tuple[str, ...]) -> UsageError:
     arrays = [array for split in SPLITS for pair in pairs(split) for array in pair]
     near = closest(next(iter(names)), (*arrays, LABELS, *splits)) if len(names) == 1 else ""
-    return UsageError(f"{where}: unknown arrays: {', '.join(names)}{near}", remedy=_remedy())
+    known = next((array for array in arrays for name in names if name.startswith((f"{array}_", f"{array}/"))), "")
+    return UsageError(f"{where}: unknown arrays: {', '.join(names)}{near}", _SEVERAL[known[:1]], _remedy())
 
 
 def _remedy() -> str:

@@ -26,6 +26,7 @@ from edgebuild.passes import (
     static_lists,
     tables,
     time_distributed,
+    volume_pools,
 )
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
@@ -216,6 +217,7 @@ def from_keras_model(model: Any) -> Network:
             codes.looked_up(parts),
             tables.looked_up(lookups),
             repeats.stacked(parts),
+            volume_pools.by_planes(parts),
             attention.masked_nearby(parts),
             naming.scopes(parts),
         ):

@@ -82,6 +82,8 @@ def test_a_wrong_array_for_several_inputs_is_told(arrays: dict[str, Any], messag
     [
         ({"x_train": _images(3), "y_train": np.arange(2)}, "x_train and y_train differ in length: 2 and 3 samples"),
         ({"X_train": _images(3), "images": _images(3)}, "unknown arrays: X_train, images"),
+        ({"x_train_left": _images(1), "x_train_right": _images(1)}, "unknown arrays: .*(?s:.)*x_train/NAME"),
+        ({"x_train": _images(1), "y_train/kind": np.arange(1)}, "unknown arrays: .*(?s:.)*of one output"),
         ({"x_eval": _images(1), "x_test": _images(1)}, "no input takes x_test"),
         ({"y_train": np.arange(2)}, "there is y_train but no x_train"),
         ({"x_train": np.float32(3)}, "x_train or y_train is a single value"),

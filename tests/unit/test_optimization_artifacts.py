@@ -154,6 +154,31 @@ def test_layers_that_cannot_be_trained_quantized_are_named_and_left_out() -> Non
         quantization_aware.calibrated(alone, qat_with(), [[np.zeros((1, 16, 4), np.float32)]])
 
 
+def test_a_separable_layer_that_is_called_twice_is_left_out_and_the_others_are_trained() -> None:
+    given = layers.Input((6, 6, 3))
+    twice = layers.SeparableConv2D(3, 3, padding="same", name="twice")
+    once = layers.SeparableConv2D(4, 3, name="once")
+    model = tf_keras.Model(given, layers.Dense(2, name="end")(once(twice(twice(given)))))
+    assert quantization_aware.left_out(model, qat_with()) == ("twice",)
+    samples = np.zeros((1, 6, 6, 3), np.float32)
+    assert quantization_aware.calibrated(model, qat_with(), [[samples]])(samples).shape == (1, 4, 4, 2)
+
+
+class Unregistered(layers.Layer):  # type: ignore[misc]
+    """What tfmot cannot build again."""
+
+    def call(self, inputs: Any) -> Any:
+        return 2.0 * inputs
+
+
+def test_a_network_that_tfmot_cannot_build_again_converts_without_it(artifacts: Artifacts) -> None:
+    given = layers.Input((8, 8, 1))
+    model = tf_keras.Model(given, layers.Dense(4)(layers.Flatten()(Unregistered()(given))))
+    with pytest.raises(StepError, match="Leave out qat"):
+        quantization_aware.calibrated(model, qat_with(), [[np.zeros((1, 8, 8, 1), np.float32)]])
+    assert artifacts(model).exists()
+
+
 def test_activations_of_their_own_layers_compute_the_same() -> None:
     tf_keras.utils.set_random_seed(0)
     given = layers.Input((4, 4, 3))

@@ -86,7 +86,7 @@ def _quantized(model: tf_keras.Model, settings: QuantizeAware) -> tf_keras.Model
         raise StepError(
             "tensorflow-model-optimization cannot quantize the network for training",
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            "Leave out the layer named (exclude), or use post-training quantization.",
+            "Leave out qat: int8 ranges are then chosen once all training is over.",
         ) from error
 
 

@@ -12,7 +12,7 @@ _KERNELS = "Conv2D|DepthwiseConv2D|Dense"
 _PRESERVED = frozenset({"Conv2D", "Dense"})
 # What tfmot takes as a layer of its own.
 _OUTER = frozenset({*activations.INNER, "relu6"})
-# Split by tfmot into layers that it knows, before any is wrapped.
+# Split by tfmot into layers that it knows, before any is wrapped; of a layer that is called several times it is not.
 _SPLIT = frozenset({"SeparableConv2D"})
 # Of these, which tfmot does not know, the output is rounded. Unless all tensors around a kernel have a range here, the
 # converter chooses its own for the kernel too, and clusters are lost.
@@ -23,8 +23,8 @@ _ROUNDED_BEHIND = frozenset(
 
 def supports(layer: Any) -> bool:
     """Whether a layer can be quantized in training; activations of other kinds have their own (`activations`)."""
-    known = type(layer).__name__ in _SPLIT or _Registry().supports(layer)
-    return bool(known and _has_known_activation(layer))
+    is_split = type(layer).__name__ in _SPLIT and len(layer.inbound_nodes) == 1
+    return bool((is_split or _Registry().supports(layer)) and _has_known_activation(layer))
 
 
 def holds(layer: Any) -> tuple[bool, bool]:
