@@ -106,14 +106,14 @@ def _prepared(plan: Plan, session: Session) -> Shared:
     data = Data(splits, divided.path)
     shared = Shared(model, model_path, network, source, data, None)
     if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
-        scored = session.transform(steps.baseline(plan, network, data.evaluation))
+        scored = session.transform(steps.baseline(plan, network, data.evaluation, splits.labels))
         found = scored.read(jobs.Baseline)
         known = _with_input(data, found.metric)._replace(unseen=jobs.Unseen(score=found.score, samples=found.samples))
         return shared._replace(data=known, baseline=found, metric=found.metric, outputs=scored.path)
     if not data.splits.learning_has_answers:
         return shared
     # Nothing is scored, but training goes by labels all the same.
-    looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON)))
+    looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON), splits.labels))
     return shared._replace(metric=looked.read(jobs.Baseline).metric)
 
 

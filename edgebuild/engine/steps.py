@@ -195,12 +195,15 @@ def split(plan: Plan, data: Source, path: str, network: Network) -> Step:
     )
 
 
-def baseline(plan: Plan, network: Network, part: Part) -> Step:
-    """Settle the metric by labels and score the float network; a metric's function is called each time."""
+def baseline(plan: Plan, network: Network, part: Part, labels: tuple[str, ...]) -> Step:
+    """Settle the metric by labels, the classes' names if there are, and score the float network.
+
+    A metric's function is called each time.
+    """
     return Step(
         "baseline",
         f"score the float network on {part.samples:,} samples",
-        None if plan.metric.is_callable else [network.identity, _scoring(plan, part)],
+        None if plan.metric.is_callable else [network.identity, _scoring(plan, part), labels],
         lambda out: jobs.BaselineJob(
             saved_model=str(network.path),
             network=network.frozen.network,
@@ -210,6 +213,7 @@ def baseline(plan: Plan, network: Network, part: Part) -> Step:
             metric=plan.metric,
             out=str(out),
             most=part.most,
+            labels=labels,
         ),
     )
 

@@ -33,6 +33,7 @@ _TAKES: dict[str, tuple[Task, ...]] = {
     MetricKind.MAE: (Task.VALUES,),
     MetricKind.R2: (Task.VALUES,),
 }
+_NAMED = 3
 _DEFAULT = {
     Task.CLASSES: MetricKind.ACCURACY,
     Task.BINARY: MetricKind.ACCURACY,
@@ -65,11 +66,13 @@ class Evaluation(NamedTuple):
         y: labels, [samples, ...]; None for none.
         fed: what each input was fed, [samples, ...]; None for an input of another size than every output.
         raw: the same before preprocessing.
+        labels: names of the classes; empty where they have none.
     """
 
     y: Array | None
     fed: Sequence[Array | None] = ()
     raw: Sequence[Array | None] = ()
+    labels: Sequence[str] = ()
 
 
 def choose(asked: Metric, outputs: Sequence[Seen], evaluation: Evaluation, total: int) -> Metric:
@@ -147,6 +150,7 @@ def _of_output(asked: Metric, seen: Seen, evaluation: Evaluation) -> Metric:
     kind = kinds.of(said, seen.values, seen.ending)
     if kind is None:
         raise _other_shape(y, seen)
+    kind = _by_name(kind, said, evaluation.labels, seen)
     if asked.is_keras and kind.refusal is not None:
         return settled  # it may take such labels
     kind = _wanted(asked, kind, said, seen)
@@ -155,6 +159,14 @@ def _of_output(asked: Metric, seen: Seen, evaluation: Evaluation) -> Metric:
     if ignored is not None:
         kind, settled = _without(kind, y, ignored), replace(settled, ignore=ignored)
     return _with_threshold(_settled(settled, kind), kind, seen, said)
+
+
+def _by_name(kind: Kind, y: Array, names: Sequence[str], seen: Seen) -> Kind:
+    """Labels that are one of several classes with names: folders and words were numbered for the computation alone."""
+    if kind.task != Task.CLASSES or kind.refusal is not None or len(names) != seen.values.shape[-1] or len(y) != y.size:
+        return kind
+    more = ", ..." if len(names) > _NAMED else ""
+    return kind._replace(words=f"labels are {len(names)} classes ({', '.join(names[:_NAMED])}{more})")
 
 
 def _without(kind: Kind, y: Array, ignored: float) -> Kind:

@@ -96,6 +96,7 @@ def _evaluation(samples: Samples, job: BaselineJob, found: Sequence[Array]) -> E
     y = None if samples.y is None else np.asarray(samples.y)
     given = [array if array.size in sizes else None for array in samples.given]
     if not any(array is not None for array in given):
-        return Evaluation(y, [None] * len(given), [None] * len(given))
+        return Evaluation(y, [None] * len(given), [None] * len(given), job.labels)
     fed = samples.batch(0, len(samples), [np.dtype(spec.dtype) for spec in job.network.inputs])
-    return Evaluation(y, [None if raw is None else one for one, raw in zip(fed, given, strict=True)], given)
+    used = [None if raw is None else one for one, raw in zip(fed, given, strict=True)]
+    return Evaluation(y, used, given, job.labels)

@@ -150,7 +150,10 @@ class SynthesizeJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Settle the metric, score the float network on a split, and keep its outputs in `out` (see data.outputs)."""
+    """Settle the metric, score the float network on a split, and keep its outputs in `out` (see data.outputs).
+
+    `labels` are names of the classes, if there are such.
+    """
 
     saved_model: str
     network: ModelSpec
@@ -160,6 +163,7 @@ class BaselineJob(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric
     out: str
     most: int = 0
+    labels: tuple[str, ...] = ()
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):

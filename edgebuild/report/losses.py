@@ -25,10 +25,14 @@ def rows(losses: Losses) -> Iterator[tuple[str, str]]:
 def _answers(answers: Answers) -> str:
     if not answers.changed:
         return f"all {answers.total:,} as the float network's"
-    return (
-        f"{answers.changed:,} of {answers.total:,} are not the float network's: "
-        f"{answers.lost:,} became wrong, {answers.gained:,} right"
-    )
+    return f"{answers.changed:,} of {answers.total:,} are not the float network's: {turned(answers)}"
+
+
+def turned(answers: Answers) -> str:
+    """What became of the predictions that changed; the parts add up to all of them."""
+    text = f"{answers.lost:,} became wrong, {answers.gained:,} right"
+    neither = answers.changed - answers.lost - answers.gained
+    return f"{text}, {neither:,} changed and count as before" if neither > 0 else text
 
 
 def _signal(output: OutputLoss) -> str:

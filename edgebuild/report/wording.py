@@ -16,6 +16,8 @@ from edgebuild.core.repair import Rung
 from edgebuild.core.target import Compiler, Interpreter
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
+_ROUNDS_TO_ALL = 0.995  # with three figures
+
 
 def figure(value: float, unit: Unit, subject: Subject | None = None, *, binary: bool = False) -> str:
     """A figure with its unit; a drop of a share is in points, since it is a difference of percentages.
@@ -47,7 +49,10 @@ def distance(value: float, budget: Budget) -> str:
     """What is left of a limit, or is over it; of percentages it is points."""
     if budget.of_baseline:
         return format_share(value).replace("%", "points")
-    return _in_its_unit(value, budget, Subject.ACCURACY_DROP)
+    text = _in_its_unit(value, budget, Subject.ACCURACY_DROP)
+    # What was used must show: "256 KiB left" of 256 KiB would say that nothing was.
+    rounds_away = budget.unit == Unit.BYTES and _ROUNDS_TO_ALL * budget.limit < value < budget.limit
+    return f"{value:,.0f} bytes" if rounds_away else text
 
 
 def _in_its_unit(value: float, budget: Budget, subject: Subject) -> str:

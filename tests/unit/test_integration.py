@@ -118,7 +118,8 @@ def test_the_python_program_gives_what_the_file_gives(tmp_path: Path, samples: A
     (program,) = _blocks(page.of_build(_manifest(path)) or "", "python")
     np.savez(tmp_path / "given.npz", *samples)
     check = (
-        'given = np.load("given.npz")\nnp.savez("made.npz", *predict(given["arr_0"], given["arr_1"]))\nprint(LABELS)\n'
+        'given = np.load("given.npz")\nnp.savez("made.npz", *predict(given["arr_0"], given["arr_1"]))\n'
+        "print(LABELS, label([[0.1, 0.7, 0.2]]))\n"
     )
     (tmp_path / "app.py").write_text(program + "\n\n" + check)
     ran = subprocess.run([sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -126,7 +127,7 @@ def test_the_python_program_gives_what_the_file_gives(tmp_path: Path, samples: A
     made = np.load(tmp_path / "made.npz")
     for found, expected in zip((made["arr_0"], made["arr_1"]), _expected(path, *samples), strict=True):
         assert np.array_equal(found, expected)
-    assert ran.stdout == f"{list(LABELS)}\n"
+    assert ran.stdout == f"{list(LABELS)} {LABELS[1]}\n"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here to compile the C++ program with")

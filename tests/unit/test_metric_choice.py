@@ -42,6 +42,17 @@ def settled(outputs: np.ndarray, y: np.ndarray | None, ending: str = "", name: s
     return choose(metric(name, **more), [seen], Evaluation(y, fed, raw), 1)
 
 
+def test_classes_with_names_are_called_by_them() -> None:
+    seen = Seen(0, "out", SHARES, "Softmax")
+    for names, said in (
+        (("cat", "dog", "cow", "hen"), "the labels are 4 classes (cat, dog, cow, ...)"),
+        (("cat", "dog"), "the labels are class numbers, 0 to 3 of 4 classes"),
+    ):
+        assert choose(metric("auto"), [seen], Evaluation(CLASSES, labels=names), 1).why == said
+    one_hot = Evaluation(np.eye(4)[CLASSES], labels=("cat", "dog", "cow", "hen"))
+    assert "one-hot" in choose(metric("auto"), [seen], one_hot, 1).why
+
+
 @pytest.mark.parametrize(
     ("outputs", "y", "ending", "task", "said"),
     [

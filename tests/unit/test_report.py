@@ -98,6 +98,8 @@ def test_a_limit_in_kibibytes_is_shown_with_its_figure_in_them() -> None:
     assert line == "budgets pass size 47.3 KiB at most 60 KiB 12.7 KiB left"
     broken = _budget_line(budget("size", 40 * 1024, binary=True))
     assert broken == "budgets fail size 47.3 KiB at most 40 KiB broken by 7.34 KiB"
+    # What is left is never shown as all of the limit.
+    assert _budget_line(budget("size", 2**30, binary=True)).endswith("at most 1 GiB 1,073,693,344 bytes left")
 
 
 def test_a_limit_that_is_just_met_leaves_nothing_and_not_less() -> None:

@@ -483,6 +483,27 @@ def test_a_target_that_could_not_be_built_stands_beside_the_others(
     assert "verdict: failed, no artifact for arm64" in ended.text
 
 
+def test_what_ends_several_targets_for_the_same_reason_is_said_once(
+    dist: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = [StepError("the network fails", "Because.", "Do this.") for _ in range(2)]
+    outcomes = [
+        Outcome("mcu", None, same[0]),
+        Outcome("edgetpu", None, StepError("edgetpu: no room")),
+        Outcome("arm64", None, same[1]),
+    ]
+    monkeypatch.setattr(api, "build_all", lambda *_: outcomes)
+    words = ["build", "-t", "mcu", "-t", "edgetpu", "-t", "arm64", "--quiet"]
+    ended = _ended(capsys, *words)
+    assert ended.code == 4
+    assert [item["target"] for item in ended.document] == ["mcu", "edgetpu", "arm64"]
+    run(words)
+    said = capsys.readouterr().err
+    assert (
+        said == "\nmcu, arm64:\nerror: the network fails\n  Because.\n  Do this.\n\nedgetpu:\nerror: edgetpu: no room\n"
+    )
+
+
 def test_a_strict_inspection_prints_one_document(
     dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

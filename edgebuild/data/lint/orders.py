@@ -146,4 +146,5 @@ def _orders(order: Mapping[int, int], classes: int) -> str:
         (shift,) = shifts
         return f"y = (y + {shift}) % {classes}"
     changed = [f"{label} is {meant}" for label, meant in order.items() if label != meant]
-    return ", ".join(changed[:_MOST_ORDERS]) + (", ..." if len(changed) > _MOST_ORDERS else "")
+    listed = ", ".join(changed[:_MOST_ORDERS]) + (", ..." if len(changed) > _MOST_ORDERS else "")
+    return listed + (" (the other classes keep their numbers)" if len(changed) < classes else "")

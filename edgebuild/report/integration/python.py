@@ -16,6 +16,13 @@ def quantized(values, scale, zero_point, dtype):
 '''
 
 
+_LABEL = '''
+def label(values):
+    """The name of the class that has the largest of an output's values."""
+    return LABELS[int(np.argmax(values))]
+'''.strip("\n")
+
+
 def program(facts: Facts) -> str:
     """A module with a function `predict` of all inputs, each of one sample, that returns all outputs."""
     lines = ["import numpy as np", "from ai_edge_litert.interpreter import Interpreter", ""]
@@ -27,7 +34,8 @@ def program(facts: Facts) -> str:
     text = "\n".join(lines)
     if any(end.scale for end in facts.inputs):
         text += "\n" + _QUANTIZED.rstrip("\n")
-    return text + "\n\n\n" + "\n".join(_predict(facts)) + "\n"
+    parts = [text, "\n".join(_predict(facts)), *([_LABEL] if facts.labels else [])]
+    return "\n\n\n".join(parts) + "\n"
 
 
 def _predict(facts: Facts) -> Iterator[str]:
