@@ -12,7 +12,7 @@ from edgebuild.core.passes import Channels
 from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.guard import Guard
+from edgebuild.passes.guard import Guard, unscored
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
@@ -80,6 +80,8 @@ def run(job: CompressJob, say: Say) -> Compressed:
         notes += [*guard.said(), *pruning.notes, *trainer.notes]
         if smaller is graph:
             notes.append(f"channel pruning gained nothing for {format_seconds(trainer.spent_s)} of training")
+        else:
+            notes += unscored(smaller, building.build(smaller), trainer)
     return written(smaller, job, notes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgebuild.core.metric import Metric
 from edgebuild.passes.graph import building
@@ -129,6 +129,17 @@ class Guard(NamedTuple):
             f"the original has most likely learnt the validation samples ({learnt}; {unseen} on evaluation samples): "
             f"smaller networks are compared with its score on evaluation samples",
         )
+
+
+def unscored(graph: Graph, model: Any, trainer: Trainer) -> tuple[str, ...]:
+    """What a pass cost the outputs that no score looks at, and that no limit therefore keeps, for people."""
+    producers = graph.producers()
+    return tuple(
+        f"output {producers[graph.outputs[position]].layer} is not scored: it differs from the original's by "
+        f"{format_share(error)} of its energy (validation samples)"
+        for position, error in trainer.evidence.unscored(model).items()
+        if graph.outputs[position] in producers
+    )
 
 
 def drop(before: float, after: float, metric: Metric) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from edgebuild.child import Say
 from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
-from edgebuild.passes.guard import Guard
+from edgebuild.passes.guard import Guard, unscored
 from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.training.trainer import Trainer
@@ -51,6 +51,7 @@ def run(job: CompressJob, method: Method, say: Say) -> Compressed:
     changed = method.trained(model, trainer)
     score = trainer.evidence.standing(changed)
     if guard.holds(score):
-        return written(building.learned(graph, changed), job, [*guard.said(), method.said(changed), *trainer.notes])
+        said = [*guard.said(), method.said(changed), *unscored(graph, changed, trainer), *trainer.notes]
+        return written(building.learned(graph, changed), job, said)
     nothing = f"{method.name} gained nothing for {format_seconds(trainer.spent_s)} of training"
     return written(graph, job, [*guard.said(), guard.refusal(method.name, score), nothing, *trainer.notes])

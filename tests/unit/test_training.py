@@ -22,7 +22,7 @@ from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import StepError, UsageError
 from edgebuild.passes.graph import building, reading
-from edgebuild.passes.guard import Guard
+from edgebuild.passes.guard import Guard, unscored
 from edgebuild.passes.surgery import blocks
 from edgebuild.passes.training import features, losses, pace, teachers
 from edgebuild.passes.training.data import TrainData
@@ -546,3 +546,20 @@ def test_too_few_samples_are_said(tmp_path: Path) -> None:
     samples.save(Examples((np.zeros((1, 64), np.float32),)), tmp_path / "one")
     with pytest.raises(StepError, match="too few"):
         data_of(tmp_path / "one")
+
+
+def test_what_outputs_that_are_not_scored_lose_is_said(digits: Path) -> None:
+    tf_keras.utils.set_random_seed(0)
+    given = tf_keras.Input((64,))
+    ends = [tf_keras.layers.Dense(size, name=name)(given) for size, name in ((10, "answer"), (2, "beside"))]
+    model = tf_keras.Model(given, ends)
+    original = reading.read(model)
+    trainer = Trainer(lesson(digits)._replace(original=original), QUIET)
+    assert trainer.evidence.unscored(model) == {1: pytest.approx(0, abs=1e-9)}
+    beside = model.get_layer("beside")
+    beside.set_weights([0.9 * array for array in beside.get_weights()])
+    (said,) = unscored(original, model, trainer)
+    assert said == (
+        "output beside is not scored: it differs from the original's by 1.0 % of its energy (validation samples)"
+    )
+    assert not unscored(reading.read(network()), network(), trainer)

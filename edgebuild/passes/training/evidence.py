@@ -54,10 +54,21 @@ class Evidence:
         """The score; without labels the error of the outputs; None where the original is not known either."""
         if self._data.has_answers or self._lesson.original is None:
             return self.score(model)
+        return max(self._errors(model, self._lesson.original))
+
+    def unscored(self, model: Any) -> dict[int, float]:
+        """By its position, the error of each output that the metric does not look at; empty without the original."""
+        outputs = len(tf.nest.flatten(model.outputs))
+        if outputs == 1 or self._lesson.original is None or not self._data.has_answers:
+            return {}
+        errors = enumerate(self._errors(model, self._lesson.original))
+        return {position: error for position, error in errors if position != self._lesson.metric.output}
+
+    def _errors(self, model: Any, original: Graph) -> list[float]:
         if self._wanted is None:
-            self._wanted = self.outputs(building.build(self._lesson.original), self._data.validation)
+            self._wanted = self.outputs(building.build(original), self._data.validation)
         found = self.outputs(model, self._data.validation)
-        return max(_error(ours, theirs) for ours, theirs in zip(found, self._wanted, strict=True))
+        return [_error(ours, theirs) for ours, theirs in zip(found, self._wanted, strict=True)]
 
     def outputs(self, model: Any, rows: Rows) -> list[Any]:
         """The outputs of a model for rows of the train split, each [rows, ...]."""
