@@ -73,3 +73,35 @@ def test_a_build_by_default_scores_several_labels_each_by_itself_and_says_it(
     assert found["why"] in ran.out
     assert [score["metric"] for score in found["further"]] == ["auc"]
     assert "per-label accuracy " in ran.out
+
+
+@pytest.mark.slow
+def test_a_build_of_a_regression_by_default_keeps_its_error_and_says_what_it_is(
+    edgebuild: Edgebuild, tmp_path: Path
+) -> None:
+    import keras
+
+    rng = np.random.default_rng(0)
+    x = rng.random((120, 4, 4, 3)).astype(np.float32)
+    y = (x.mean(axis=(1, 2)) + rng.normal(0, 0.1, (120, 3))).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    given = keras.Input((4, 4, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 1, activation="relu")(given))
+    model = keras.Model(given, keras.layers.Dense(3)(pooled))
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    model.fit(x, y, epochs=30, verbose=0)
+    model.save(tmp_path / "net.keras")
+    np.savez(tmp_path / "data.npz", x_train=x[:70], y_train=y[:70], x_eval=x[70:], y_eval=y[70:])
+    edgebuild.compresses = edgebuild.refines = True
+    asked = ("--budget", "accuracy_drop=25%", "--set", "train.epochs=2")
+    ran = edgebuild(tmp_path / "net.keras", "-d", tmp_path / "data.npz", "-t", "mcu", *asked)
+    assert ran.code == 0, ran.out + ran.err
+    manifest = edgebuild.manifest("mcu")
+    found = manifest["accuracy"]
+    assert found["metric"] == "mae"
+    assert [score["metric"] for score in found["further"]] == ["mse", "r2"]
+    assert found["why"] in ran.out
+    assert found["artifact"] <= 1.25 * found["baseline"]
+    checks = {check["budget"]["subject"]: check["status"] for check in manifest["verdict"]["checks"]}
+    assert checks["accuracy_drop"] == "pass"
+    assert manifest["verdict"]["status"] == "pass"
