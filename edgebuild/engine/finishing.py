@@ -79,7 +79,7 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
         note = f"the metadata that SDKs read were left out: {fallback.reason(error)}"
         return packed._replace(notes=(*packed.notes, note))
     tensors = [operator.tensor for operator in built.spec.operators]
-    notes = (*packed.notes, *(f"{built.plan.target}: {what}" for what in lacking(described, labels)))
+    notes = (*packed.notes, *lacking(described, labels))
     return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors), notes=notes)
 
 

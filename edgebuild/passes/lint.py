@@ -35,6 +35,7 @@ def run(job: LintJob, _: Say) -> Linted:
         classes=_classes(job.network, job.metric),
         labels=job.labels,
         counts_hits=job.metric.name == MetricKind.ACCURACY,
+        threshold=0.5 if job.metric.threshold is None else job.metric.threshold,
         is_int8=job.is_int8,
         hits=None if job.baseline is None else round(job.baseline.score * job.baseline.samples),
     )

@@ -118,7 +118,11 @@ class Edgebuild:
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def manifest(self, target: str, out: str = "dist") -> Any:
-        return json.loads((self.folder / out / target / "manifest.json").read_text())
+        made = json.loads((self.folder / out / target / "manifest.json").read_text())
+        for note in made["notes"]:
+            about, _, said = note.partition(": ")
+            assert not said.startswith(f"{about}: "), note  # who it is about, once
+        return made
 
     def config(self, text: str) -> None:
         (self.folder / "edgebuild.toml").write_text(text)

@@ -262,6 +262,27 @@ def test_labels_in_their_order_are_left_alone(case: Case) -> None:
     assert case.codes() == []
 
 
+class Single(Knowing):
+    """The same of two classes, with a single output: a logit."""
+
+    def answers(self, x: Any) -> Any:
+        return super().answers(x)[:, 1:] * 6 - 3
+
+
+def test_yes_and_no_that_are_exchanged_are_found_of_a_single_output_too(case: Case) -> None:
+    x, known = _planted(2)
+    case.calibration = case.train = None
+    case.evaluation = ([x], 1 - known)
+    case.more.update(classes=2, hits=20, view=Single(2), threshold=0.0)
+    finding = case.only()
+    assert (finding.code, finding.level) == (Code.BELOW_CHANCE, Gravity.ERROR)
+    assert "predicts 20 of 200 evaluation samples right; renumbered, 180." in finding.why
+    assert "y = (y + 1) % 2" in finding.remedy
+    case.evaluation = ([x], known)
+    case.more.update(hits=180)
+    assert case.codes() == []
+
+
 def test_two_exchanged_classes_are_found_of_a_network_that_is_right_about_the_rest(case: Case) -> None:
     x, known = _planted(5, 300)
     labels = np.array([0, 3, 2, 1, 4])[known]

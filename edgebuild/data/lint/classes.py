@@ -126,13 +126,15 @@ def predicted(subject: Subject, x: Sequence[Array]) -> tuple[npt.NDArray[np.int6
     if part is None or numbers is None or subject.view is None or part.rows is None:
         return None
     outputs = subject.view.answers(x)
-    if outputs.ndim != 2 or outputs.shape[1] != subject.classes:
+    is_single = outputs.ndim == 2 and (outputs.shape[1], subject.classes) == (1, 2)
+    if not is_single and (outputs.ndim != 2 or outputs.shape[1] != subject.classes):
         return None
     # The view may have looked at fewer, spread evenly.
     seen = np.unique(np.linspace(0, len(part.rows) - 1, len(outputs)).astype(np.intp))
     if len(seen) != len(outputs):
         return None
-    return numbers[part.rows[seen]], outputs.argmax(axis=1).astype(np.int64)
+    said = outputs[:, 0] > subject.threshold if is_single else outputs.argmax(axis=1)
+    return numbers[part.rows[seen]], said.astype(np.int64)
 
 
 def is_no_guess(right: int, counts: npt.NDArray[np.int64]) -> bool:

@@ -74,6 +74,7 @@ class Subject(NamedTuple):
         labels: names of the classes.
         counts_hits: whether the metric counts right answers, which favours frequent classes.
         hits: how many evaluation samples the float network answers right; None where that is not known.
+        threshold: above which a single output means the second of two classes.
         is_int8: whether activations are quantized to 8 bits.
     """
 
@@ -87,6 +88,7 @@ class Subject(NamedTuple):
     labels: tuple[str, ...] = ()
     counts_hits: bool = True
     hits: int | None = None
+    threshold: float = 0.5
     is_int8: bool = False
 
     @property
