@@ -20,6 +20,7 @@ from edgebuild.passes import (
     calling,
     codes,
     naming,
+    negations,
     own_masks,
     precision,
     repeats,
@@ -227,7 +228,9 @@ def from_keras_model(model: Any) -> Network:
             else:
                 results = calling.outputs(model, tensors)
             if tf.inside_function():
-                own_masks.put_nearby(tf.compat.v1.get_default_graph())
+                graph = tf.compat.v1.get_default_graph()
+                own_masks.put_nearby(graph)
+                results = negations.as_products(graph, results)
             return results
 
     layers, within = naming.layers(parts), naming.within(parts)
