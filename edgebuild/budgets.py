@@ -104,20 +104,21 @@ def settled(budgets: Sequence[Budget], metric: Metric) -> tuple[Budget, ...]:
     for budget in known:
         problem = attainable.problem(budget, metric)
         if problem:
-            why = f" ({metric.label}: {metric.why})" if metric.why else ""
             origin = f" ({budget.origin})" if budget.origin else ""
-            raise UsageError(f"the budget {budget.subject} cannot be kept or broken: {problem}{why}{origin}")
+            chosen = f"\nThe metric is {metric.label}: {metric.why}." if metric.why else ""
+            raise UsageError("a budget cannot be read", f"{budget.subject}: {problem}{origin}.{chosen}")
     return known
 
 
 def _settled(budget: Budget, metric: Metric) -> Budget:
     if metric.is_share:
         if budget.unit == Unit.NUMBER:
+            meant = budget.limit if budget.limit > 1 else 100 * budget.limit  # 0.9 or 90
             raise UsageError(
                 "a budget cannot be read",
                 f"{budget.subject}: '{budget.limit:g}' has no unit, and {metric.label} is a percentage"
                 + (f" ({metric.why})." if metric.why else "."),
-                f'Write it in %: {budget.subject} = "{100 * budget.limit:g} %".',
+                f'Write it in %: {budget.subject} = "{meant:g} %".',
             )
         return replace(budget, unit=Unit.SHARE)
     if budget.unit != Unit.SHARE or metric.is_open:

@@ -383,8 +383,11 @@ def test_a_limit_that_may_or_may_not_hold_is_none_of_those(text: str, score: Met
 
 def test_a_percentage_that_no_accuracy_loses_is_refused_as_soon_as_labels_choose_accuracy() -> None:
     (drop,) = given = _read({"accuracy_drop": "200 %"}, AUTO)
-    with pytest.raises(UsageError, match="accuracy_drop cannot be kept or broken"):
+    with pytest.raises(UsageError) as caught:
         budgets.settled(given, ACCURACY)
+    assert caught.value.why == (
+        "accuracy_drop: no accuracy falls by more than 100 %: write a smaller limit, or off (edgebuild.toml)."
+    )
     assert budgets.settled(given, OF_ERROR) == (replace(drop, unit=Unit.RELATIVE),)
 
 
@@ -408,3 +411,11 @@ def test_wherever_it_stands_such_a_limit_ends_a_build_before_it_begins(
     Path("edgebuild.toml").write_text('[targets.mcu.memory]\nram = "0 B"\n')
     assert run([*words, "-t", "mcu", "--dry-run"]) == ExitCode.USAGE
     assert "memory.ram" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("written", ["accuracy=0.9", "accuracy=90"])
+def test_a_score_without_a_unit_is_refused_with_the_percentage_that_is_meant(written: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        budgets.settled([_option(written, AUTO)], ACCURACY)
+    assert caught.value.remedy == 'Write it in %: accuracy = "90 %".'
+    assert budgets.settled([_option("accuracy=90 %", AUTO)], ACCURACY)[0].limit == pytest.approx(0.9)
