@@ -28,6 +28,7 @@ class Of(NamedTuple):
         board: of the target; empty for a profile of a whole class of devices.
         has_costs_of_its_own: whether a latency on this host is none of the target's, see Plan.
         has_baseline: whether one is named.
+        is_recorded: whether the figures of an earlier build are judged, and nothing is compared now.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Of(NamedTuple):
     board: str = ""
     has_costs_of_its_own: bool = False
     has_baseline: bool = False
+    is_recorded: bool = False
 
     @classmethod
     def target(cls, target: Target, *, has_baseline: bool) -> Of:
@@ -45,10 +47,10 @@ class Of(NamedTuple):
         return cls(target.name, target.runtime.name, target.accelerator, board, own, has_baseline)
 
     @classmethod
-    def plan(cls, plan: Plan, *, has_baseline: bool) -> Of:
+    def plan(cls, plan: Plan, *, has_baseline: bool, is_recorded: bool = False) -> Of:
         """What a build's budgets are for."""
         own = plan.has_costs_of_its_own
-        return cls(plan.target, plan.runtime.name, plan.accelerator, plan.board, own, has_baseline)
+        return cls(plan.target, plan.runtime.name, plan.accelerator, plan.board, own, has_baseline, is_recorded)
 
 
 class _Refusal(NamedTuple):
@@ -126,6 +128,12 @@ def _refusal(budget: Budget, of: Of) -> _Refusal | None:
         refused = _elsewhere(subject, of)
         if refused is not None:
             return refused
+    if budget.of_baseline and not of.has_baseline and of.is_recorded:
+        return _Refusal(
+            "it is against a baseline, and this build was compared with none",
+            "Compare it (edgebuild bench --against v1.2), build it with a baseline ([bench] baseline or --against), "
+            f"or leave it out: -b {subject}=off.",
+        )
     if budget.of_baseline and not of.has_baseline:
         return _Refusal(
             "it is against a baseline, and none is named",

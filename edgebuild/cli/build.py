@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import click
 from edgebuild.cli import options, output
 from edgebuild.cli.outcome import exit_code
 from edgebuild.core.passes import Scheme
-from edgebuild.errors import EdgebuildError, ExitCode
+from edgebuild.errors import ExitCode
 
 if TYPE_CHECKING:
     from edgebuild.core.outlook import Outlook
@@ -155,19 +155,8 @@ def _report(outcomes: Sequence[Outcome], out: str, *, as_json: bool, verbose: bo
             folder = f"{out}/{manifest.target}"
             output.result("\n" + summary.of_build(manifest, folder, output.paint, said=said, verbose=verbose))
             said.update((*manifest.notes, *(finding.what for finding in manifest.findings)))
-    for targets, error in _shared(failed):
-        output.say(f"\n{', '.join(targets)}:")
-        output.error(error)
+    output.errors(list(failed.items()), titled=True)
     verdicts = [manifest.verdict for manifest in manifests]
     if not as_json:
         output.result("\n" + summary.closing(verdicts, list(failed), output.paint, "no artifact for"))
     return exit_code([verdict.status for verdict in verdicts], [error.exit_code for error in failed.values()])
-
-
-def _shared(failed: Mapping[str, EdgebuildError]) -> Iterator[tuple[list[str], EdgebuildError]]:
-    """Each failure once, with all targets that it ends."""
-    targets: dict[tuple[str, str, str, int], list[str]] = {}
-    for target, error in failed.items():
-        targets.setdefault((error.what, error.why, error.remedy, error.exit_code), []).append(target)
-    for names in targets.values():
-        yield names, failed[names[0]]

@@ -39,8 +39,7 @@ def command(
     else:
         for manifest, verdict in judged:
             output.result(summary.of_check(manifest, verdict, output.paint))
-    for _, error in failed:
-        output.error(error)
+    output.errors([(folder.name, error) for folder, error in failed], titled=False)
     if not as_json:
         given_verdicts = [verdict for _, verdict in judged]
         folders = [str(folder) for folder, _ in failed]

@@ -47,13 +47,32 @@ def say(text: str) -> None:
     click.echo(text, err=True, color=_colour())
 
 
-def error(problem: EdgebuildError) -> None:
-    """Print an expected failure: what, why, what to do."""
-    say(f"{paint('error', 'fail')}: {problem.what}")
+def error(problem: EdgebuildError, what: str = "") -> None:
+    """Print an expected failure: what, why, what to do; `what` in place of its own."""
+    say(f"{paint('error', 'fail')}: {what or problem.what}")
     for line in problem.why.splitlines():
         say(f"  {line}")
     for line in problem.remedy.splitlines():
         say(f"  {paint(line, 'title')}")
+
+
+def errors(failed: Sequence[tuple[str, EdgebuildError]], *, titled: bool) -> None:
+    """Print failures of several targets, each that does not depend on the target once.
+
+    Args:
+        failed: the targets, each with its failure.
+        titled: whether the targets stand above each failure.
+    """
+    same: dict[tuple[str, str, str, int], list[tuple[str, EdgebuildError]]] = {}
+    for target, problem in failed:
+        what = problem.what.removeprefix(f"{target}: ")
+        same.setdefault((what, problem.why, problem.remedy, problem.exit_code), []).append((target, problem))
+    for (what, *_), items in same.items():
+        names, problem = ", ".join(target for target, _ in items), items[0][1]
+        if titled:
+            say(f"\n{names}:")
+        is_named = titled or what == problem.what
+        error(problem, problem.what if len(items) == 1 else what if is_named else f"{names}: {what}")
 
 
 def ended(problem: EdgebuildError) -> None:

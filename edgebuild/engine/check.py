@@ -120,7 +120,7 @@ def _not_measured(budgets: Sequence[Budget]) -> dict[str, str]:
 
 def of(manifest: Manifest) -> judgeable.Of:
     """What budgets of a build are for, when it is gated again."""
-    return judgeable.Of.plan(manifest.plan, has_baseline=manifest.comparison is not None)
+    return judgeable.Of.plan(manifest.plan, has_baseline=manifest.comparison is not None, is_recorded=True)
 
 
 def _require_same_source(source: Source, sha256: str, path: Path) -> None:

@@ -504,6 +504,20 @@ def test_what_ends_several_targets_for_the_same_reason_is_said_once(
     )
 
 
+def test_check_says_once_that_builds_were_compared_with_nothing(dist: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["check", str(dist / "all"), "-b", "size=+5%"]
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert f"error: {', '.join(sorted(TARGETS))}: the budget on size cannot be judged\n" in said
+    assert "size (options): it is against a baseline, and this build was compared with none." in said
+    # What it says to do.
+    assert run([*words, "-b", "size=off"]) == 0
+    file = str(dist / "bare.tflite")
+    ended = _ended(capsys, "bench", file, "-b", "size=+5%", "--against", file, "--set", "bench.time=100ms")
+    assert {check["status"] for check in ended.checks.values()} == {"pass"}
+
+
 def test_a_strict_inspection_prints_one_document(
     dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
