@@ -1,4 +1,4 @@
-"""Negations run in int8, as the products that they are: those of layer normalization, and a network's own."""
+"""Layer normalization runs in int8, and activations that the converter knows by a negation stay what they are."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def test_negations_run_in_int8(tmp_path: Path) -> None:
+def test_a_normalized_layer_runs_in_int8(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     given = keras.Input((8, 6))
     normalized = keras.layers.LayerNormalization()(keras.layers.Dense(12)(given))
-    model = keras.Model(given, -keras.layers.Dense(4)(-normalized))
+    model = keras.Model(given, keras.layers.Dense(4)(normalized))
     path = converted(from_keras_model(model), [ROWS[:40]], INT8, tmp_path / "net")
     assert "NEG" not in {operator.name for operator in reader.read(path).operators}
     expected = np.asarray(model(ROWS))
     assert sqnr_db(expected, on_litert(path, ROWS)) > 25
     assert sqnr_db(expected, on_tflm(path, ROWS)) > 25
+
+
+def test_activations_that_negate_are_still_known(tmp_path: Path) -> None:
+    given = keras.Input((8, 6))
+    mean = keras.ops.mean(keras.layers.Dense(4)(given), axis=1)
+    slopes = keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(0.2))(mean)
+    model = keras.Model(given, [slopes, keras.activations.gelu(mean)])
+    path = converted(from_keras_model(model), [ROWS[:40]], INT8, tmp_path / "net")
+    assert {"GELU", "PRELU"} <= {operator.name for operator in reader.read(path).operators}
