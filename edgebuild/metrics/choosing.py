@@ -165,6 +165,8 @@ def _by_name(kind: Kind, y: Array, names: Sequence[str], seen: Seen) -> Kind:
     """Labels that are one of several classes with names: folders and words were numbered for the computation alone."""
     if kind.task != Task.CLASSES or kind.refusal is not None or len(names) != seen.values.shape[-1] or len(y) != y.size:
         return kind
+    if list(names) == [str(number) for number in range(len(names))]:
+        return kind
     more = ", ..." if len(names) > _NAMED else ""
     return kind._replace(words=f"labels are {len(names)} classes ({', '.join(names[:_NAMED])}{more})")
 

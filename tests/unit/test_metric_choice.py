@@ -47,6 +47,7 @@ def test_classes_with_names_are_called_by_them() -> None:
     for names, said in (
         (("cat", "dog", "cow", "hen"), "the labels are 4 classes (cat, dog, cow, ...)"),
         (("cat", "dog"), "the labels are class numbers, 0 to 3 of 4 classes"),
+        (("0", "1", "2", "3"), "the labels are class numbers, 0 to 3 of 4 classes"),
     ):
         assert choose(metric("auto"), [seen], Evaluation(CLASSES, labels=names), 1).why == said
     one_hot = Evaluation(np.eye(4)[CLASSES], labels=("cat", "dog", "cow", "hen"))
