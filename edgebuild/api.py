@@ -25,9 +25,10 @@ from edgebuild.decode import closest
 from edgebuild.engine import benching, calibrating, calibrations, functions, outlook, publish, sources
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
-from edgebuild.engine.session import Session
-from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
+from edgebuild.execution.session import default_jobs
+from edgebuild.execution.session import session as opened
+from edgebuild.execution.store import Store
 from edgebuild.plan import plan
 
 STORE_VARIABLE = "EDGEBUILD_STORE"
@@ -97,7 +98,8 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
         publish.require_writable(out / item.target)
     # Before anything is published: the folder may be tracked.
     commit = _commit(configuration, *_places(settings.model.path))
-    with Session(Store(store_folder()), listener, settings.limits, _code_folders(configuration)) as session:
+    jobs = settings.build.jobs or default_jobs()
+    with opened(Store(store_folder()), listener, settings.limits, _code_folders(configuration), jobs) as session:
         outcomes = building.build(
             planned,
             out,
@@ -280,7 +282,7 @@ def bench(
     _require_known_targets(known)
     _require_baseline_named(known)
     found = benching.find(Path(path), kernels)
-    with Session(Store(store_folder()), listener or Silence(), known.settings.limits, ()) as session:
+    with opened(Store(store_folder()), listener or Silence(), known.settings.limits) as session:
         benched = benching.bench(
             found,
             known.settings.bench,
@@ -343,7 +345,7 @@ def calibrate(
     """
     settings = (configuration or config.load({}, {}, use_file=False)).settings
     wanted = calibrating.wanted(paths, on, core, name)
-    with Session(Store(store_folder()), listener or Silence(), settings.limits, ()) as session:
+    with opened(Store(store_folder()), listener or Silence(), settings.limits) as session:
         made = calibrating.calibrate(wanted, settings.bench, session)
     return made, calibrations.write(made)
 

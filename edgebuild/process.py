@@ -72,6 +72,10 @@ class ChildDiedError(StepError):
     """The child's process ended, or was ended, within a job."""
 
 
+class ChildSlowError(ChildDiedError):
+    """The child's process was ended since its job took too long."""
+
+
 class Child:
     """One child process, started at its first job and ended by `close`.
 
@@ -84,14 +88,20 @@ class Child:
 
     def __init__(self, module: str, purpose: str, log: Path, code: tuple[str, ...] = ()) -> None:
         self._module = module
-        self._purpose = purpose
+        self.purpose = purpose
         self._log = log
         self._code = code
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = -1
         self._answers = -1
         self._pending = b""
-        self._log_start = 0  # what stands before is of processes that ended
+        self._is_killed = False
+        self._log_start = 0  # what stands before is of processes that ended, or of earlier jobs
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process was started, and was not seen to end."""
+        return self._process is not None
 
     def __enter__(self) -> Child:
         return self
@@ -111,6 +121,10 @@ class Child:
         """
         if self._process is None:
             self._start()
+            if self._is_killed:  # by a thread that saw no process yet
+                self.kill()
+        else:
+            self._log_start = self._log.stat().st_size
         line = msgspec.json.encode([name, job]) + b"\n"
         try:
             _write_all(self._requests, line)
@@ -127,6 +141,14 @@ class Child:
             else:
                 return bytes(answer.result)
         raise AssertionError("a child's answers end with a result or an error")
+
+    def kill(self) -> None:
+        """End the process, which another thread may start or wait for; that must close this child."""
+        self._is_killed = True
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the process and whatever it started; nothing is left behind."""
@@ -180,9 +202,9 @@ class Child:
                 if resident > limits.memory_bytes:
                     self._died(f"it took {format_bytes(resident)}, more than its {format_bytes(limits.memory_bytes)}")
             if time.monotonic() > deadline:
-                self._died(f"it was not done after {format_seconds(limits.time_s)}")
+                self._died(f"it was not done after {format_seconds(limits.time_s)}", ChildSlowError)
 
-    def _died(self, broken_limit: str | None) -> NoReturn:
+    def _died(self, broken_limit: str | None, kind: type[ChildDiedError] = ChildDiedError) -> NoReturn:
         assert self._process is not None
         process = self._process
         if broken_limit is None:
@@ -191,12 +213,12 @@ class Child:
         code = process.poll()
         self.close()
         if broken_limit is not None:
-            raise ChildDiedError(
-                f"{self._purpose} was ended: {broken_limit}",
+            raise kind(
+                f"{self.purpose} was ended: {broken_limit}",
                 remedy="Raise the limit in edgebuild.toml, [limits], if the network needs it.",
             )
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        raise ChildDiedError(f"{self._purpose} crashed ({how})", self._last_words())
+        raise ChildDiedError(f"{self.purpose} crashed ({how})", self._last_words())
 
     def _last_words(self) -> str:
         try:

@@ -69,6 +69,9 @@ Exit codes:
 @options.config_option
 @click.option("--allow-code", is_flag=True, help="Let Python code stored in the model's file run (Lambda layers).")
 @click.option("--measure-again", is_flag=True, help="Do not reuse figures measured on this machine before.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), help="How many steps at a time.  [default: by cores and memory]"
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--explain", is_flag=True, help="Show where each setting comes from, and do nothing.")
 @options.json_option
@@ -99,7 +102,12 @@ def command(
         options.given(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
             data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
-            build={"targets": list(target) or None, "out": more["out"], "measure_again": more["measure_again"]},
+            build={
+                "targets": list(target) or None,
+                "out": more["out"],
+                "measure_again": more["measure_again"],
+                "jobs": more["jobs"],
+            },
             bench={
                 "on": list(more["on"]) or None,
                 "baseline": more["against"],

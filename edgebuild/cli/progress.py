@@ -27,27 +27,35 @@ class _Lines:
 
     def __init__(self) -> None:
         self._told = 0.0
+        self._last = ""  # the title of the step that the last line was about
 
     def step_started(self, title: str) -> None:
         self._told = time.monotonic()
+        self._last = title
         output.say(f"- {title}")
 
-    def step_progressed(self, text: str) -> None:
+    def step_progressed(self, title: str, text: str) -> None:
         if time.monotonic() - self._told > _PLAIN_EVERY_S:
             self._told = time.monotonic()
-            output.say(f"  {text}")
+            self._add(title, text)
 
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
         if reused:
+            self._last = title
             output.say(f"- {title}: kept from an earlier build")
         elif time_s >= _WORTH_A_TIME_S:
-            output.say(f"  done in {format_seconds(time_s)}")
+            self._add(title, f"done in {format_seconds(time_s)}")
 
-    def step_failed(self) -> None:
+    def step_failed(self, title: str) -> None:
         pass
 
     def noted(self, text: str) -> None:
         output.say(f"  {text}")
+
+    def _add(self, title: str, text: str) -> None:
+        """Below the line of the step, or with its title where other steps have come between."""
+        output.say(f"  {text}" if title == self._last else f"- {title}: {text}")
+        self._last = title
 
 
 class _Terminal:
@@ -58,29 +66,41 @@ class _Terminal:
 
         self._console = Console(stderr=True, highlight=False)
         self._status: Any = None
-        self._title = ""
+        self._under_way: dict[str, str] = {}  # what is said of each step, by its title
 
     def step_started(self, title: str) -> None:
-        self._title = title
-        self._status = self._console.status(title)
-        self._status.start()
+        self._under_way[title] = title
+        self._show()
 
-    def step_progressed(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(f"{self._title}: {text}")
+    def step_progressed(self, title: str, text: str) -> None:
+        if title in self._under_way:
+            self._under_way[title] = f"{title}: {text}"
+            self._show()
 
-    def step_failed(self) -> None:
-        self._stop()
+    def step_failed(self, title: str) -> None:
+        self._over(title)
 
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
-        self._stop()
+        self._over(title)
         self._console.print(f"- {title}[dim]: {'kept' if reused else format_seconds(time_s)}[/dim]")
 
     def noted(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False)
 
-    def _stop(self) -> None:
-        """Take the moving line away, and give the terminal its cursor back."""
-        if self._status is not None:
+    def _show(self) -> None:
+        """One moving line of all that is under way."""
+        text = "; ".join(self._under_way.values())
+        if self._status is None:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._status.update(text)
+
+    def _over(self, title: str) -> None:
+        """Take a step off the moving line; with the last one give the terminal its cursor back."""
+        self._under_way.pop(title, None)
+        if self._under_way:
+            self._show()
+        elif self._status is not None:
             self._status.stop()
             self._status = None

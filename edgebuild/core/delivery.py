@@ -106,3 +106,15 @@ class Leaner(msgspec.Struct, frozen=True, kw_only=True):
     before_activations_bytes: int
     after_activations_bytes: int
     verified_on: tuple[str, ...]
+
+
+class Vector(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample that was run on TFLM: what each input and output held, in the file's order.
+
+    Raw bytes of the tensors' types: little endian, row-major. `following` is the sample that was run next, for a
+    network that keeps state.
+    """
+
+    inputs: tuple[bytes, ...]
+    outputs: tuple[bytes, ...]
+    following: Vector | None = None

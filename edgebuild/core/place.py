@@ -49,11 +49,18 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is a device of its own, which does one thing at a time."""
+        return self.kind in (PlaceKind.SSH, PlaceKind.ADB)
+
+    @property
     def emulates(self) -> bool:
         """Whether it counts instructions and has no time of its own."""
         return self.kind == PlaceKind.ARM64
 
 
+# How long a measurement waits for the turn of its device, in seconds; its own limits start afterwards.
+QUEUE_S = 900.0
 HERE = Place(kind=PlaceKind.HOST)
 
 

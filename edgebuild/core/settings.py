@@ -136,6 +136,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
         refine: whether their equalization and calibration for int8 are.
         vet: whether the refined artifact gives way to the plain conversion where train samples say that it is worse.
         repair: whether more is tried where the accuracy budget is missed.
+        jobs: how many actions are done at a time; 0 for one on each core, as far as memory lasts.
     """
 
     targets: tuple[str, ...]
@@ -145,6 +146,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
     vet: bool
     repair: bool
     measure_again: bool
+    jobs: Count = 0
 
 
 class BenchSettings(_Table, frozen=True, kw_only=True):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.conversion import ARTIFACT, Described, FirmwareJob, MetadataJob, Sources
+from edgebuild.child import Say
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.emit.jobs import Described, FirmwareJob, MetadataJob, Sources
 from edgebuild.emit.metadata.writing import with_metadata
 from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import flash, package
@@ -23,7 +23,7 @@ def describe(job: MetadataJob, _: Say) -> Described:
         UsageError: the description does not fit it.
     """
     data = with_metadata(Path(job.artifact).read_bytes(), job.described)
-    Path(job.out).write_bytes(data)
+    (Path(job.out) / ARTIFACT).write_bytes(data)
     return Described(size_bytes=len(data))
 
 
@@ -61,6 +61,3 @@ def _named(spec: ArtifactSpec, job: FirmwareJob) -> ArtifactSpec:
         inputs=tuple(replace(end, name=name) for end, name in zip(spec.inputs, job.inputs, strict=True)),
         outputs=tuple(replace(end, name=name) for end, name in zip(spec.outputs, job.outputs, strict=True)),
     )
-
-
-JOBS = {"metadata": Job(MetadataJob, describe), "firmware": Job(FirmwareJob, firmware)}

@@ -19,10 +19,10 @@ from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.core.verdict import Requirement, Status
 from edgebuild.engine import baselines, calibrations, check, device_figures, figures, operator_timing, places
 from edgebuild.engine.baselines import Wanted
-from edgebuild.engine.place_steps import Demand, Runnable
+from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.places import Placed
-from edgebuild.engine.session import Session
 from edgebuild.errors import StepError
+from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import requantization
 from edgebuild.flatbuffer.inspecting import inspect
 

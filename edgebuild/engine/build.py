@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgebuild import readback, targets
+from edgebuild.actions import conversion
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
-from edgebuild.engine import fallback, handover, judging, losses, operator_check, publish, steps, vetting
+from edgebuild.engine import asking, fallback, handover, judging, losses, operator_check, publish, vetting
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.operator_check import Base, without_passes
 from edgebuild.engine.repair import Tools, Tried, climb
-from edgebuild.engine.session import Session
 from edgebuild.engine.sharing import Shared, prepare, settled
 from edgebuild.engine.usable import usable
 from edgebuild.errors import EdgebuildError
+from edgebuild.execution.session import Session
 from edgebuild.ladder import Means
-from edgebuild.passes import jobs
 from edgebuild.process import ChildBugError
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def build(
     Args:
         plans: one for each target.
         out: the folder whose TARGET/ folders are published into.
-        session: where steps are done or found.
+        session: where actions are done or found.
         listener: is told what happens.
         again: whether to measure anew what was measured on this machine already.
         vet: whether to hold a refined artifact against the plain conversion, where train samples have answers.
@@ -59,16 +59,15 @@ def build(
     shared = prepare(plans, session, listener)
     plans = [settled(plan, shared) for plan in plans]
     builder = _Builder(shared, out, session, again=again)
-    tools = Tools(builder.make, listener.noted)
-    looked = [_unless_it_fails(plan, builder.look) for plan in plans]  # all of them before any training
-    built = [
-        failed if failed is not None else _unless_it_fails(plan, builder.vetted if vet else builder.convert)
-        for plan, failed in zip(plans, looked, strict=True)
-    ]
-    session.leave_tensorflow()
-    return [
-        item if isinstance(item, Outcome) else _finish(item, builder, tools if repair else None, out) for item in built
-    ]
+    tools = Tools(builder.make, session.noted) if repair else None
+    # All of them before any training; and all are converted before any is timed, while TensorFlow is at hand.
+    looked = session.each(lambda plan: _unless_it_fails(plan, builder.look), plans)
+    make = builder.vetted if vet else builder.convert
+    built = session.each(
+        lambda item: item[1] if item[1] is not None else _unless_it_fails(item[0], make),
+        list(zip(plans, looked, strict=True)),
+    )
+    return session.each(lambda item: item if isinstance(item, Outcome) else _finish(item, builder, tools, out), built)
 
 
 def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
@@ -115,7 +114,6 @@ class _Builder:
     def make(self, plan: Plan) -> Tried:
         """Convert and judge."""
         built = self.convert(plan)
-        self._session.leave_tensorflow()
         return self.judge(built)
 
     def vetted(self, plan: Plan) -> Built:
@@ -125,26 +123,25 @@ class _Builder:
         if data is None or other is None:
             return refined
         try:
-            plain = self.convert(other, title=f"{plan.target}: convert without refinements, to compare")
+            plain = self.convert(other, title="convert without refinements, to compare")
             why = vetting.vet(refined, plain, data, self._session)
         except (EdgebuildError, ChildBugError) as error:
             return _with_note(refined, f"not compared with the plain conversion: {error.what}")
         return refined if why is None else _with_note(plain, why)
 
     def convert(self, plan: Plan, title: str = "") -> Built:
-        """Do the passes and convert, a step of this title; passes with which the target gets nothing are left out."""
+        """Do the passes and convert, under this title; passes with which the target gets nothing are left out."""
         return fallback.first_that_works(plan, lambda tried: self._converted(tried, title))
 
     def _converted(self, plan: Plan, title: str) -> Built:
         shared, session = self._shared, self._session
         base = self._bases.get(plan.target, Base(shared.network))
         base = operator_check.with_recurrent_layers(plan, base, shared, session)
-        compressed = compress(plan, shared.model, shared.path, base.network, shared.data, session)
-        step = steps.quantize(compressed.plan, compressed.network, shared.data)
-        made = session.transform(step._replace(title=title or step.title))
+        compressed = compress(plan, shared.loaded, base.network, shared.data, session)
+        made = session.run(asking.quantize(compressed.plan, compressed.network, shared.data, title))
         network = compressed.network.frozen.network
-        spec = readback.in_order(made.read(jobs.Converted).artifact, network)
-        built = usable(Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network), session)
+        spec = readback.in_order(made.result.artifact, network)
+        built = usable(Built(plan, made.ref(conversion.ARTIFACT), spec, None, (), network), session)
         plain = self._plain(plan, base) if compressed.is_smaller else None
         reference, lacking = self._reference(plan, compressed)
         # Each once: more than one of them may carry the network over.
@@ -166,12 +163,12 @@ class _Builder:
 
     def _plain(self, plan: Plan, base: Base) -> Built | None:
         """What quantization alone makes, to compare the compressed artifact with; None for nothing."""
-        dense, title = without_passes(plan, base.network), f"{plan.target}: convert the network as it was, to compare"
-        step = steps.quantize(dense, base.network, self._shared.data)
+        dense = without_passes(plan, base.network)
+        action = asking.quantize(dense, base.network, self._shared.data, "convert the network as it was, to compare")
         try:
-            made = self._session.transform(step._replace(title=title))
+            made = self._session.run(action)
         except FAILURES:
             return None  # a student took its place, perhaps for that
         network = base.network.frozen.network
-        spec = readback.in_order(made.read(jobs.Converted).artifact, network)
-        return Built(dense, made.path / jobs.ARTIFACT, spec, None, (), network)
+        spec = readback.in_order(made.result.artifact, network)
+        return Built(dense, made.ref(conversion.ARTIFACT), spec, None, (), network)

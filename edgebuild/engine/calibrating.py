@@ -10,18 +10,18 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import calibration, hashing, host
+from edgebuild.actions.measuring import Timing
 from edgebuild.calibration import FEWEST, UnfitError, family_of
 from edgebuild.core import place
 from edgebuild.core.calibration import Calibration, Family, Point
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
-from edgebuild.engine import benching, place_steps
+from edgebuild.engine import benching, demands
 from edgebuild.engine.calibrations import LITERT
-from edgebuild.engine.place_steps import Demand, Runnable
-from edgebuild.engine.session import Session
+from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.errors import StepError, UsageError
+from edgebuild.execution.session import Session
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.runtimes.jobs import Measured, Timing
 
 # What a machine that is no Arm calls itself.
 _OTHERS = frozenset({"x86_64", "amd64", "i686", "i386", "x86", "riscv64", "ppc64le", "s390x"})
@@ -83,7 +83,7 @@ def calibrate(asked: Wanted, bench: BenchSettings, session: Session) -> Calibrat
     Args:
         asked: what is to be calibrated.
         bench: how to measure; one thread, as in emulation.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         UnavailableError: one of the places is not there.
@@ -149,9 +149,8 @@ def _require_usable(asked: Wanted) -> None:
 
 
 def _measured(item: Runnable, where: Place, bench: BenchSettings, session: Session, *, again: bool) -> Timing:
-    step = place_steps.measure(item, where, Demand(bench), session.run_limits, again=again, of=f"{item.path.name}: ")
-    (made,) = session.run([step], place_steps.MEASURING)
-    return made.read(Measured).artifact
+    action = demands.measure(item, where, Demand(bench), session, of=item.path.name)
+    return session.run(action, again=again).result.artifact
 
 
 def _require_alike(measured: Sequence[Twice], device: Place, core: Place) -> None:

@@ -8,19 +8,20 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import readback
+from edgebuild.actions import networks
+from edgebuild.core.action import Ref
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
-from edgebuild.core.plan import Plan, Source
-from edgebuild.engine import fallback, steps
+from edgebuild.core.plan import Plan
+from edgebuild.engine import asking, fallback, loading
 from edgebuild.engine.fallback import FAILURES, PassDiedError, RequiredError
-from edgebuild.engine.material import Changeable, Data, Network
-from edgebuild.engine.session import Session
+from edgebuild.engine.loading import Loaded
+from edgebuild.engine.material import Data, Network
 from edgebuild.errors import StepError
+from edgebuild.execution.session import Session
 from edgebuild.layer_costs import LatencyTable, tabulate
-from edgebuild.passes import jobs
 from edgebuild.process import ChildBugError, ChildDiedError
 from edgebuild.report import wording
-from edgebuild.runtimes.jobs import LayerTimes
 
 
 class Compressed(NamedTuple):
@@ -41,16 +42,15 @@ class Compressed(NamedTuple):
     notes: tuple[str, ...]
 
 
-def compress(plan: Plan, model: Source, path: str, network: Network, data: Data | None, session: Session) -> Compressed:
+def compress(plan: Plan, loaded: Loaded, network: Network, data: Data | None, session: Session) -> Compressed:
     """Do the plan's passes before quantization, as far as there is what they need.
 
     Args:
         plan: whose passes are done.
-        model: the network as its user gave it.
-        path: where it is.
+        loaded: the network as its user gave it.
         network: the same, frozen: what is quantized where no pass changes anything.
         data: divided data, or None.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         EdgebuildError: a compression failed. What cannot be done at all, and a refinement that fails, is noted.
@@ -62,13 +62,11 @@ def compress(plan: Plan, model: Source, path: str, network: Network, data: Data 
     if not chosen:
         return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
     try:
-        carried = session.transform(steps.carry(plan, model, path))
+        original, answer = loading.with_layers(plan, loaded, session)
     except FAILURES as error:
         names = ", ".join(wording.kind(step) for step in chosen)
         reason = f"{names} left out: {fallback.reason(error)}"
         return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
-    answer = carried.read(jobs.Carried)
-    original = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
     walk = _Walk(_named_as_now(asked, taken_apart(network.frozen.network, answer)), original, data, session)
     for step in chosen:
         if isinstance(step, Refinement):
@@ -89,12 +87,12 @@ def with_layers_of_nested(plan: Plan, network: Network) -> Plan:
 class _Walk:
     """From pass to pass, each on what the one before left."""
 
-    def __init__(self, plan: Plan, original: Changeable, data: Data | None, session: Session) -> None:
+    def __init__(self, plan: Plan, original: Ref, data: Data | None, session: Session) -> None:
         self._original, self._data, self._session = original, data, session
         self.plan = plan  # with layers named as the network has them now
         self._current = original
         self._frozen: Network | None = None  # with nodes that quantize
-        self._unquantized: Changeable | None = original
+        self._unquantized: Ref | None = original
         self._has_clusters = False
         self.is_smaller = False
         self.notes: list[str] = []
@@ -113,10 +111,8 @@ class _Walk:
             return None
         return given if self._unquantized.identity == self._original.identity else self._freeze(self._unquantized)
 
-    def _freeze(self, network: Changeable) -> Network:
-        made = self._session.transform(steps.freeze_changed(self.plan, network))
-        frozen = made.read(jobs.Frozen)
-        return Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256)
+    def _freeze(self, network: Ref) -> Network:
+        return loading.frozen(self.plan, network, self._session)
 
     def compress(self, step: Compression) -> None:
         if isinstance(step, QuantizeAware) and step.only_ranges and not self._has_clusters:
@@ -143,22 +139,20 @@ class _Walk:
 
     def _do(self, step: Change) -> None:
         latencies = _latencies(self.plan, step, self._current, self._session)
-        made = self._session.transform(
-            steps.change(self.plan, step, self._current, self._original, self._data, latencies)
-        )
-        result = made.read(jobs.Compressed)
+        made = self._session.run(asking.change(self.plan, step, self._current, self._original, self._data, latencies))
+        result = made.result
         self.notes += result.notes
         before = self._current
-        self._current = Changeable(made.path / jobs.NETWORK, result.identity_sha256)
+        self._current = made.ref(networks.NETWORK, result.identity_sha256)
         self._frozen = None
         if result.frozen is not None:
-            self._frozen = Network(result.frozen, made.path / jobs.SAVED_MODEL, result.identity_sha256)
+            self._frozen = Network(result.frozen, made.ref(networks.SAVED_MODEL, result.identity_sha256))
         is_trained = isinstance(step, QuantizeAware) and not step.only_ranges
         self._unquantized = None if is_trained else before if self._frozen is not None else self._current
         self.plan = _named_as_now(self.plan, result.instead)
 
 
-def taken_apart(network: ModelSpec, carried: jobs.Carried) -> dict[str, tuple[str, ...]]:
+def taken_apart(network: ModelSpec, carried: networks.Carried) -> dict[str, tuple[str, ...]]:
     """For each layer, and each network nested in the network, the layers that do what it did once it is taken apart."""
     parts = {
         name: tuple(layer for layer in carried.layers if readback.is_part(layer, of=name)) for name in network.layers
@@ -180,11 +174,11 @@ def _works_untrained(step: Change) -> bool:
     return isinstance(step, Refinement) or (not isinstance(step, Student) and step.untrained)
 
 
-def _latencies(plan: Plan, step: Change, network: Changeable, session: Session) -> LatencyTable | None:
+def _latencies(plan: Plan, step: Change, network: Ref, session: Session) -> LatencyTable | None:
     """The measured times of a network's layers, where channels are ranked by them."""
     if not isinstance(step, Channels) or Cost.LATENCY not in (step.cost, step.rank_by):
         return None
-    grids = dict(session.transform(steps.layers(plan, step, network)).read(jobs.Layers).grids)
+    grids = dict(session.run(asking.layers(plan, step, network)).result.grids)
     shapes = tuple(dict.fromkeys(shape for grid in grids.values() for shape in grid))
-    (made,) = session.run([steps.layer_times(plan, shapes)])
-    return tabulate(grids, dict(zip(shapes, made.read(LayerTimes).times_s, strict=True)))
+    made = session.run(asking.layer_times(plan, shapes))
+    return tabulate(grids, dict(zip(shapes, made.result.times_s, strict=True)))

@@ -13,10 +13,11 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Runtime
-from edgebuild.engine import device_steps, toolchain
+from edgebuild.engine import devices
 from edgebuild.engine.fallback import FAILURES, reason
 from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
-from edgebuild.engine.session import Session
+from edgebuild.execution import toolchain
+from edgebuild.execution.session import Session
 from edgebuild.runtimes.tflm import wheel
 
 # What the arena's figure was found with: kernels' structures hold pointers of this size.
@@ -57,14 +58,13 @@ def _flash(data_bytes: int, code_bytes: int | None) -> Measurement:
 
 def arena(artifact: Path, runtime: Interpreter, session: Session) -> tuple[Measurement | None, str]:
     """The arena that a file for a runtime needs, or None and why it could not be found out."""
-    version = wheel.version()
-    if version is None:
+    if wheel.version() is None:
         return None, f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
     try:
-        (made,) = session.run([device_steps.arena(artifact, version, artifact.name)], device_steps.TFLM)
+        made = session.run(devices.arena(session.give_file(artifact), artifact.name))
     except FAILURES as error:
         return None, reason(error)
-    return _of_arena(made.read(Arena), toolchain.versions(), runtime), ""
+    return _of_arena(made.result, toolchain.versions(), runtime), ""
 
 
 def _of_arena(arena: Arena, versions: Mapping[str, str], runtime: Interpreter) -> Measurement:

@@ -8,25 +8,43 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgebuild import hashing, readback
+from edgebuild.actions.runtimes import (
+    DELEGATION,
+    EDGETPU,
+    EDGETPU_RULES,
+    ETHOS_U,
+    TFLM_ARENA,
+    TFLM_KERNELS,
+    TFLM_SAMPLE,
+    ArenaJob,
+    DelegationJob,
+    EdgeTpuJob,
+    EdgeTpuRulesJob,
+    EthosUJob,
+    KernelsJob,
+    SampleJob,
+)
+from edgebuild.core.action import Action, Ref
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
+from edgebuild.core.delivery import Vector
 from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
+from edgebuild.core.mapping import EthosU, Mapping, Parity
 from edgebuild.core.target import Accelerator, Compiler, Kernels
-from edgebuild.engine import device_steps as steps
-from edgebuild.engine import fallback
+from edgebuild.engine import demands, fallback
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built, Data
-from edgebuild.engine.session import Session
 from edgebuild.errors import StepError, UnavailableError
+from edgebuild.execution.session import Session
 from edgebuild.process import ChildBugError
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
-from edgebuild.runtimes.tflm.jobs import MissingKernels, Sample
 
 T = TypeVar("T")
 
-_COMPARED = f"outputs on {' and '.join(steps.FAMILIES)} kernels were not compared"
+# Whose outputs are compared where the target's kernels are XNNPACK's.
+_FAMILIES = (Kernels.XNNPACK, Kernels.REFERENCE)
+_COMPARED = f"outputs on {' and '.join(_FAMILIES)} kernels were not compared"
 _EQUAL = "1,000 of 1,000 rows of MLPerf Tiny's keyword spotting"
 # "Didn't find op for builtin opcode 'ELU' version '1'."
 _NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
@@ -51,8 +69,8 @@ class Answered(NamedTuple):
     report: DeviceReport
     lacking: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-    compiled: Path | None = None
-    vector: Sample | None = None
+    compiled: Ref | None = None
+    vector: Vector | None = None
 
 
 def runs_on_tflm(built: Built) -> bool:
@@ -67,7 +85,7 @@ def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answ
         built: the artifact as it ships.
         named: the same network with the names of its tensors.
         data: whose evaluation samples are run; None for none.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         EdgebuildError: the target's runtime or compiler refused the artifact.
@@ -91,9 +109,8 @@ def require_kernels(built: Built, session: Session) -> None:
     """
     if not runs_on_tflm(built) or built.plan.accelerator is not None:
         return
-    step = steps.kernels(built.plan.target, built.spec, wheel.version() or "")
-    (made,) = session.run([step], steps.TFLM)
-    missing = made.read(MissingKernels).operators
+    operators = tuple(sorted({operator.name for operator in built.spec.operators}))
+    missing = session.run(TFLM_KERNELS.action(KernelsJob(operators=operators), of=built.plan.target)).result.operators
     if missing:
         culprits = [operator for operator in built.spec.operators if operator.name in missing]
         raise StepError(
@@ -115,12 +132,11 @@ def _of_micro(built: Built, data: Data | None, session: Session) -> Answered:
         note = "; scored on LiteRT's reference kernels, which at times differ from it by a step"
         notes.append(why + (note if runtime.is_tflm else ""))
         return Answered(DeviceReport(parity=parity), {Subject.ARENA: why}, tuple(notes))
-    arena, why = _arena(built, version, session)
+    arena, why = _arena(built, session)
     notes += [f"the arena was not measured: {why}"] if why else []
     if data is not None and runtime.is_tflm:
-        sample = steps.sample(built, data, version)
-        run = lambda: session.run([sample], steps.TFLM)[0].read(Sample)  # noqa: E731
-        vector = _noted(run, "the firmware has no self-test", built, notes)
+        sample = _sample(built, data)
+        vector = _noted(lambda: session.run(sample).result, "the firmware has no self-test", built, notes)
     lacking = {str(Subject.ARENA): why} if why else {}
     return Answered(DeviceReport(arena=arena, parity=parity), lacking, tuple(notes), vector=vector)
 
@@ -139,19 +155,37 @@ def _standing(built: Built) -> Iterator[str]:
     yield f"{scored}; the arena is TensorFlow Lite Micro's: {runtime.known.ram}"
 
 
-def _arena(built: Built, version: str, session: Session) -> tuple[Arena | None, str]:
+def _sample(built: Built, data: Data) -> Action[Vector]:
+    """Run a sample on TensorFlow Lite Micro (two where state is kept), for firmware to check itself by."""
+    job = SampleJob(
+        artifact=str(built.ref),
+        spec=built.spec,
+        samples=str(data.evaluation.ref),
+        preprocess=built.plan.preprocess,
+        streams=bool(built.network.streams),
+    )
+    return TFLM_SAMPLE.action(job, of=built.plan.target)
+
+
+def arena(artifact: Ref, of: str) -> Action[Arena]:
+    """Find the arena that TensorFlow Lite Micro needs; `of` goes before the title."""
+    return TFLM_ARENA.action(ArenaJob(artifact=str(artifact)), of=of)
+
+
+def _arena(built: Built, session: Session) -> tuple[Arena | None, str]:
     """The arena; without one why not."""
     try:
-        (made,) = session.run([steps.arena(built.path, version, built.plan.target)], steps.TFLM)
+        return session.run(arena(built.ref, built.plan.target)).result, ""
     except UNMEASURED as error:
         return None, lack(error, built)
-    return made.read(Arena), ""
 
 
 def _of_xnnpack(built: Built, named: Built, data: Data | None, session: Session) -> Answered:
     notes: list[str] = []
-    read = lambda: session.run([steps.delegation(named)], steps.DELEGATION)[0].read(Mapping)  # noqa: E731
-    delegation = _noted(read, "which operators XNNPACK takes could not be read", built, notes)
+    asked = DELEGATION.action(DelegationJob(artifact=str(named.ref)), of=named.plan.target)
+    delegation = _noted(
+        lambda: session.run(asked).result, "which operators XNNPACK takes could not be read", built, notes
+    )
     parity = None
     if data is not None:
         parity = _noted(lambda: _parity(built, data, session), _COMPARED, built, notes)
@@ -177,50 +211,59 @@ def lack(error: StepError | UnavailableError | ChildBugError, built: Built) -> s
 
 
 def _parity(built: Built, data: Data, session: Session) -> Parity:
-    """Each family in a child of its own: some files end the process in one of them."""
-    runs = [steps.outputs(built, data, family) for family in steps.FAMILIES]
-    first, second = (str(session.run([run], steps.PARITY)[0].path) for run in runs)
-    step = steps.parity(built, (first, second), [run.depends_on for run in runs])
-    (made,) = session.run([step], steps.PARITY)
-    return made.read(Parity)
+    first, second = (session.run(demands.outputs(built, data, family)).ref() for family in _FAMILIES)
+    names = (str(_FAMILIES[0]), str(_FAMILIES[1]))
+    title = f"hold {' and '.join(names)} kernels against each other"
+    return session.run(demands.parity(built, names, (first, second), title)).result
 
 
 def _of_accelerator(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
     if accelerator.compiler == Compiler.EDGETPU:
         return _of_edgetpu(named, accelerator, session)
-    version = compilers.vela()
-    if version is None:
+    if compilers.vela() is None:
         why = f"Vela is not installed: {compilers.VELA_INSTALL}"
         lacking = dict.fromkeys((Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM), why)
         return Answered(DeviceReport(), {str(subject): text for subject, text in lacking.items()}, (why,))
-    (made,) = session.run([steps.vela(built, accelerator, version, session.run_limits.memory_bytes)], steps.VELA)
-    found = made.read(EthosU)
+    made = session.run(_vela(built, accelerator))
+    found = made.result
     return Answered(
         DeviceReport(ethosu=found),
         notes=tuple(_left(found.mapping, named)),
-        compiled=made.path / found.compiled,
+        compiled=made.ref(found.compiled),
     )
+
+
+def _vela(built: Built, accelerator: Accelerator) -> Action[EthosU]:
+    """Compile for an Ethos-U; the file may lack the names of its tensors, which the build knows."""
+    job = EthosUJob(
+        artifact=str(built.ref),
+        tensors=tuple(operator.tensor for operator in built.spec.operators),
+        accelerator=accelerator.configuration,
+        system_config=accelerator.system_config,
+        memory_mode=accelerator.memory_mode,
+    )
+    return ETHOS_U.action(job, of=built.plan.target)
 
 
 def _of_edgetpu(named: Built, accelerator: Accelerator, session: Session) -> Answered:
     compiler = compilers.edgetpu()
     if compiler is None:
         try:
-            (made,) = session.run([steps.edgetpu_rules(named, accelerator.memory)], steps.EDGETPU)
+            rules = EdgeTpuRulesJob(artifact=str(named.ref), memory_bytes=accelerator.memory)
+            found = session.run(EDGETPU_RULES.action(rules, of=named.plan.target)).result
         except UNMEASURED as error:
             why = f"what the Edge TPU runs could not be predicted: {fallback.reason(error)}"
             return Answered(DeviceReport(), {**_UNTOLD, Subject.NPU_SHARE: why}, (why,))
-        found = made.read(EdgeTpu)
         note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
         return Answered(DeviceReport(edgetpu=found), _UNTOLD, notes=(note, *_left(found.mapping, named)))
-    step = steps.edgetpu(named, hashing.of_file(Path(compiler)), session.run_limits.memory_bytes)
-    (made,) = session.run([step], steps.EDGETPU)
-    found = made.read(EdgeTpu)
+    job = EdgeTpuJob(artifact=str(named.ref), compiler=hashing.of_file(Path(compiler)))
+    made = session.run(EDGETPU.action(job, of=named.plan.target))
+    found = made.result
     return Answered(
         DeviceReport(edgetpu=found),
         _UNTOLD,
         notes=tuple(_left(found.mapping, named)),
-        compiled=made.path / found.compiled,
+        compiled=made.ref(found.compiled),
     )
 
 

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edgebuild import gate, hashing, pairing
+from edgebuild.actions.datasets import Splits
+from edgebuild.actions.scores import Baseline
 from edgebuild.budgets import HOST
 from edgebuild.comparing import Before, Turns, compare
 from edgebuild.core.budget import Subject, Unit
@@ -31,7 +33,6 @@ from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.paired import Paired
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
-from edgebuild.passes.jobs import Baseline, Splits
 
 _FILE = "file"
 # Scores that are the share of samples that are right.

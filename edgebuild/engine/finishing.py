@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import hashing, host
+from edgebuild.actions import conversion
+from edgebuild.actions.conversion import Leaned, LeanJob, MetadataJob
+from edgebuild.core.action import Action, Ref
 from edgebuild.core.delivery import BiasScales, Keep, Leaner, Names
 from edgebuild.core.metadata import ENTRY as SDK_METADATA
-from edgebuild.core.metadata import Metadata
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
-from edgebuild.emit.jobs import MetadataJob
 from edgebuild.emit.metadata.describing import Fed, describe, lacking
 from edgebuild.engine import devices, fallback
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
-from edgebuild.engine.session import Made, Session, Step, Worker
 from edgebuild.engine.sharing import Shared
 from edgebuild.errors import StepError
+from edgebuild.execution.session import Done, Session
 from edgebuild.flatbuffer import reader
-from edgebuild.passes import jobs
 from edgebuild.process import ChildBugError
-from edgebuild.runtimes.jobs import Leaned, LeanJob
-from edgebuild.runtimes.tflm import wheel
 
-_LEANING = Worker("edgebuild.runtimes.leaning", "the packer")
-EMIT = Worker("edgebuild.emit.worker", "the writer of what is handed over")
 _MINIMUM_RUNTIME = "min_runtime_version"
 
 
@@ -55,7 +49,7 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
     Args:
         named: as the converter left it, with the names of its tensors.
         shared: the data, with the names of classes.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         EdgebuildError: a file does not run.
@@ -66,7 +60,7 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
     built = packed.built
     labels = shared.data.splits.labels if shared.data is not None else ()
     described = describe(
-        built.path.read_bytes(),
+        session.path(built.ref).read_bytes(),
         built.plan,
         built.spec,
         labels,
@@ -74,13 +68,14 @@ def finish(named: Built, shared: Shared, session: Session) -> Finished:
         streams=bool(built.network.streams),
     )
     try:
-        (made,) = session.run([_metadata(built, described)], EMIT)
+        job = MetadataJob(artifact=str(built.ref), described=described)
+        made = session.run(conversion.METADATA.action(job, of=built.plan.target))
     except FAILURES as error:
         note = f"the metadata that SDKs read were left out: {fallback.reason(error)}"
         return packed._replace(notes=(*packed.notes, note))
     tensors = [operator.tensor for operator in built.spec.operators]
     notes = (*packed.notes, *lacking(described, labels))
-    return packed._replace(built=_with(named, built, made.path / jobs.ARTIFACT, tensors), notes=notes)
+    return packed._replace(built=_with(named, built, made.ref(conversion.ARTIFACT), tensors, session), notes=notes)
 
 
 def _fed(built: Built, shared: Shared) -> list[Fed]:
@@ -95,21 +90,12 @@ def _fed(built: Built, shared: Shared) -> list[Fed]:
     ]
 
 
-def _metadata(built: Built, described: Metadata) -> Step:
-    return Step(
-        "metadata",
-        f"{built.plan.target}: write the metadata that SDKs read",
-        [hashing.of_file(built.path), described],
-        lambda out: MetadataJob(artifact=str(built.path), described=described, out=str(out / jobs.ARTIFACT)),
-    )
-
-
 def pack(named: Built, session: Session, what: str = "the file") -> Finished:
     """Without what the target does not read, and with a small arena, as far as that changes no output.
 
     Args:
         named: as the converter left it.
-        session: where steps are done or found.
+        session: where actions are done or found.
         what: it is called.
     """
     if not named.plan.delivery.lean:
@@ -118,8 +104,8 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
         made = _leaned(named, what, session)
     except FAILURES as error:
         return Finished(named, named, notes=(f"the file was not packed: {fallback.reason(error)}",))
-    leaned = made.read(Leaned)
-    built = _with(named, named, made.path / jobs.ARTIFACT, leaned.tensors)
+    leaned = made.result
+    built = _with(named, named, made.ref(conversion.ARTIFACT), leaned.tensors, session)
     notes = []
     if leaned.reordered:
         notes.append("operators stand in another order, for a smaller arena")
@@ -128,12 +114,12 @@ def pack(named: Built, session: Session, what: str = "the file") -> Finished:
     return Finished(built, built, leaned.leaner, tuple(notes))
 
 
-def _leaned(named: Built, what: str, session: Session) -> Made:
+def _leaned(named: Built, what: str, session: Session) -> Done[Leaned]:
     """The packed file, its outputs proved on all kernels that run it; a family that does not is left out."""
     first: StepError | ChildBugError | None = None
     for families in _families(named):
         try:
-            return session.run([_lean(named, what, families)], _LEANING)[0]
+            return session.run(_lean(named, what, families))
         except FAILURES as error:
             first = first or error
     assert first is not None, "there are kernels to try"
@@ -150,7 +136,7 @@ def _families(named: Built) -> Iterator[tuple[Kernels, ...]]:
         yield ()
 
 
-def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Step:
+def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Action[Leaned]:
     plan = named.plan
     is_app = not plan.runtime.name.is_tflm  # other importers read names, and may read more
     keep = Keep(
@@ -162,26 +148,21 @@ def _lean(named: Built, what: str, families: tuple[Kernels, ...]) -> Step:
     # Beside an NPU the arena is that of what its compiler leaves.
     is_planned = plan.runtime.name.is_tflm and plan.accelerator is None
     runtime = Interpreter.TFLM if is_planned else Interpreter.LITERT
-    return Step(
-        "lean",
-        f"{plan.target}: pack {what}",
-        [hashing.of_file(named.path), keep, families, runtime, wheel.version(), host.identity()],
-        lambda out: LeanJob(
-            artifact=str(named.path), out=str(out / jobs.ARTIFACT), keep=keep, kernels=families, runtime=runtime
-        ),
-    )
+    job = LeanJob(artifact=str(named.ref), keep=keep, kernels=families, runtime=runtime)
+    return conversion.LEAN.action(job, of=plan.target, title=f"pack {what}")
 
 
-def _with(named: Built, built: Built, path: Path, tensors: Sequence[str]) -> Built:
+def _with(named: Built, built: Built, file: Ref, tensors: Sequence[str], session: Session) -> Built:
     """A build with another file of the same network, which may lack names and number its tensors otherwise.
 
     Args:
         named: the file with all names, whose ends stand in the network's order in its spec.
         built: the build that the file was made of.
-        path: the file.
+        file: the file.
         tensors: the names of what its operators write first, which the file may lack.
+        session: where files lie.
     """
-    found, original = reader.read(path), reader.read(named.path)
+    found, original = reader.read(session.path(file)), reader.read(session.path(named.ref))
     spec = replace(
         found,
         inputs=_in_order(found.inputs, original.inputs, named.spec.inputs),
@@ -190,7 +171,7 @@ def _with(named: Built, built: Built, path: Path, tensors: Sequence[str]) -> Bui
             replace(operator, tensor=tensor) for operator, tensor in zip(found.operators, tensors, strict=True)
         ),
     )
-    return built._replace(path=path, spec=spec)
+    return built._replace(ref=file, spec=spec)
 
 
 def _in_order(

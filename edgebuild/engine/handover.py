@@ -8,20 +8,18 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import hashing, readback
+from edgebuild.actions.conversion import FIRMWARE, FirmwareJob, Sources
+from edgebuild.core.action import Action
 from edgebuild.core.delivery import Layout, PackedFile
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
-from edgebuild.emit.jobs import FirmwareJob, Sources
-from edgebuild.emit.microcontroller.firmware import Vector
 from edgebuild.engine.devices import Answered
-from edgebuild.engine.finishing import EMIT
 from edgebuild.engine.material import Built
-from edgebuild.engine.session import Session, Step
 from edgebuild.engine.sharing import Shared
+from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
 from edgebuild.report import card
 from edgebuild.report.integration import page
-from edgebuild.runtimes.tflm.jobs import Sample
 
 CARD = "model_card.md"
 _FIRMWARE = "firmware"
@@ -44,71 +42,48 @@ def gather(built: Built, answered: Answered, shared: Shared, session: Session) -
         EdgebuildError: the firmware's library has no such operator, or its language no such type.
     """
     plan = built.plan
-    files = {f"{plan.name}.tflite": built.path.read_bytes()}
+    files = {f"{plan.name}.tflite": session.path(built.ref).read_bytes()}
     if answered.compiled is not None:
-        compiler = answered.compiled.stem.rpartition("_")[2]
-        files[f"{plan.name}_{compiler}.tflite"] = answered.compiled.read_bytes()
+        compiled = session.path(answered.compiled)
+        files[f"{plan.name}_{compiled.stem.rpartition('_')[2]}.tflite"] = compiled.read_bytes()
     if not plan.runtime.name.is_micro:
         return Handed(files, None)
-    (made,) = session.run([_firmware(built, answered, shared)], EMIT)
-    sources = made.read(Sources)
-    files |= {f"{_FIRMWARE}/{path}": (made.path / path).read_bytes() for path in sources.paths}
-    return Handed(files, sources.flash_bytes)
+    made = session.run(_firmware(built, answered, shared, session))
+    folder = session.path(made.ref())
+    files |= {f"{_FIRMWARE}/{path}": (folder / path).read_bytes() for path in made.result.paths}
+    return Handed(files, made.result.flash_bytes)
 
 
-def _firmware(built: Built, answered: Answered, shared: Shared) -> Step:
+def _firmware(built: Built, answered: Answered, shared: Shared, session: Session) -> Action[Sources]:
     """Sources around the artifact, or the accelerator's file where there is one."""
-    plan, arena, vector = built.plan, answered.report.arena, answered.vector
-    artifact = answered.compiled or built.path
+    plan, arena = built.plan, answered.report.arena
     labels = shared.data.splits.labels if shared.data is not None else ()
     labelled = built.spec.outputs[plan.metric.output].name if labels else ""
     arena_bytes = arena.required_bytes if arena is not None else None
     # A compiler's file has the ends of the artifact that it compiled, in the same order.
-    file = reader.read(built.path)
+    file = reader.read(session.path(built.ref))
     inputs = readback.names_in_file(file.inputs, built.spec.inputs)
     outputs = readback.names_in_file(file.outputs, built.spec.outputs)
-    given = [
-        plan.name,
-        plan.delivery,
-        _layout(plan),
-        plan.preprocess,
-        labels,
-        labelled,
-        arena_bytes,
-        inputs,
-        outputs,
-        built.network.streams,
-    ]
-    return Step(
-        "firmware",
-        f"{plan.target}: write sources for firmware",
-        [hashing.of_file(artifact), given, vector],
-        lambda out: FirmwareJob(
-            name=plan.name,
-            artifact=str(artifact),
-            inputs=inputs,
-            outputs=outputs,
-            arena_bytes=arena_bytes,
-            arena_margin=plan.delivery.arena_margin,
-            preprocess=plan.preprocess,
-            labels=labels,
-            labelled=labelled,
-            vector=_vector(vector) if vector is not None else None,
-            layout=_layout(plan),
-            out=str(out),
-            streams=bool(built.network.streams),
-        ),
+    job = FirmwareJob(
+        name=plan.name,
+        artifact=str(answered.compiled or built.ref),
+        inputs=inputs,
+        outputs=outputs,
+        arena_bytes=arena_bytes,
+        arena_margin=plan.delivery.arena_margin,
+        preprocess=plan.preprocess,
+        labels=labels,
+        labelled=labelled,
+        vector=answered.vector,
+        layout=_layout(plan),
+        streams=bool(built.network.streams),
     )
+    return FIRMWARE.action(job, of=plan.target)
 
 
 def _layout(plan: Plan) -> Layout:
     """Sources are for the API of TensorFlow Lite Micro: other runtimes generate their own from the artifact."""
     return plan.delivery.firmware if plan.runtime.name.is_tflm else Layout.OFF
-
-
-def _vector(sample: Sample) -> Vector:
-    following = _vector(sample.following) if sample.following is not None else None
-    return Vector(inputs=sample.inputs, outputs=sample.outputs, following=following)
 
 
 def with_card(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:

@@ -8,16 +8,17 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import host, readback
+from edgebuild.actions.scores import Score
 from edgebuild.core.budget import SCORES
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Shrinkage
 from edgebuild.core.plan import Plan
 from edgebuild.engine import (
+    asking,
     baselines,
     calibrations,
     device_figures,
-    device_steps,
     devices,
     fallback,
     figures,
@@ -27,20 +28,17 @@ from edgebuild.engine import (
     places,
     resolution,
     states,
-    steps,
-    toolchain,
 )
 from edgebuild.engine.baselines import Baseline, Wanted
+from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.engine.material import Built, Data
-from edgebuild.engine.place_steps import Demand, Runnable
 from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
-from edgebuild.engine.session import Made, Session
 from edgebuild.engine.sharing import Shared, without_labels
-from edgebuild.runtimes.jobs import Score
-from edgebuild.runtimes.tflm import wheel
+from edgebuild.execution import toolchain
+from edgebuild.execution.session import Done, Session
 
 
 class _Scored(NamedTuple):
@@ -58,7 +56,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         built: as the converter left it.
         shared: the network and the data.
         out: the folder that is built into.
-        session: where steps are done or found.
+        session: where actions are done or found.
         again: whether to measure anew what was measured on this machine already.
 
     Raises:
@@ -73,14 +71,14 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
     scored = _scored(shipped, built, shared, session, again=again)
     answered = devices.ask(shipped, built, shared.data, session)
     handed = handover.gather(shipped, answered, shared, session)
-    estimated = calibrations.estimates(shipped.path, placed.measurements)
+    estimated = calibrations.estimates(session.path(shipped.ref), placed.measurements)
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
     report = replace(answered.report, places=placed.parities)
     own = device_figures.of_device(report, handed.flash_bytes, versions, plan.runtime)
     manifest = figures.manifest(
         plan,
-        shipped.path.read_bytes(),
+        session.path(shipped.ref).read_bytes(),
         shipped.spec,
         Origin(
             _inputs(shared),
@@ -124,10 +122,10 @@ def _placed(shipped: Built, baseline: Baseline | None, shared: Shared, session: 
     """Measure what ships at all places, and score it at those that are not this machine."""
     plan = shipped.plan
     at = places.wanted(plan.bench, plan.budgets)
-    item = Runnable(shipped.path, plan.runtime.kernels)
+    item = Runnable(session.path(shipped.ref), plan.runtime.kernels)
     demand = Demand(plan.bench, plan.budgets, baseline.artifact if baseline is not None else None)
     stands_in = plan.has_costs_of_its_own
-    measured = places.measure(item, at, demand, session, again=again, of=f"{plan.target}: ", is_stand_in=stands_in)
+    measured = places.measure(item, at, demand, session, again=again, of=plan.target, is_stand_in=stands_in)
     if shared.data is None or shared.baseline is None:
         return measured
     return places.together(measured, places.score(shipped, at, shared.data, shared.baseline, session, again=again))
@@ -141,12 +139,12 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
         return _Scored(None, lost.losses, (*lost.notes, *states.notes(shipped)))
     scored = _run(shipped, data, session, again=again)
     kernels = figures.TFLM_KERNELS if devices.runs_on_tflm(shipped) else str(shipped.plan.runtime.kernels)
-    lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.path), session)
-    found = scored.read(Score)
+    lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.ref()), session)
+    found = scored.result
     notes = [*lost.notes, *states.notes(shipped)]
     if shipped.spec.keeps_state:
         try:
-            reset = _run(shipped, data, session, again=again, resets=True).read(Score)
+            reset = _run(shipped, data, session, again=again, resets=True).result
             notes += states.compared(shipped, found.score, reset.score)
         except UNMEASURED as error:
             notes.append(f"it was not scored with its state reset: {fallback.reason(error)}")
@@ -154,13 +152,10 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
     return _Scored(score, lost.losses, tuple(notes))
 
 
-def _run(shipped: Built, data: Data, session: Session, *, again: bool, resets: bool = False) -> Made:
+def _run(shipped: Built, data: Data, session: Session, *, again: bool, resets: bool = False) -> Done[Score]:
     """Score what ships as it runs in use, or with its state reset before each sample."""
-    if devices.runs_on_tflm(shipped):
-        version = wheel.version() or ""
-        step = steps.score(shipped, data.evaluation, again=again, tflm=version, resets=resets)
-        return session.run([step], device_steps.TFLM)[0]
-    return session.run([steps.score(shipped, data.evaluation, again=again, resets=resets)])[0]
+    on_tflm = devices.runs_on_tflm(shipped)
+    return session.run(asking.score(shipped, data.evaluation, on_tflm=on_tflm, resets=resets), again=again)
 
 
 def _unscored(shared: Shared) -> dict[str, str]:
@@ -177,14 +172,16 @@ def _shrinkage(built: Built, finished: finishing.Finished, session: Session) -> 
     if built.plain is None:
         return None
     plain = finishing.pack(built.plain, session, "the file as it was, to compare").packed
-    before, after = (figures.footprint(item.path.read_bytes(), item.spec) for item in (plain, finished.packed))
+    before, after = (
+        figures.footprint(session.path(item.ref).read_bytes(), item.spec) for item in (plain, finished.packed)
+    )
     return Shrinkage(before=before, after=after)
 
 
 def _inputs(shared: Shared) -> Inputs:
     data = figures.data_record(shared.source, shared.data.splits) if shared.source and shared.data else None
     frozen = shared.network.frozen
-    return Inputs(model=shared.model, network=frozen.network, network_sha256=frozen.identity_sha256, data=data)
+    return Inputs(model=shared.loaded.model, network=frozen.network, network_sha256=frozen.identity_sha256, data=data)
 
 
 def _notes(built: Built, shared: Shared) -> tuple[str, ...]:

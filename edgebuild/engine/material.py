@@ -1,42 +1,37 @@
-"""What the steps of a build take and leave: networks, divided data, artifacts, and where they lie."""
+"""What the actions of a build take and leave: networks, divided data, artifacts; each knows its files by reference."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
+from edgebuild import hashing
+from edgebuild.actions.compression import Unseen
+from edgebuild.actions.datasets import CALIBRATION, EVALUATION, LEARNING, Splits
+from edgebuild.actions.networks import Frozen
+from edgebuild.core.action import Ref
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan
-from edgebuild.passes import jobs
 
 
 class Network(NamedTuple):
-    """A frozen network: what it is, where its SavedModel lies, and what tells it from all others."""
+    """A frozen network: what it is, and its SavedModel."""
 
-    frozen: jobs.Frozen
-    path: Path
-    identity: str
-
-
-class Changeable(NamedTuple):
-    """A network that passes can change: where its file lies, and what tells it from all others."""
-
-    path: Path
-    identity: str
+    frozen: Frozen
+    ref: Ref
 
 
 class Part(NamedTuple):
     """Samples that are run.
 
     Attributes:
-        path: the folder of their split, which has its name.
-        sha256: of the split.
+        split: that they are of.
+        ref: the folder of the split.
         samples: how many of it are run.
         most: the number that this is limited to, evenly spread over the split; 0 for no limit.
     """
 
-    path: Path
-    sha256: str
+    split: str
+    ref: Ref
     samples: int
     most: int = 0
 
@@ -47,11 +42,11 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Divided data: what they are, where the splits lie, and how the float network does on samples it has not seen."""
+    """Divided data: what they are, the store's key of the splits, and how the float network does on unseen samples."""
 
-    splits: jobs.Splits
-    path: Path
-    unseen: jobs.Unseen | None = None
+    splits: Splits
+    entry: str
+    unseen: Unseen | None = None
 
     @property
     def learns(self) -> bool:
@@ -66,23 +61,32 @@ class Data(NamedTuple):
     @property
     def evaluation(self) -> Part:
         """The samples that artifacts are scored on."""
-        return Part(self.path / jobs.EVALUATION, self.splits.evaluation_sha256, self.splits.evaluation_samples)
+        return self._part(EVALUATION, self.splits.evaluation_sha256, self.splits.evaluation_samples)
 
     @property
     def learning(self) -> Part:
         """The samples to learn from."""
-        return Part(self.path / jobs.LEARNING, self.splits.learning_sha256, self.splits.learning_samples)
+        return self._part(LEARNING, self.splits.learning_sha256, self.splits.learning_samples)
 
     @property
     def calibration(self) -> Part:
         """The samples that ranges are chosen on."""
-        return Part(self.path / jobs.CALIBRATION, self.splits.calibration_sha256, self.splits.calibration_samples)
+        return self._part(CALIBRATION, self.splits.calibration_sha256, self.splits.calibration_samples)
+
+    @property
+    def for_training(self) -> Ref:
+        """The folder of the splits that a training sees: what it evaluates on by itself is among them."""
+        seen = [self.splits.learning_sha256, self.splits.validation_sha256]
+        return Ref(hashing.of_data(seen), self.entry)
+
+    def _part(self, split: str, sha256: str, samples: int) -> Part:
+        return Part(split, Ref(sha256, self.entry, split), samples)
 
 
 class Reference(NamedTuple):
-    """The float network as a float32 .tflite file: where it lies, what was read back from it, its layers' names."""
+    """The float network as a float32 .tflite file: the file, what was read back from it, its layers' names."""
 
-    path: Path
+    ref: Ref
     spec: ArtifactSpec
     layers: tuple[str, ...]
 
@@ -91,7 +95,7 @@ class Built(NamedTuple):
     """An artifact that fits its plan.
 
     Attributes:
-        path: where it lies.
+        ref: its file.
         spec: what was read back from it.
         plain: what quantization alone made of the network; None where the passes before it changed nothing.
         notes: what these passes had to say.
@@ -100,7 +104,7 @@ class Built(NamedTuple):
     """
 
     plan: Plan
-    path: Path
+    ref: Ref
     spec: ArtifactSpec
     plain: Built | None
     notes: tuple[str, ...]

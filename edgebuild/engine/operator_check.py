@@ -13,17 +13,17 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild import readback
+from edgebuild.actions import conversion, networks
 from edgebuild.core.passes import Student
 from edgebuild.core.plan import Plan
-from edgebuild.engine import fallback, steps
+from edgebuild.engine import asking, fallback, loading
 from edgebuild.engine.compress import with_layers_of_nested
 from edgebuild.engine.fallback import FAILURES
-from edgebuild.engine.material import Built, Changeable, Data, Network
-from edgebuild.engine.session import Session
-from edgebuild.engine.sharing import Shared, in_store
+from edgebuild.engine.material import Built, Data, Network
+from edgebuild.engine.sharing import Shared
 from edgebuild.engine.usable import usable
 from edgebuild.errors import StepError
-from edgebuild.passes import jobs
+from edgebuild.execution.session import Session
 
 
 class Base(NamedTuple):
@@ -39,7 +39,7 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
     Args:
         plan: of the target. One that puts a student in the network's place says nothing of its operators.
         shared: the network and the data.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         StepError: the target takes the network in no form; names operators and layers as the given one has them.
@@ -86,8 +86,7 @@ def _as_planned(plan: Plan, shared: Shared, session: Session) -> Network:
     """The network with its recurrent layers as this target has them; all targets share that of the first."""
     if _has_layers_as(plan, shared.network):
         return shared.network
-    made = session.transform(steps.freeze(plan, shared.model, shared.path))
-    return in_store(made, shared.model)
+    return loading.as_planned(plan, shared.loaded, session)
 
 
 def _require_no_loops(plan: Plan, network: Network) -> None:
@@ -100,7 +99,8 @@ def _require_no_loops(plan: Plan, network: Network) -> None:
     floats = plan.operators.float
     if any(loop.steps for loop in loops):
         raise StepError(
-            f"{said} would stay a loop: sequences of up to {jobs.MOST_STEPS} steps are written out one after another",
+            f"{said} would stay a loop: sequences of up to {networks.MOST_STEPS} steps are written out one after "
+            "another",
             why,
             'Set [passes.quantize] recurrent = "unrolled" to write out all of them (1 to 6 kB a step in the file, '
             f"conversions of minutes),{' choose --quantize dynamic or float16,' if floats else ''} or feed shorter "
@@ -142,14 +142,13 @@ def converted(plan: Plan, network: Network, data: Data | None, session: Session,
     Raises:
         StepError: the converter refused it, it does not fit its target, or does not run there.
     """
-    step = steps.quantize(plan, network, data)
-    made = session.transform(step._replace(title=title or step.title))
-    spec = readback.in_order(made.read(jobs.Converted).artifact, network.frozen.network)
-    return usable(Built(plan, made.path / jobs.ARTIFACT, spec, None, (), network.frozen.network), session)
+    made = session.run(asking.quantize(plan, network, data, title))
+    spec = readback.in_order(made.result.artifact, network.frozen.network)
+    return usable(Built(plan, made.ref(conversion.ARTIFACT), spec, None, (), network.frozen.network), session)
 
 
 def _look(plan: Plan, network: Network, data: Data | None, session: Session) -> None:
-    title = f"{plan.target}: convert the network as it is, to see whether it fits"
+    title = "convert the network as it is, to see whether it fits"
     plain = without_passes(plan, network)
     fallback.first_that_works(plain, lambda tried: converted(tried, network, data, session, title))
 
@@ -157,11 +156,7 @@ def _look(plan: Plan, network: Network, data: Data | None, session: Session) -> 
 def _carried(plan: Plan, shared: Shared, session: Session) -> Base | None:
     """The network as tf_keras has it; None where it cannot be carried over."""
     try:
-        carried = session.transform(steps.carry(plan, shared.model, shared.path))
-        answer = carried.read(jobs.Carried)
-        changeable = Changeable(carried.path / jobs.NETWORK, answer.identity_sha256)
-        made = session.transform(steps.freeze_changed(plan, changeable))
+        layered = loading.with_layers(plan, shared.loaded, session)
+        return Base(loading.frozen(plan, layered.ref, session), layered.carried.notes)
     except FAILURES:
         return None
-    frozen = made.read(jobs.Frozen)
-    return Base(Network(frozen, made.path / jobs.SAVED_MODEL, frozen.identity_sha256), answer.notes)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
-from edgebuild import hashing, host
+from edgebuild.actions.measuring import OPERATOR_TIMES, OperatorTimesJob
 from edgebuild.core.operator_times import OperatorTimes
 from edgebuild.core.settings import BenchSettings
-from edgebuild.engine.place_steps import OPERATORS, Runnable
-from edgebuild.engine.session import Session, Step
+from edgebuild.engine.demands import Runnable
+from edgebuild.execution.session import Session
 from edgebuild.process import ChildDiedError
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 
 
 def operator_times(item: Runnable, bench: BenchSettings, session: Session) -> OperatorTimes:
@@ -24,24 +21,16 @@ def operator_times(item: Runnable, bench: BenchSettings, session: Session) -> Op
     Raises:
         StepError: the interpreter refused the artifact, or its process ended or broke its limits.
     """
-    job = OperatorTimesJob(artifact=str(item.path), kernels=item.kernels, threads=bench.threads, time_s=bench.time)
+    job = OperatorTimesJob(
+        artifact=str(session.give_file(item.path)), kernels=item.kernels, threads=bench.threads, time_s=bench.time
+    )
     try:
-        return _timed(job, session)
+        return _timed(job, item.path.name, session)
     except ChildDiedError as error:
-        times = _timed(msgspec.structs.replace(job, profiler=False), session)
+        times = _timed(msgspec.structs.replace(job, profiler=False), item.path.name, session)
         return msgspec.structs.replace(times, notes=(*times.notes, f"with LiteRT's profiler {error.what}"))
 
 
-def _timed(job: OperatorTimesJob, session: Session) -> OperatorTimes:
-    path = Path(job.artifact)
-    depends_on = [hashing.of_file(path), msgspec.structs.replace(job, artifact=""), host.identity()]
-    step = Step(
-        "operator-times",
-        f"time the operators of {path.name} on this machine",
-        depends_on,
-        lambda _: job,
-        again=True,
-        extra_s=job.time_s,
-    )
-    (made,) = session.run([step], OPERATORS)
-    return made.read(OperatorTimes)
+def _timed(job: OperatorTimesJob, name: str, session: Session) -> OperatorTimes:
+    action = OPERATOR_TIMES.action(job, title=f"time the operators of {name} on this machine")
+    return session.run(action, again=True).result

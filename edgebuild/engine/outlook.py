@@ -23,7 +23,7 @@ FILE = "times.jsonl"
 _KEPT = 500  # records
 _STAGES = ("prepare", "compress", "quantize", "evaluate", "package")
 _STEPS: Mapping[str, Sequence[str]] = {
-    "prepare": ("example", "freeze", "split", "baseline", "lint", "carry", "synthesize", "layers"),
+    "prepare": ("example", "call", "freeze", "split", "baseline", "lint", "carry", "synthesize", "layers"),
     "compress": ("student", "channels", "prune", "cluster", "qat", "layer-times"),
     "quantize": ("equalize", "calibrate", "quantize", "runs", "tflm-runs"),
     "package": ("lean", "metadata", "firmware", "tflm-sample", "edgetpu", "ethos-u"),

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from edgebuild import stats
+from edgebuild.actions.measuring import Timing
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place
 from edgebuild.core.settings import BenchSettings
-from edgebuild.runtimes.jobs import Timing
 
 _RESOLUTION_DIGITS = {Unit.SECONDS: 9, Unit.COUNT: 0}
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from edgebuild.actions.scores import Baseline, Score
 from edgebuild.comparing import Before, Turns
 from edgebuild.core import place
+from edgebuild.core.action import Ref
 from edgebuild.core.budget import SCORES, Budget, Subject
 from edgebuild.core.mapping import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
-from edgebuild.engine import device_steps, devices, fallback, figures, place_figures, place_steps, toolchain
+from edgebuild.engine import demands, devices, fallback, figures, place_figures
+from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.fallback import FAILURES, UNMEASURED
 from edgebuild.engine.material import Built, Data
-from edgebuild.engine.place_steps import Demand, Runnable
-from edgebuild.engine.session import Session, Step
 from edgebuild.errors import UnavailableError, UsageError
-from edgebuild.passes.jobs import Baseline
-from edgebuild.runtimes.jobs import Measured, Score
+from edgebuild.execution import toolchain
+from edgebuild.execution.session import Session
 
 _TIMES = (Subject.LATENCY, Subject.FIRST_INFERENCE, Subject.LOAD, Subject.PEAK_MEMORY, Subject.ENERGY)
 
@@ -75,9 +75,9 @@ def measure(
         item: the artifact.
         at: the places.
         demand: what is to be found out, and how.
-        session: where steps are done or found.
+        session: where actions are done or found.
         again: whether to measure anew what was measured before.
-        of: what goes before the titles of steps.
+        of: what goes before titles: the target.
         is_stand_in: whether this host runs it in place of a runtime that has costs of its own: what it does not run is
             no fault of the artifact.
 
@@ -90,10 +90,10 @@ def measure(
     notes: list[str] = []
     not_in_turn = ""
     for where in at:
-        step = place_steps.measure(item, where, demand, session.run_limits, again=again, of=of)
+        action = demands.measure(item, where, demand, session, of=of)
         made, why = None, ""
         try:
-            (made,) = session.run([step], place_steps.MEASURING)
+            made = session.run(action, again=again)
         except UnavailableError as error:
             why = ". ".join(filter(None, [error.what, error.why.rstrip("."), error.remedy])).replace("\n", " ")
         except FAILURES as error:
@@ -105,7 +105,7 @@ def measure(
             lacking |= {f"{subject} on {where.label}": why for subject in subjects}
             notes.append(f"nothing was measured on {where.label}: {why}")
             continue
-        found = made.read(Measured)
+        found = made.result
         not_in_turn = not_in_turn or found.lacking
         measurements += place_figures.of_timing(where, demand.bench, found.artifact)
         if found.baseline is not None:
@@ -130,7 +130,7 @@ def score(
         at: the places.
         data: with answers to the evaluation samples.
         baseline: the float network's score.
-        session: where steps are done or found.
+        session: where actions are done or found.
         again: whether to run anew what was run before.
 
     Raises:
@@ -143,30 +143,28 @@ def score(
     for where in at:
         if where.kind in (PlaceKind.HOST, PlaceKind.TFLM):
             continue
-        scoring = place_steps.score(built, data, where, session.run_limits, again=again)
-        running = place_steps.outputs(built, data, where, session.run_limits, again=again)
         try:
-            scored, ran = session.run([scoring, running], place_steps.SCORING)
+            scored = session.run(demands.score(built, data, where), again=again)
+            ran = session.run(demands.outputs_at(built, data, where), again=again)
         except UnavailableError as error:
             lacking |= {f"{subject} on {where.label}": error.what for subject in SCORES}
             notes.append(f"nothing was scored on {where.label}: {error.what}")
             continue
-        measurements += _of_score(built, baseline, scored.read(Score), where)
+        measurements += _of_score(built, baseline, scored.result, where)
         try:
-            parities.append(_parity(built, data, where, (running, ran.path), session))
+            parities.append(_parity(built, data, where, ran.ref(), session))
         except UNMEASURED as error:
             notes.append(f"outputs here and on {where.label} were not compared: {devices.lack(error, built)}")
     return Placed(tuple(measurements), lacking=lacking, parities=tuple(parities), notes=tuple(notes))
 
 
-def _parity(built: Built, data: Data, where: Place, there: tuple[Step, Path], session: Session) -> Parity:
+def _parity(built: Built, data: Data, where: Place, there: Ref, session: Session) -> Parity:
     """The target's kernels on this machine against a place, where the samples were run already."""
-    here = device_steps.outputs(built, data, built.plan.runtime.kernels)
-    (own,) = session.run([here], device_steps.PARITY)
-    running, folder = there
-    compare = device_steps.parity_with(built, where, (own.path, folder), [here.depends_on, running.depends_on])
-    (made,) = session.run([compare], device_steps.PARITY)
-    return made.read(Parity)
+    kernels = built.plan.runtime.kernels
+    here = session.run(demands.outputs(built, data, kernels)).ref()
+    names = (str(kernels), where.label)
+    title = f"hold {names[0]} kernels here against {names[1]}"
+    return session.run(demands.parity(built, names, (here, there), title)).result
 
 
 def _of_score(built: Built, baseline: Baseline, found: Score, where: Place) -> tuple[Measurement, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import budgets, hashing, judgeable, targets
+from edgebuild import budgets, judgeable, targets
+from edgebuild.actions import compression, datasets, networks, scores
+from edgebuild.core.action import Ref
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec
@@ -17,11 +18,11 @@ from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener
 from edgebuild.core.settings import INPUT, InputKind, MetricKind
 from edgebuild.emit.metadata.describing import takes_image
-from edgebuild.engine import resolution, steps
-from edgebuild.engine.material import Changeable, Data, Network
-from edgebuild.engine.session import Made, Session
+from edgebuild.engine import asking, loading, resolution
+from edgebuild.engine.loading import Loaded
+from edgebuild.engine.material import Data, Network
 from edgebuild.errors import UsageError
-from edgebuild.passes import jobs
+from edgebuild.execution.session import Session
 
 # Scores of values, which a reconstruction has.
 _ERRORS = (MetricKind.MSE, MetricKind.MAE, MetricKind.RMSE, MetricKind.R2)
@@ -32,26 +33,27 @@ class Shared(NamedTuple):
     """What all targets of a build share.
 
     Attributes:
-        model: the network as its user gave it, or the example.
-        path: where it lies.
-        network: the same, frozen.
+        loaded: the network as its user gave it, or the example.
         source: where the data come from; None where none were given.
         data: divided, or made up; None for none.
         baseline: the float network's score; None where there is nothing to score on.
         metric: as the labels settled it; None where there are none.
-        outputs: the folder of its outputs, likewise.
+        outputs: the folder of its predictions, likewise.
         findings: the faults of the data.
     """
 
-    model: Source
-    path: str
-    network: Network
+    loaded: Loaded
     source: Source | None
     data: Data | None
-    baseline: jobs.Baseline | None
+    baseline: scores.Baseline | None
     metric: Metric | None = None
-    outputs: Path | None = None
+    outputs: Ref | None = None
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def network(self) -> Network:
+        """The network, frozen."""
+        return self.loaded.network
 
 
 def prepare(plans: Sequence[Plan], session: Session, listener: Listener) -> Shared:
@@ -90,31 +92,32 @@ def without_labels(shared: Shared, then: str) -> str:
 
 def _prepared(plan: Plan, session: Session) -> Shared:
     model, source = plan.model, plan.data
-    model_path, data_path = model.path, source.path if source else ""
     if model.kind == "example":
-        example = session.transform(steps.example(plan.split.seed)).path
-        model_path, data_path = str(example / jobs.EXAMPLE_MODEL), str(example / jobs.EXAMPLE_DATA)
-        model, source = (_kept(model, path) for path in (model_path, data_path))
-    frozen = session.transform(steps.freeze(plan, model, model_path))
-    network = in_store(frozen, model)
+        made = session.run(networks.EXAMPLE.action(networks.ExampleJob(seed=plan.split.seed)))
+        files = (made.ref(name) for name in (networks.EXAMPLE_MODEL, networks.EXAMPLE_DATA))
+        model, source = (_kept(model, ref, session) for ref in files)
+    loaded = loading.load(plan, model, session)
+    network = loaded.network
     _require_kind(plan, network.frozen.network)
     if source is None:
-        made_up = _synthesized(plan, model, model_path, session) if plan.synthetic_samples else None
-        return Shared(model, model_path, network, None, made_up, None)
-    divided = session.transform(steps.split(plan, source, data_path, network))
-    plan, splits = against_input(plan, divided.read(jobs.Splits), network.frozen.network)
-    data = Data(splits, divided.path)
-    shared = Shared(model, model_path, network, source, data, None)
+        made_up = _synthesized(plan, loaded, session) if plan.synthetic_samples else None
+        return Shared(loaded, None, made_up, None)
+    divided = session.run(asking.split(plan, source, network, session))
+    plan, splits = against_input(plan, divided.result, network.frozen.network)
+    data = Data(splits, divided.key)
+    shared = Shared(loaded, source, data, None)
     if data.splits.has_answers or (plan.metric.target and data.splits.evaluation_samples):
-        scored = session.transform(steps.baseline(plan, network, data.evaluation, splits.labels))
-        found = scored.read(jobs.Baseline)
-        known = _with_input(data, found.metric)._replace(unseen=jobs.Unseen(score=found.score, samples=found.samples))
-        return shared._replace(data=known, baseline=found, metric=found.metric, outputs=scored.path)
+        scored = session.run(asking.baseline(plan, network, data.evaluation, splits.labels))
+        found = scored.result
+        known = _with_input(data, found.metric)._replace(
+            unseen=compression.Unseen(score=found.score, samples=found.samples)
+        )
+        return shared._replace(data=known, baseline=found, metric=found.metric, outputs=scored.ref())
     if not data.splits.learning_has_answers:
         return shared
     # Nothing is scored, but training goes by labels all the same.
-    looked = session.transform(steps.baseline(plan, network, data.learning.limited(_SETTLED_ON), splits.labels))
-    return shared._replace(metric=looked.read(jobs.Baseline).metric)
+    looked = session.run(asking.baseline(plan, network, data.learning.limited(_SETTLED_ON), splits.labels))
+    return shared._replace(metric=looked.result.metric)
 
 
 def _require_kind(plan: Plan, network: ModelSpec) -> None:
@@ -128,7 +131,7 @@ def _require_kind(plan: Plan, network: ModelSpec) -> None:
         )
 
 
-def against_input(plan: Plan, splits: jobs.Splits, network: ModelSpec) -> tuple[Plan, jobs.Splits]:
+def against_input(plan: Plan, splits: datasets.Splits, network: ModelSpec) -> tuple[Plan, datasets.Splits]:
     """An error that was named for a network that gives its input back, where the data hold nothing else to compare.
 
     Which input it is settles the metric, as where the input is named as the target.
@@ -176,11 +179,11 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
         return shared
     calibrates = data.calibrates and any(plan.quantize.scheme.needs_calibration for plan in plans)
     is_int8 = calibrates and any(plan.quantize.scheme == Scheme.INT8 for plan in plans)
-    made = session.transform(
-        steps.lint(plans[0], shared.network, data, shared.baseline, calibrates=calibrates, is_int8=is_int8)
+    made = session.run(
+        asking.lint(plans[0], shared.network, data, shared.baseline, calibrates=calibrates, is_int8=is_int8)
     )
     ignored = plans[0].ignores
-    findings = tuple(finding for finding in made.read(jobs.Linted).findings if finding.code not in ignored)
+    findings = tuple(finding for finding in made.result.findings if finding.code not in ignored)
     _require_worth(plans, findings)
     samples = shared.baseline.samples if shared.baseline is not None else 0
     too_few = (found for plan in plans for found in resolution.findings(plan, samples))  # each target keeps its own
@@ -210,19 +213,13 @@ def _require_worth(plans: Sequence[Plan], findings: Sequence[Finding]) -> None:
         )
 
 
-def _synthesized(plan: Plan, model: Source, path: str, session: Session) -> Data:
-    carried = session.transform(steps.carry(plan, model, path))
-    network = Changeable(carried.path / jobs.NETWORK, carried.read(jobs.Carried).identity_sha256)
-    made = session.transform(steps.synthesize(plan, network))
-    return Data(made.read(jobs.Splits), made.path)
+def _synthesized(plan: Plan, loaded: Loaded, session: Session) -> Data:
+    made = session.run(asking.synthesize(plan, loading.with_layers(plan, loaded, session).ref))
+    return Data(made.result, made.key)
 
 
-def in_store(made: Made, model: Source) -> Network:
-    """A frozen network with the digest of its files, if any: they may hold what the identity does not see."""
-    frozen = made.read(jobs.Frozen)
-    return Network(frozen, made.path / jobs.SAVED_MODEL, hashing.of_data([model.sha256, frozen.identity_sha256]))
-
-
-def _kept(example: Source, path: str) -> Source:
+def _kept(example: Source, ref: Ref, session: Session) -> Source:
     """The example as a file of the store, which a manifest calls by its name."""
-    return msgspec.structs.replace(example, sha256=hashing.of_file(Path(path)))
+    kept = msgspec.structs.replace(example, sha256=ref.identity)
+    session.give(msgspec.structs.replace(kept, path=str(session.path(ref))))
+    return kept

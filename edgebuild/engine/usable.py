@@ -11,15 +11,15 @@ import re
 from msgspec.structs import replace
 
 from edgebuild import readback
+from edgebuild.actions.runtimes import RUNS, TFLM_RUNS, RunsJob
 from edgebuild.core.plan import Plan
 from edgebuild.core.target import Interpreter, Kernels
-from edgebuild.engine import device_steps, devices
+from edgebuild.engine import devices
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.material import Built
-from edgebuild.engine.session import LITERT, Session
 from edgebuild.errors import StepError
+from edgebuild.execution.session import Session
 from edgebuild.process import ChildBugError
-from edgebuild.runtimes.tflm import wheel
 
 # "Node number 3 (ELU) failed to prepare" of LiteRT, "Node ELU (number 3f) failed to prepare" of TFLM.
 _NODE = re.compile(r"Node (?:number (\d+) \((\w+)\)|(\w+) \(number (\d+)f?\)) failed")
@@ -39,7 +39,7 @@ def usable(built: Built, session: Session) -> Built:
     on_tflm = devices.runs_on_tflm(built) and built.plan.accelerator is None
     try:
         if on_tflm:
-            session.run([device_steps.runs(built, wheel.version() or "")], device_steps.TFLM)
+            session.run(TFLM_RUNS.action(RunsJob(artifact=str(built.ref)), of=built.plan.target))
         elif not _stands_in(built.plan):
             _run_on_litert(built, session)
     except StepError as error:
@@ -73,7 +73,8 @@ def _on_kernels_that_run(built: Built, session: Session, *, is_proved: bool) -> 
 
 
 def _run_on_litert(built: Built, session: Session) -> None:
-    session.run([device_steps.runs(built)], LITERT)
+    job = RunsJob(artifact=str(built.ref), kernels=built.plan.runtime.kernels)
+    session.run(RUNS.action(job, of=built.plan.target))
 
 
 def _other(error: StepError | ChildBugError, built: Built, kernels: Kernels) -> str:

@@ -11,18 +11,17 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import hashing, readback
-from edgebuild.core.losses import LayerLosses, OutputLoss
+from edgebuild import readback
+from edgebuild.core.losses import OutputLoss
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.passes import Refinement
 from edgebuild.core.plan import Plan
 from edgebuild.core.target import Kernels
-from edgebuild.engine import losses, steps
+from edgebuild.engine import asking
 from edgebuild.engine.fallback import FAILURES
-from edgebuild.engine.losses import Kept
 from edgebuild.engine.material import Built, Data, Part
-from edgebuild.engine.session import Session
+from edgebuild.execution.session import Session
 from edgebuild.report import wording
 from edgebuild.stats import sign_test
 
@@ -78,12 +77,12 @@ def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | Non
         refined: the artifact as it was planned.
         plain: that of its `alternative`.
         data: whose learning split is answered.
-        session: where steps are done or found.
+        session: where actions are done or found.
 
     Raises:
         EdgebuildError: the samples could not be answered, or their answers fit nothing.
     """
-    if hashing.of_file(plain.path) == hashing.of_file(refined.path):
+    if plain.ref.identity == refined.ref.identity:
         return None
     ours, usual = _Named("the refined conversion", refined), _Named("the plain conversion", plain)
     why = _why(usual, ours, data, session)
@@ -147,11 +146,9 @@ def _distance(usual: _Named, ours: _Named, part: Part, session: Session) -> _Dis
 
 def _between(one: _Named, other: _Named, part: Part, session: Session) -> OutputLoss:
     """What the outputs of an artifact lose of another one's."""
-    steps_of_both = [steps.score(each.built, part, what=each.name) for each in (one, other)]
-    kept = Kept(*(made.path for made in session.run(steps_of_both)))
+    first, second = (session.run(asking.score(each.built, part, what=each.name)).ref() for each in (one, other))
     title = f"hold {other.name} against {one.name}"
-    (held,) = session.run([losses.output_loss(other.built.plan, kept, part, title)])
-    return held.read(OutputLoss)
+    return session.run(asking.output_loss(other.built.plan, first, second, part, title)).result
 
 
 def _float_network(plain: Built) -> _Named | None:
@@ -160,7 +157,7 @@ def _float_network(plain: Built) -> _Named | None:
         return None
     plan = plain.plan
     runtime = replace(plan.runtime, kernels=Kernels.XNNPACK)
-    built = plain._replace(path=plain.reference.path, spec=plain.reference.spec, plan=replace(plan, runtime=runtime))
+    built = plain._replace(ref=plain.reference.ref, spec=plain.reference.spec, plan=replace(plan, runtime=runtime))
     return _Named("the float network", built)
 
 
@@ -184,10 +181,9 @@ def _before_the_answers(one: _Named, part: Part, session: Session) -> _Inside | 
     if built.reference is None or len(built.spec.outputs) != 1:
         return None
     try:
-        (made,) = session.run([losses.layer_loss(built, built.reference, part, f"the layers of {one.name}")])
+        compared = session.run(asking.layer_loss(built, built.reference, part, f"the layers of {one.name}")).result
     except FAILURES:
         return None  # a file may run as it is and yet not with all its tensors kept
-    compared = made.read(LayerLosses)
     last = max(compared.layers, key=lambda layer: layer.position, default=None)
     if last is None or last.operator not in readback.ANSWERS or last.input_sqnr_db is None:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edgebuild.actions.scores import Baseline, BaselineJob
 from edgebuild.child import Say, paced
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import TensorSpec
@@ -20,7 +21,6 @@ from edgebuild.errors import StepError
 from edgebuild.metrics import further, score
 from edgebuild.metrics.choosing import Evaluation, Seen, choose, named
 from edgebuild.passes import endings, keras_metrics
-from edgebuild.passes.jobs import Baseline, BaselineJob
 
 _BATCH = 64
 

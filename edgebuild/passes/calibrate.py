@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Calibrate
 from edgebuild.passes import observing
 from edgebuild.passes.calibration import calibrating
 from edgebuild.passes.graph import files
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import with_ranges
 
 

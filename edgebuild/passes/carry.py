@@ -6,13 +6,13 @@ from pathlib import Path
 
 import tf_keras
 
+from edgebuild.actions.networks import NETWORK, Carried, CarryJob, FreezeJob
 from edgebuild.child import Say
 from edgebuild.errors import StepError
 from edgebuild.passes import unrolling
 from edgebuild.passes.graph import building, files, proof, reading
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
-from edgebuild.passes.jobs import NETWORK, Carried, CarryJob
 from edgebuild.passes.loading import Network, load
 from edgebuild.passes.static_shapes import Wanted, static
 
@@ -27,9 +27,18 @@ def run(job: CarryJob, say: Say) -> Carried:
         StepError: the network cannot be loaded, or has no layers that tf_keras can have.
     """
     network = load(job.kind, job.path, signature=job.signature, allow_code=job.allow_code)
+    say("writing it with its layers")
+    return write(network, job)
+
+
+def write(network: Network, job: FreezeJob) -> Carried:
+    """Carry a network that was loaded over, and write NETWORK.
+
+    Raises:
+        StepError: it has no layers that tf_keras can have.
+    """
     wanted = Wanted(job.input_shape, job.input_shapes, job.data_shapes)
     graph, note = _carried(network, job.path, wanted)
-    say("writing it with its layers")
     written = files.through_keras(graph)
     files.save(written, Path(job.out) / NETWORK)
     return Carried(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Channels
 from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.guard import Guard, unscored
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
 from edgebuild.passes.training.trainer import Trainer

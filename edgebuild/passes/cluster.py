@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Cluster
 from edgebuild.passes import optimizing
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.optimization import clustering
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Equalize
 from edgebuild.passes import observing
 from edgebuild.passes.equalization.equalizing import equalize
 from edgebuild.passes.graph import files
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 
 

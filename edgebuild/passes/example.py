@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
+from edgebuild.actions.networks import EXAMPLE_DATA, EXAMPLE_MODEL, ExampleJob, Trained
 from edgebuild.child import Say
-from edgebuild.passes.jobs import EXAMPLE_DATA, EXAMPLE_MODEL, ExampleJob, Trained
 
 _EPOCHS = 12
 _BATCH = 32

@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from edgebuild import hashing
+from edgebuild.actions.networks import GRAPH, SAVED_MODEL, FreezeJob, Frozen
 from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.core.passes import Recurrent
 from edgebuild.errors import StepError
 from edgebuild.passes import own_scaling, precision, unrolling
 from edgebuild.passes.graph import building, files, proof
-from edgebuild.passes.jobs import GRAPH, SAVED_MODEL, FreezeJob, Frozen
 from edgebuild.passes.loading import Network, first_line, from_keras_model, load
 from edgebuild.passes.static_shapes import Wanted, static
 

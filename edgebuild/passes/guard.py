@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from edgebuild.actions.compression import Unseen
 from edgebuild.core.metric import Metric
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.trainer import Trainer, in_words
 from edgebuild.units import format_share
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgebuild.actions.compression import Layers, LayersJob
 from edgebuild.child import Say
 from edgebuild.passes.graph import files
-from edgebuild.passes.jobs import Layers, LayersJob
 from edgebuild.passes.surgery.cost import grids
 from edgebuild.passes.surgery.operators import operators
 from edgebuild.passes.surgery.tracing import trace

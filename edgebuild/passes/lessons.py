@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from edgebuild.actions.compression import LessonJob
+from edgebuild.actions.datasets import LEARNING, LEARNING_ROWS, VALIDATION
 from edgebuild.child import Say
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import TeacherSettings
@@ -18,7 +20,6 @@ from edgebuild.metrics import ignoring
 from edgebuild.passes import loading
 from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, VALIDATION, LessonJob
 from edgebuild.passes.training import teachers
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.lesson import Lesson

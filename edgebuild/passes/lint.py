@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from edgebuild.actions.datasets import CALIBRATION, EVALUATION, LEARNING, Linted, LintJob
 from edgebuild.child import Say
 from edgebuild.core.metric import Metric, Task
 from edgebuild.core.model import ModelSpec
@@ -14,7 +15,6 @@ from edgebuild.data.lint.checks import lint
 from edgebuild.data.lint.subject import Part, Subject, View, part_of
 from edgebuild.data.samples import Samples
 from edgebuild.passes.batch_norms import FrozenView
-from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, Linted, LintJob
 
 _TRAIN = "train"
 
@@ -43,9 +43,9 @@ def run(job: LintJob, _: Say) -> Linted:
 
 
 def _part(job: LintJob, folder: str, split: str) -> Part | None:
-    if folder not in job.splits:
+    if folder not in job.data:
         return None
-    return part_of(split, Samples(Path(job.data) / folder, job.preprocess), job.network.inputs)
+    return part_of(split, Samples(Path(job.data[folder]), job.preprocess), job.network.inputs)
 
 
 def _view(job: LintJob) -> View | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild.actions.compression import CompressJob
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import CompressJob
 
 _BATCH = 32
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.guard import Guard, unscored
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.training.trainer import Trainer
 from edgebuild.units import format_seconds

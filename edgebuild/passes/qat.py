@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import QuantizeAware
 from edgebuild.decode import require_known
 from edgebuild.passes import lessons, observing
 from edgebuild.passes.graph import building, files, folding
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.optimization import quantization_aware
 from edgebuild.passes.result import with_ranges

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert
 
+from edgebuild.actions.conversion import ARTIFACT, Converted, QuantizeJob
 from edgebuild.child import Say, paced
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
@@ -36,7 +37,6 @@ from edgebuild.flatbuffer.rewriting import (
     wide_integers,
 )
 from edgebuild.passes import refusals
-from edgebuild.passes.jobs import ARTIFACT, Converted, QuantizeJob
 from edgebuild.readback import layers_of
 
 _DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgebuild.actions.compression import Compressed, CompressJob
+from edgebuild.actions.networks import NETWORK
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import files
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import NETWORK, Compressed, CompressJob
 from edgebuild.passes.loading import Network
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from edgebuild.actions.datasets import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, VALIDATION, SplitJob, Splits
 from edgebuild.child import Say, paced
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import csv_files, images, reading, samples
@@ -16,7 +17,6 @@ from edgebuild.data.pixels import encodings
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.metrics import load_callable
-from edgebuild.passes.jobs import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, VALIDATION, SplitJob, Splits
 
 
 def run(job: SplitJob, say: Say) -> Splits:

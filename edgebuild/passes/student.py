@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Student
 from edgebuild.errors import StepError
@@ -12,7 +13,6 @@ from edgebuild.passes import lessons
 from edgebuild.passes.carry import graph_of
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import Compressed, CompressJob
 from edgebuild.passes.result import written
 from edgebuild.passes.surgery.narrowing import narrow
 from edgebuild.passes.training.hooks import Hooks

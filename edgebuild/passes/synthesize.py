@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from edgebuild.actions.datasets import CALIBRATION, Splits, SynthesizeJob
 from edgebuild.child import Say
 from edgebuild.core.settings import Preprocess
 from edgebuild.data import samples
@@ -22,7 +23,6 @@ from edgebuild.errors import StepError
 from edgebuild.passes import calling
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.affine import BATCH_NORM
-from edgebuild.passes.jobs import CALIBRATION, Splits, SynthesizeJob
 
 _STEPS = 300
 _BATCH = 32

@@ -21,9 +21,9 @@ from unittest import mock
 
 import tensorflow as tf
 
+from edgebuild.actions.networks import MOST_STEPS, Loop
 from edgebuild.core.passes import Recurrent
 from edgebuild.passes import calling
-from edgebuild.passes.jobs import MOST_STEPS, Loop
 from edgebuild.readback import SCOPE, layers_of
 
 # Set while the function is traced that the converter turns into one operator: its loop is never run.

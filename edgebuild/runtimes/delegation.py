@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.runtimes import DelegationJob
+from edgebuild.child import Say
 from edgebuild.core.mapping import Mapping, Place, gathered
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Kernels
 from edgebuild.runtimes import interpreters
-from edgebuild.runtimes.jobs import DelegationJob
 
 ACCELERATOR = "xnnpack"
 _DELEGATE = "DELEGATE"
@@ -91,6 +91,3 @@ def _node(details: dict[str, Any]) -> Node:
 
 def _given(indices: Any) -> tuple[int, ...]:
     return tuple(int(index) for index in indices if index >= 0)
-
-
-JOBS = {"delegation": Job(DelegationJob, delegation)}

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 
 from edgebuild.accelerators.edgetpu import log, prediction
-from edgebuild.child import Job, Say
+from edgebuild.actions.runtimes import EdgeTpuJob, EdgeTpuRulesJob
+from edgebuild.child import Say
 from edgebuild.core.mapping import EdgeTpu
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.flatbuffer import integer_constants
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.runtimes import compilers, tools
-from edgebuild.runtimes.jobs import EdgeTpuJob, EdgeTpuRulesJob
 
 
 def compile_(job: EdgeTpuJob, _: Say) -> EdgeTpu:
@@ -68,6 +68,3 @@ def predict(job: EdgeTpuRulesJob, _: Say) -> EdgeTpu:
     data = artifact.read_bytes()
     constants = integer_constants.read(data, artifact.name)
     return prediction.predict(inspect(data, artifact.name), constants, job.memory_bytes)
-
-
-JOBS = {"edgetpu": Job(EdgeTpuJob, compile_), "edgetpu-rules": Job(EdgeTpuRulesJob, predict)}

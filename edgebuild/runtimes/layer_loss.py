@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edgebuild.actions.fidelity import LayerLossJob
 from edgebuild.child import Say, paced
 from edgebuild.core.losses import LayerLoss, LayerLosses
 from edgebuild.core.model import ArtifactSpec
@@ -24,7 +25,6 @@ from edgebuild.runtimes import interpreters
 from edgebuild.runtimes.fidelity import matching, proving, wiring
 from edgebuild.runtimes.fidelity.signal import Sums
 from edgebuild.runtimes.fidelity.wiring import Node, Wiring
-from edgebuild.runtimes.jobs import LayerLossJob
 
 # Reference kernels take some seconds for this many.
 _MOST_MACS = 2 * 10**9

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgebuild.actions.compression import LayerTimes, LayerTimesJob
 from edgebuild.child import Say, paced
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
-from edgebuild.runtimes.jobs import LayerTimes, LayerTimesJob
 from edgebuild.stats import median
 
 _ROUNDS = 6

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.conversion import ARTIFACT, Leaned, LeanJob
+from edgebuild.actions.runtimes import ArenaJob
+from edgebuild.child import Say
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.inspection import Graph
 from edgebuild.core.target import Interpreter
@@ -17,11 +19,9 @@ from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.arena import memory_plan
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.lean import lean
-from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.same_outputs import SameOutputsJob, same_outputs
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.runtimes.tflm.arena import measure
-from edgebuild.runtimes.tflm.jobs import ArenaJob
 
 # Random samples for a comparison: fewer of large networks, which take a second for a billion of MACs in some kernels.
 _FEWEST_SAMPLES, _MOST_SAMPLES = 2, 64
@@ -34,7 +34,7 @@ def make_lean(job: LeanJob, say: Say) -> Leaned:
     Raises:
         StepError: the file is damaged, or a runtime refuses it.
     """
-    given, out = Path(job.artifact).read_bytes(), Path(job.out)
+    given, out = Path(job.artifact).read_bytes(), _made(job)
     out.write_bytes(given)
     _try(job, lean(given, job.keep), say)
     named, reordered, planned = given, False, False
@@ -64,7 +64,7 @@ def make_lean(job: LeanJob, say: Say) -> Leaned:
 
 def _try(job: LeanJob, data: bytes, say: Say) -> bool:
     """Put a changed file into `out` if no output changes and it takes less arena, or as much arena and fewer bytes."""
-    out = Path(job.out)
+    out = _made(job)
     kept = out.read_bytes()
     if data == kept:
         return False
@@ -81,7 +81,7 @@ def _runs(job: LeanJob) -> dict[str, SameOutputsJob]:
     """The comparisons, by what is run."""
     macs = inspect(Path(job.artifact).read_bytes(), "the file").macs
     samples = min(_MOST_SAMPLES, max(_FEWEST_SAMPLES, _MOST_MACS // max(1, macs)))
-    plain = SameOutputsJob(artifact=job.artifact, other=job.out, most_samples=samples)
+    plain = SameOutputsJob(artifact=job.artifact, other=str(_made(job)), most_samples=samples)
     found = {f"litert {kernels}": msgspec.structs.replace(plain, kernels=kernels) for kernels in job.kernels}
     if _has_tflm(job):
         found["tflm"] = msgspec.structs.replace(plain, runtime=Interpreter.TFLM)
@@ -91,9 +91,9 @@ def _runs(job: LeanJob) -> dict[str, SameOutputsJob]:
 def _arena_bytes(job: LeanJob, say: Say) -> int:
     """TFLM's arena, or what its planner is known to need of it; nothing for other runtimes."""
     if _has_tflm(job):
-        return measure(ArenaJob(artifact=job.out), say).required_bytes
+        return measure(ArenaJob(artifact=str(_made(job))), say).required_bytes
     if job.runtime == Interpreter.TFLM:
-        return memory_plan.head_bytes(inspect(Path(job.out).read_bytes(), "the file").graphs[0])
+        return memory_plan.head_bytes(inspect(_made(job).read_bytes(), "the file").graphs[0])
     return 0
 
 
@@ -106,4 +106,5 @@ def _payload(graph: Graph) -> int:
     return sum({tensor.buffer: tensor.constant_bytes for tensor in graph.tensors}.values())
 
 
-JOBS = {"lean": Job(LeanJob, make_lean)}
+def _made(job: LeanJob) -> Path:
+    return Path(job.out) / ARTIFACT

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.runtimes import Ran, RunsJob
+from edgebuild.actions.scores import Score, ScoreJob
+from edgebuild.child import Say
 from edgebuild.data.given import Array
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals
-from edgebuild.runtimes.jobs import LayerLossJob, LayerTimesJob, OutputLossJob, Ran, RunsJob, Score, ScoreJob
-from edgebuild.runtimes.layer_loss import layer_loss
-from edgebuild.runtimes.layer_times import layer_times
-from edgebuild.runtimes.output_loss import output_loss
 from edgebuild.runtimes.scoring import score_samples
 
 
@@ -50,12 +48,3 @@ def run_once(job: RunsJob, _: Say) -> Ran:
     with refusals(name, job.kernels):
         interpreter.invoke()
     return Ran()
-
-
-JOBS = {
-    "runs": Job(RunsJob, run_once),
-    "score": Job(ScoreJob, evaluate),
-    "output-loss": Job(OutputLossJob, output_loss),
-    "layer-loss": Job(LayerLossJob, layer_loss),
-    "layer-times": Job(LayerTimesJob, layer_times),
-}

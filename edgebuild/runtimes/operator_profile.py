@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Say, paced
 from edgebuild.core.inspection import Graph
 from edgebuild.core.measurement import Mode
@@ -23,7 +24,6 @@ from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.increments import Array
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 from edgebuild.runtimes.prefix_times import described
 from edgebuild.runtimes.profiling.aligning import aligned
 from edgebuild.runtimes.profiling.profiler import RESOLUTION_S, Profiler, Step, StepKind

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.measuring import OperatorTimesJob
+from edgebuild.child import Say
 from edgebuild.core.operator_times import OperatorTimes
 from edgebuild.errors import UnavailableError
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 from edgebuild.runtimes.operator_profile import profile
 from edgebuild.runtimes.prefix_times import prefix_times
 
@@ -26,6 +26,3 @@ def operator_times(job: OperatorTimesJob, say: Say) -> OperatorTimes:
         times = prefix_times(job, say)
         reason = ": ".join(part for part in (error.what, error.why) if part)
         return msgspec.structs.replace(times, notes=(*times.notes, reason))
-
-
-JOBS = {"operator-times": Job(OperatorTimesJob, operator_times)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgebuild.actions.fidelity import OutputLossJob
 from edgebuild.child import Say
 from edgebuild.core.losses import OutputLoss
 from edgebuild.data import outputs
 from edgebuild.data.samples import Samples
 from edgebuild.data.targets import wanted
 from edgebuild.runtimes.fidelity import answers
-from edgebuild.runtimes.jobs import OutputLossJob
 
 
 def output_loss(job: OutputLossJob, _say: Say) -> OutputLoss:

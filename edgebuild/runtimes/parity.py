@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild import metrics
-from edgebuild.child import Job, Say, paced
+from edgebuild.actions.fidelity import Outputs, OutputsJob, ParityJob
+from edgebuild.child import Say, paced
 from edgebuild.core.mapping import OutputParity, Parity
 from edgebuild.core.model import TensorSpec
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.errors import StepError
 from edgebuild.runtimes import interpreters
-from edgebuild.runtimes.jobs import Outputs, OutputsJob, ParityJob
 
 # Reference kernels take some seconds for this many.
 _MOST_MACS = 4 * 10**9
@@ -148,6 +148,3 @@ def _answers(values: Array, job: ParityJob) -> Array:
 def _differs(first: Array, second: Array) -> Array:
     """For each sample whether any of its answers is another."""
     return np.asarray(_not_same(first, second).reshape(len(first), -1).any(axis=1))
-
-
-JOBS = {"outputs": Job(OutputsJob, outputs), "parity": Job(ParityJob, parity)}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Say, paced
 from edgebuild.core.inspection import Graph
 from edgebuild.core.layers import LayerKind, LayerShape
@@ -27,7 +28,6 @@ from edgebuild.flatbuffer.rewriting.prefix import folded, prefix
 from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.runtimes.increments import Array, increments
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 from edgebuild.stats import median
 from edgebuild.units import format_seconds, format_share
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild.actions.scores import Score, ScoreJob
 from edgebuild.child import Say, paced
 from edgebuild.data import outputs
 from edgebuild.data.given import Array
@@ -14,7 +15,6 @@ from edgebuild.data.samples import Samples
 from edgebuild.data.targets import wanted
 from edgebuild.metrics import further, require_output, score
 from edgebuild.runtimes.interpreters import real, stored
-from edgebuild.runtimes.jobs import Score, ScoreJob
 
 _BATCH = 256
 

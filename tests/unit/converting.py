@@ -7,13 +7,14 @@ from typing import Any
 
 from making import IDENTITY
 
+from edgebuild.actions.conversion import ARTIFACT, QuantizeJob
+from edgebuild.actions.networks import SAVED_MODEL
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Quantize
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.passes import quantize
 from edgebuild.passes.freeze import freeze
-from edgebuild.passes.jobs import ARTIFACT, SAVED_MODEL, QuantizeJob
 from edgebuild.passes.loading import Network
 
 SPLIT = "split"

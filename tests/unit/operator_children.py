@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Job, Say
 from edgebuild.core.measurement import Mode
 from edgebuild.core.operator_times import OperatorTimes
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 
 
 def _times(job: OperatorTimesJob, _: Say) -> OperatorTimes:

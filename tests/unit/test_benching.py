@@ -7,20 +7,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sessions
 from damages import copies
 from making import SETTINGS, budget, manifest
 
 from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.progress import Silence
 from edgebuild.core.settings import LimitSettings
 from edgebuild.core.target import Kernels
 from edgebuild.engine import benching, check
+from edgebuild.engine.demands import Runnable
 from edgebuild.engine.figures import describe, of_file
-from edgebuild.engine.place_steps import Runnable
-from edgebuild.engine.session import Session
-from edgebuild.engine.store import Store
 from edgebuild.errors import StepError, UsageError
+from edgebuild.execution.session import Session
 
 SHORT = msgspec.structs.replace(SETTINGS.bench, runs=10, time=0.2, workers=1)
 LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=10**9)
@@ -28,7 +27,7 @@ LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(Store(tmp_path / "store"), Silence(), LIMITS, ()) as opened:
+    with sessions.opened(tmp_path) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from edgebuild import calibration, gate
+from edgebuild.actions.measuring import Timing
 from edgebuild.calibration import Estimate, UnfitError, Workload, estimate, family_of, fit, left_out, together
 from edgebuild.cli import calibrate as verb
 from edgebuild.core import place
@@ -19,16 +20,16 @@ from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Kernels
 from edgebuild.core.verdict import Status
-from edgebuild.engine import calibrations, place_steps
+from edgebuild.engine import calibrations
 from edgebuild.engine.calibrating import Twice, concluded, wanted
-from edgebuild.engine.session import Worker
 from edgebuild.errors import StepError, UsageError
+from edgebuild.execution import session as executing
+from edgebuild.execution.fake import Fake
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.report.calibration import of_calibration
-from edgebuild.runtimes.jobs import Timing
 from tests.unit import making
-from tests.unit.measuring_children import INSTRUCTIONS_A_BYTE, INTERCEPT_S, SLOPE_S
+from tests.unit.board_figures import INSTRUCTIONS_A_BYTE, INTERCEPT_S, SLOPE_S, measured
 
 COUNTS = (4e5, 9e5, 2e6, 3.1e6, 6e6, 9e6)
 FAMILY = Family(types=("int8 x int8",), operators=("CONV_2D", "FULLY_CONNECTED", "SOFTMAX"))
@@ -319,7 +320,7 @@ def test_a_damaged_calibration_leaves_the_others_alone(kept: Path) -> None:
 def test_the_verb_counts_and_times_each_artifact_and_keeps_what_it_found(
     kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(place_steps, "MEASURING", Worker("tests.unit.measuring_children", "the measurement"))
+    monkeypatch.setattr(executing, "Inline", lambda _: Fake({"measure": measured}))
     monkeypatch.setenv("EDGEBUILD_STORE", str(tmp_path / "store"))
     paths = _networks(tmp_path, 64, 256, 16, 128)
     arguments = [*map(str, paths), "--on", "ssh:pi@pi", "--core", "cortex-a72", "--set", "bench.threads=4"]

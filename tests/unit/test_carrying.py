@@ -18,12 +18,12 @@ from keras import layers as k3
 from keras import ops
 from keras_networks import IMAGE, ROWS, Make, kinds, network, require_same, shaken
 
+from edgebuild.actions.networks import NETWORK, CarryJob
 from edgebuild.errors import StepError
 from edgebuild.passes import carry
 from edgebuild.passes.graph import building, files, from_keras3, proof, reading
 from edgebuild.passes.graph.ir import Graph, Ref
 from edgebuild.passes.graph.plain import simplify
-from edgebuild.passes.jobs import NETWORK, CarryJob
 from edgebuild.passes.loading import from_keras_model
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from making import ACCURACY, DATA, FIGURES, MODEL, artifact, manifest, network, settings
 from msgspec.structs import replace
+from sessions import NOWHERE
 
 from edgebuild import targets
 from edgebuild.core.budget import Budget, Subject, Unit
@@ -57,7 +57,7 @@ def _climbed(
         compared = LayerLosses(split="calibration", samples=8, kernels="reference", layers=layers)
         content = Artifact(path="kws.tflite", sha256=content_of(made), size_bytes=1, size_gzip_bytes=1)
         record: dict[str, Any] = {"artifact": content, "losses": Losses(layers=compared), "measurements": FIGURES}
-        built = Built(made, Path("kws.tflite"), artifact(), None, notes, network())
+        built = Built(made, NOWHERE, artifact(), None, notes, network())
         return Tried(built, replace(manifest((BUDGET,), **record), target=made.target), {})
 
     return climb(make(first), means, Tools(make, lambda _: None)), tried

@@ -10,13 +10,14 @@ import pytest
 from making import tensor
 from PIL import Image
 
+from edgebuild.actions import datasets
 from edgebuild.core.plan import Source, Split
 from edgebuild.data.csv_files import from_csv
 from edgebuild.data.given import Examples
 from edgebuild.data.outline import outline
 from edgebuild.engine import sources
 from edgebuild.errors import UsageError
-from edgebuild.passes import jobs, split
+from edgebuild.passes import split
 
 SPLIT = Split(calibration_samples=10, evaluation_share=0.2, seed=0)
 VECTOR = (tensor("features", (-1, 3)),)
@@ -159,7 +160,8 @@ def test_rows_are_divided_by_the_seed_as_a_dry_run_says(tmp_path: Path) -> None:
     how = Split(calibration_samples=10, evaluation_share=0.2, seed=0, label_column="kind")
     (tmp_path / "out").mkdir()
     found = split.run(
-        jobs.SplitJob(kind="file", path=str(path), inputs=VECTOR, split=how, out=str(tmp_path / "out")), lambda _: None
+        datasets.SplitJob(kind="file", path=str(path), inputs=VECTOR, split=how, out=str(tmp_path / "out")),
+        lambda _: None,
     )
     told = outline(Source(kind="file", path=str(path), sha256=""), how)
     assert told.samples["evaluation"] == found.evaluation_samples == 10

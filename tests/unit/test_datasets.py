@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 from making import tensor
 
+from edgebuild.actions.datasets import SplitJob
 from edgebuild.core.plan import Split
 from edgebuild.data import datasets
 from edgebuild.data.given import Examples, Given
 from edgebuild.data.reading import from_result
 from edgebuild.errors import UsageError
 from edgebuild.passes import split
-from edgebuild.passes.jobs import SplitJob
 
 IMAGE = (tensor("image", (-1, 4, 4, 3)),)
 TWO = (tensor("left", (-1, 3)), tensor("right", (-1, 2)))

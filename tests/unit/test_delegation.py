@@ -9,6 +9,8 @@ import pytest
 from making import IDENTITY, metric, tensor
 from operator_chains import BUILTIN, Step, chain
 
+from edgebuild.actions.fidelity import Outputs, OutputsJob, ParityJob
+from edgebuild.actions.runtimes import DelegationJob
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.mapping import Mapping, OutputParity, Parity, Place
 from edgebuild.core.measurement import Mode
@@ -23,7 +25,6 @@ from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.interpreters import load
-from edgebuild.runtimes.jobs import DelegationJob, Outputs, OutputsJob, ParityJob
 from edgebuild.runtimes.parity import parity as compare_runs
 from tests.conftest import PATIENCE_S
 
@@ -38,7 +39,7 @@ def _network(path: Path, *codes: int) -> Path:
 
 
 def _delegation(path: Path, folder: Path) -> Mapping:
-    with Child("edgebuild.runtimes.delegation", "the interpreter", folder / "log") as child:
+    with Child("edgebuild.execution.serving", "the interpreter", folder / "log") as child:
         answer = child.call("delegation", DelegationJob(artifact=str(path)), LIMITS, lambda text: None)
     return msgspec.json.decode(answer, type=Mapping)
 
@@ -92,14 +93,14 @@ def _run(path: Path, spec: ArtifactSpec, split: Path, kernels: Kernels, folder: 
     job = OutputsJob(
         artifact=str(path), spec=spec, kernels=kernels, samples=str(split), preprocess=IDENTITY, out=str(out), **more
     )
-    with Child("edgebuild.runtimes.parity", "the interpreter", folder / "log") as child:
+    with Child("edgebuild.execution.serving", "the interpreter", folder / "log") as child:
         ran = msgspec.json.decode(child.call("outputs", job, LIMITS, lambda text: None), type=Outputs)
     assert ran.samples == len(np.load(out / "output000.npy"))
     return out
 
 
 def _compare(job: ParityJob, folder: Path) -> Parity:
-    with Child("edgebuild.runtimes.parity", "the interpreter", folder / "log") as child:
+    with Child("edgebuild.execution.serving", "the interpreter", folder / "log") as child:
         return msgspec.json.decode(child.call("parity", job, LIMITS, lambda text: None), type=Parity)
 
 

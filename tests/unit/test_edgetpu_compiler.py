@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from edgebuild.accelerators.edgetpu import log
+from edgebuild.actions.runtimes import EdgeTpuJob
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
 from edgebuild.core.measurement import Mode
@@ -17,7 +18,6 @@ from edgebuild.errors import StepError, UnavailableError
 from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.process import Child, ChildDiedError, Limits
 from edgebuild.runtimes import compilers
-from edgebuild.runtimes.jobs import EdgeTpuJob
 from tests.conftest import PATIENCE_S
 
 KIB = 1024
@@ -96,7 +96,7 @@ def _compile(tmp_path: Path, time_s: float = PATIENCE_S, memory_bytes: int = 0) 
     artifact.write_bytes(NETWORK)
     out.mkdir()
     job = EdgeTpuJob(artifact=str(artifact), out=str(out), memory_bytes=memory_bytes)
-    with Child("edgebuild.runtimes.edgetpu", "the Edge TPU compiler", tmp_path / "log") as child:
+    with Child("edgebuild.execution.serving", "the Edge TPU compiler", tmp_path / "log") as child:
         answer = child.call("edgetpu", job, Limits(time_s=time_s, memory_bytes=10**9), lambda text: None)
     return msgspec.json.decode(answer, type=EdgeTpu)
 

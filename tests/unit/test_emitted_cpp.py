@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from test_emitted_package import firmware, model, texts
 
-from edgebuild.core.delivery import Layout
+from edgebuild.core.delivery import Layout, Vector
 from edgebuild.core.model import ArtifactSpec, TensorSpec
 from edgebuild.core.settings import Preprocess
-from edgebuild.emit.microcontroller.firmware import Firmware, Vector
+from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import flash, package
 from edgebuild.flatbuffer import reader
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.core.delivery import Layout
+from edgebuild.core.delivery import Layout, Vector
 from edgebuild.core.model import ArtifactSpec, Operator, TensorSpec
 from edgebuild.core.settings import Preprocess
 from edgebuild.emit.microcontroller import cpp, resolver, variables
-from edgebuild.emit.microcontroller.firmware import Firmware, Vector
+from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import flash, package
 from edgebuild.errors import StepError
 

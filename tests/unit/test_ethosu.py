@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from operator_chains import BUILTIN, TYPE, Step, chain
 
+from edgebuild.actions.runtimes import EthosUJob
 from edgebuild.core.delivery import Keep, Names
 from edgebuild.core.mapping import EthosU, Mapping, Place, gathered
 from edgebuild.core.measurement import Mode
@@ -21,7 +22,6 @@ from edgebuild.flatbuffer.rewriting.lean import lean
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.ethosu import summary, vela
-from edgebuild.runtimes.jobs import EthosUJob
 from tests.conftest import PATIENCE_S
 
 pytest.importorskip("ethosu", reason="Vela is not installed: pip install 'edgebuild[ethosu]'")
@@ -39,7 +39,7 @@ def _compile(artifact: Path, accelerator: str, folder: Path, **more: Any) -> Eth
     out = folder / "out"
     out.mkdir()
     job = EthosUJob(artifact=str(artifact), accelerator=accelerator, out=str(out), **more)
-    with Child("edgebuild.runtimes.ethosu.vela", "Vela", folder / "log") as child:
+    with Child("edgebuild.execution.serving", "Vela", folder / "log") as child:
         return msgspec.json.decode(child.call("ethos-u", job, LIMITS, lambda text: None), type=EthosU)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from making import ACCURACY, DATA, MODEL, artifact, network, settings
+from sessions import NOWHERE
 
 from edgebuild import targets
 from edgebuild.core.plan import Plan
@@ -41,7 +41,7 @@ def _made(breaks: Callable[[list[str]], bool], error: Exception, tried: list[lis
         tried.append(_words(made))
         if breaks(tried[-1]):
             raise error
-        return Built(made, Path("kws.tflite"), artifact(), None, ("a note",), network())
+        return Built(made, NOWHERE, artifact(), None, ("a note",), network())
 
     return make
 

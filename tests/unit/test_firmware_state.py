@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from test_emitted_cpp import HOST, _compile, _run, _write
 
+from edgebuild.actions.runtimes import SampleJob
+from edgebuild.core.delivery import Vector
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
-from edgebuild.emit.microcontroller.firmware import Firmware, Vector
+from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.flatbuffer import reader
 from edgebuild.runtimes.tflm import wheel, worker
 from edgebuild.runtimes.tflm.interpreter import Micro
-from edgebuild.runtimes.tflm.jobs import Sample, SampleJob
 
 AS_THEY_ARE = Preprocess(scale=1.0, mean=0.0)
 
@@ -38,7 +39,7 @@ def test_the_second_sample_is_run_as_firmware_runs_it(lstm: Path, tmp_path: Path
     first = worker.sample(job, lambda _: None)
 
     following = first.following
-    assert isinstance(following, Sample)
+    assert isinstance(following, Vector)
     assert following.inputs != first.inputs
     alone = Micro(lstm)
     alone.run([np.frombuffer(following.inputs[0], np.int8).reshape(1, 28, 28)])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from making import ACCURACY, metric
 
+from edgebuild.actions.compression import Unseen
 from edgebuild.passes import guard as module
 from edgebuild.passes.guard import Guard, drop
-from edgebuild.passes.jobs import Unseen
 
 
 @pytest.mark.parametrize(

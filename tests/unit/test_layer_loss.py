@@ -14,18 +14,19 @@ from ai_edge_litert import schema_py_generated as schema
 from making import IDENTITY, INT8
 
 from edgebuild import readback
+from edgebuild.actions.conversion import QuantizeJob
+from edgebuild.actions.fidelity import LayerLossJob
+from edgebuild.actions.networks import FreezeJob, Frozen
 from edgebuild.core.losses import LayerLosses, worst
 from edgebuild.core.passes import DType, Scheme
 from edgebuild.core.target import Kernels
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.flatbuffer import reader
-from edgebuild.passes.jobs import FreezeJob, Frozen, QuantizeJob
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.fidelity import matching, proving, wiring
 from edgebuild.runtimes.fidelity.proving import Power
 from edgebuild.runtimes.fidelity.wiring import Node, Tensor, Wiring
-from edgebuild.runtimes.jobs import LayerLossJob
 from tests.conftest import PATIENCE_S
 
 LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
@@ -79,7 +80,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     _network().save(network)
     x = np.random.default_rng(0).normal(size=(24, 12, 12, 3)).astype(np.float32)
     save(Examples(x=(x,), y=None), folder / "calibration")
-    with Child("edgebuild.passes.worker", "the converter", folder / "log") as child:
+    with Child("edgebuild.execution.serving", "the converter", folder / "log") as child:
 
         def call(name: str, job: msgspec.Struct) -> bytes:
             return child.call(name, job, LIMITS, lambda _: None)
@@ -104,7 +105,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def child(files: Files) -> Iterator[Child]:
-    with Child("edgebuild.runtimes.litert", "the interpreter", files.folder / "log") as started:
+    with Child("edgebuild.execution.serving", "the interpreter", files.folder / "log") as started:
         yield started
 
 

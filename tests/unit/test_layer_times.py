@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgebuild.actions.compression import LayerTimes, LayerTimesJob
 from edgebuild.core.layers import LayerKind, LayerShape, Padding
 from edgebuild.core.passes import DType
 from edgebuild.core.target import Kernels
@@ -16,7 +17,6 @@ from edgebuild.flatbuffer.reader import read
 from edgebuild.flatbuffer.rewriting.single_operator import artifact
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.interpreters import load
-from edgebuild.runtimes.jobs import LayerTimes, LayerTimesJob
 from tests.conftest import PATIENCE_S
 
 LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
@@ -214,7 +214,7 @@ def test_a_layer_that_cannot_be_is_refused(make: Any, message: str) -> None:
 
 
 def _times(job: LayerTimesJob, tmp_path: Path) -> LayerTimes:
-    with Child("edgebuild.runtimes.litert", "the interpreter", tmp_path / "log") as child:
+    with Child("edgebuild.execution.serving", "the interpreter", tmp_path / "log") as child:
         return msgspec.json.decode(child.call("layer-times", job, LIMITS, lambda _: None), type=LayerTimes)
 
 

@@ -113,9 +113,9 @@ def test_importing_the_package_imports_nothing_else_of_it() -> None:
 def test_the_converters_child_imports_scikit_learn_where_a_metric_needs_it_and_not_before() -> None:
     script = """
 import json, sys
-from edgebuild.passes import worker
+from edgebuild.execution import serving
 try:
-    worker.JOBS["quantize"].run(None, print)
+    serving.JOBS["quantize"].run(None, print)
 except AttributeError:
     print(json.dumps([name in sys.modules for name in ("keras", "tensorflow", "sklearn")]))
 from sklearn.metrics import r2_score

@@ -12,6 +12,8 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert import schema_py_generated as schema
 
+from edgebuild.actions.conversion import ARTIFACT, Leaned, LeanJob
+from edgebuild.actions.runtimes import ArenaJob
 from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import BiasScales, Keep
 from edgebuild.core.target import Interpreter, Kernels
@@ -21,9 +23,7 @@ from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN, lean
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.jobs import Leaned, LeanJob
 from edgebuild.runtimes.same_outputs import SameOutputs, SameOutputsJob
-from edgebuild.runtimes.tflm.jobs import ArenaJob
 from tests.conftest import PATIENCE_S
 
 LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=4 << 30)
@@ -97,7 +97,7 @@ class Measuring:
 
     def arena(self, data: bytes) -> Arena:
         job = ArenaJob(artifact=self.write("measured.tflite", data))
-        with Child("edgebuild.runtimes.tflm.worker", "TFLM", self._folder / "log") as child:
+        with Child("edgebuild.execution.serving", "TFLM", self._folder / "log") as child:
             return msgspec.json.decode(child.call("tflm-arena", job, LIMITS, lambda _: None), type=Arena)
 
     def are_same(self, one: bytes, other: bytes, **runtime: Any) -> bool:
@@ -109,13 +109,13 @@ class Measuring:
 
     @property
     def made(self) -> bytes:
-        return (self._folder / "lean.tflite").read_bytes()
+        return (self._folder / ARTIFACT).read_bytes()
 
     def lean(self, data: bytes, **fields: Any) -> Leaned:
         """What the child says of the file that it made of this one."""
-        paths = {"artifact": self.write("given.tflite", data), "out": str(self._folder / "lean.tflite")}
+        paths = {"artifact": self.write("given.tflite", data), "out": str(self._folder)}
         job = LeanJob(**{**paths, "keep": Keep(), "runtime": Interpreter.TFLM, **fields})
-        with Child("edgebuild.runtimes.leaning", "packing", self._folder / "log") as child:
+        with Child("edgebuild.execution.serving", "packing", self._folder / "log") as child:
             return msgspec.json.decode(child.call("lean", job, LIMITS, lambda _: None), type=Leaned)
 
 

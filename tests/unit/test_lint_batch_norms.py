@@ -14,12 +14,13 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from edgebuild.actions import datasets, networks
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
 from edgebuild.data.lint import misfit
 from edgebuild.data.samples import save
-from edgebuild.passes import freeze, jobs, lint
+from edgebuild.passes import freeze, lint
 from edgebuild.passes.batch_norms import FrozenView
 from edgebuild.passes.loading import from_keras_model
 
@@ -38,7 +39,7 @@ def _settled(model: Any, x: np.ndarray) -> Any:
 
 def _view(model: Any, folder: Path) -> FrozenView:
     frozen = freeze.freeze(from_keras_model(model), folder, name="net")
-    return FrozenView(tf.saved_model.load(str(folder / jobs.SAVED_MODEL)), batched=frozen.batched)
+    return FrozenView(tf.saved_model.load(str(folder / networks.SAVED_MODEL)), batched=frozen.batched)
 
 
 def _samples(shape: tuple[int, ...], count: int = 200) -> np.ndarray:
@@ -104,7 +105,7 @@ def test_a_network_without_layers_shows_its_norms_too(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "layerless"), signatures=call)
     out = tmp_path / "out"
     out.mkdir()
-    job = jobs.FreezeJob(
+    job = networks.FreezeJob(
         kind="folder",
         path=str(tmp_path / "layerless"),
         input_shape=(),
@@ -113,7 +114,7 @@ def test_a_network_without_layers_shows_its_norms_too(tmp_path: Path) -> None:
         out=str(out),
     )
     frozen = freeze.run(job, lambda text: None)
-    view = FrozenView(tf.saved_model.load(str(out / jobs.SAVED_MODEL)), batched=frozen.batched)
+    view = FrozenView(tf.saved_model.load(str(out / networks.SAVED_MODEL)), batched=frozen.batched)
 
     assert misfit.of_norms(view.norms([given])) < 0.05
     assert misfit.of_norms(view.norms([given * 255])) > 4
@@ -124,13 +125,12 @@ def test_a_network_whose_inside_cannot_be_had_is_linted_without_it(tmp_path: Pat
     frozen = freeze.freeze(
         from_keras_model(keras.Model(inputs, keras.layers.Dense(3)(inputs))), tmp_path / "net", name="net"
     )
-    save(Examples((_samples((4,), 20),)), tmp_path / jobs.CALIBRATION)
-    job = jobs.LintJob(
+    save(Examples((_samples((4,), 20),)), tmp_path / datasets.CALIBRATION)
+    job = datasets.LintJob(
         saved_model=str(tmp_path / "none"),
         network=frozen.network,
         batched=frozen.batched,
-        data=str(tmp_path),
-        splits=(jobs.CALIBRATION,),
+        data={datasets.CALIBRATION: str(tmp_path / datasets.CALIBRATION)},
         preprocess=Preprocess(scale=1.0, mean=0.0),
         metric=Metric(name="accuracy", k=5, output=0, lower_is_better=False),
         labels=(),

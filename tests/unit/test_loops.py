@@ -17,12 +17,12 @@ from converting import converted
 from making import INT8, network, plan
 from running import on_litert, sqnr_db
 
+from edgebuild.actions import networks
 from edgebuild.core.passes import DType, Recurrent, Scheme
 from edgebuild.core.target import Operators
 from edgebuild.engine import operator_check
 from edgebuild.engine.material import Network
 from edgebuild.errors import StepError
-from edgebuild.passes import jobs
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.loading import from_keras_model, load
 
@@ -40,8 +40,8 @@ def _recurrent(kit: Any, layer: str, steps: int = 6) -> Any:
     return kit.Sequential([layers.Input((steps, 3)), getattr(layers, layer)(4, name="rec"), layers.Dense(2)])
 
 
-def _refused(loop: jobs.Loop, *, floats: bool) -> str:
-    frozen = jobs.Frozen(network=network(), batched=True, identity_sha256="0", loops=(loop,))
+def _refused(loop: networks.Loop, *, floats: bool) -> str:
+    frozen = networks.Frozen(network=network(), batched=True, identity_sha256="0", loops=(loop,))
     with pytest.raises(StepError, match=loop.layer) as refused:
         operator_check._require_no_loops(
             plan(operators=Operators(float=floats)), Network(frozen, Path("network"), "network")
@@ -51,7 +51,7 @@ def _refused(loop: jobs.Loop, *, floats: bool) -> str:
 
 @pytest.mark.parametrize("steps", [0, 300])
 def test_schemes_in_float_are_named_only_where_the_target_runs_them(steps: int) -> None:
-    loop = jobs.Loop(layer="rec", steps=steps)
+    loop = networks.Loop(layer="rec", steps=steps)
     assert "--quantize dynamic or float16" in _refused(loop, floats=True)
     assert "--quantize" not in _refused(loop, floats=False)
     assert ('recurrent = "unrolled"' if steps else ".keras or .h5") in _refused(loop, floats=False)
@@ -81,7 +81,7 @@ def test_an_exported_loop_runs_in_float_as_its_refusal_says(kit: Any, layer: str
 def test_a_sequence_that_is_too_long_runs_in_float_or_is_written_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator_check.jobs, "MOST_STEPS", 5)
+    monkeypatch.setattr(operator_check.networks, "MOST_STEPS", 5)
     monkeypatch.setattr("edgebuild.passes.unrolling.MOST_STEPS", 5)
     model, x = _recurrent(keras, "GRU"), np.random.default_rng(0).normal(size=(6, 6, 3)).astype(np.float32)
     assert freeze(from_keras_model(model), tmp_path / "left", name="net").loops

@@ -8,6 +8,9 @@ import pytest
 from making import DATA, INT8, MODEL, PRUNE, WARN, artifact, budget, manifest, metric, network, plan
 
 from edgebuild import hashing
+from edgebuild.actions.datasets import Splits
+from edgebuild.actions.measuring import Timing
+from edgebuild.actions.scores import Baseline
 from edgebuild.core import place
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.device import DeviceReport
@@ -15,8 +18,6 @@ from edgebuild.core.manifest import Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Status
 from edgebuild.engine import check, figures, place_figures
-from edgebuild.passes.jobs import Baseline, Splits
-from edgebuild.runtimes.jobs import Timing
 
 BYTES = b"TFL3" * 5000
 TIMING = Timing(

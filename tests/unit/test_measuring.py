@@ -15,6 +15,7 @@ import psutil
 import pytest
 from making import SETTINGS
 
+from edgebuild.actions.measuring import Measured, MeasureJob
 from edgebuild.core import place
 from edgebuild.core.budget import Subject
 from edgebuild.core.place import HERE
@@ -22,7 +23,6 @@ from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.jobs import Measured, MeasureJob
 from edgebuild.runtimes.measuring.loop import Aim, Loop
 from edgebuild.runtimes.measuring.rounds import BaselineError, Ran, settled
 from edgebuild.runtimes.measuring.summary import timing
@@ -306,7 +306,7 @@ def test_it_works_as_a_child_and_leaves_no_process_where_that_is_ended(
 ) -> None:
     monkeypatch.setenv(MARK, str(tmp_path))  # inherited by all that it starts
     job = _job(hostile_networks.relu(tmp_path / "net.tflite"), workers=1)
-    with Child("edgebuild.runtimes.measuring.worker", "the measurement", tmp_path / "log") as child:
+    with Child("edgebuild.execution.serving", "the measurement", tmp_path / "log") as child:
         said: list[str] = []
         told = msgspec.json.decode(child.call("measure", job, LIMITS, said.append), type=Measured)
         assert told.artifact.statistics["median"] > 0

@@ -19,6 +19,7 @@ from metadata_reader import Table, content_of, labels_of, metadata_of, normaliza
 from PIL import Image
 from tflite_networks import Network
 
+from edgebuild.actions import datasets
 from edgebuild.core.delivery import About
 from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription, Pixels
 from edgebuild.core.settings import InputKind, Preprocess
@@ -28,7 +29,7 @@ from edgebuild.emit.metadata.reading import read
 from edgebuild.emit.metadata.writing import packed, with_metadata
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.passes import jobs, split
+from edgebuild.passes import split
 from edgebuild.passes.own_scaling import inputs_of_pixels
 
 LABELS = tuple(f"word {number}" for number in range(12))
@@ -327,7 +328,7 @@ def test_the_same_images_give_the_same_metadata_wherever_they_come_from(
     for number, (kind, path) in enumerate(sources):
         out = tmp_path / f"out{number}"
         out.mkdir()
-        job = jobs.SplitJob(kind=kind, path=str(path), inputs=ends.inputs, split=built.split, out=str(out))
+        job = datasets.SplitJob(kind=kind, path=str(path), inputs=ends.inputs, split=built.split, out=str(out))
         found = split.run(job, lambda _: None)
         described = describe(data, built, ends, found.labels, fed=[Fed(pixels) for pixels in found.pixels])
         files.add(with_metadata(data, described))

@@ -15,13 +15,13 @@ import tensorflow as tf
 import tf_keras
 from converting import converted
 
+from edgebuild.actions.networks import CarryJob
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.engine.compress import taken_apart
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import carry
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import from_keras3, reading
-from edgebuild.passes.jobs import CarryJob
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.readback import layers_of
 

@@ -9,29 +9,27 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import sessions
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.core.inspection import Graph
 from edgebuild.core.measurement import Mode
 from edgebuild.core.operator_times import OperatorTime, OperatorTimes
-from edgebuild.core.progress import Silence
 from edgebuild.core.target import Kernels
 from edgebuild.engine import operator_timing
-from edgebuild.engine.place_steps import Runnable
-from edgebuild.engine.session import Session, Worker
-from edgebuild.engine.store import Store
+from edgebuild.engine.demands import Runnable
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.process import Child, Limits
 from edgebuild.report.operators import of_operators
 from edgebuild.runtimes import interpreters, prefix_times
 from edgebuild.runtimes.increments import increments, isotonic
-from edgebuild.runtimes.operator_jobs import OperatorTimesJob
 from edgebuild.runtimes.prefix_times import derived, divided, timed
 from edgebuild.runtimes.profiling.aligning import aligned
-from tests.conftest import PATIENCE_S, ROOT
+from tests.conftest import PATIENCE_S
 from tests.unit import making
 from tests.unit.tflite_networks import Network
 
@@ -212,7 +210,7 @@ def _slow_enough(make: Callable[[int], bytes], path: Path, kernels: Kernels = Ke
 
 
 def _times(job: OperatorTimesJob, tmp_path: Path) -> OperatorTimes:
-    with Child("edgebuild.runtimes.operator_times", "the interpreter", tmp_path / "log") as child:
+    with Child("edgebuild.execution.serving", "the interpreter", tmp_path / "log") as child:
         return msgspec.json.decode(child.call("operator-times", job, LIMITS, lambda _: None), type=OperatorTimes)
 
 
@@ -295,15 +293,11 @@ def test_a_network_of_two_inputs_is_profiled(tmp_path: Path) -> None:
     assert [operator.names for operator in times.operators] == [("ADD",), ("LOGISTIC",)]
 
 
-def test_where_the_profiler_ends_its_process_the_times_are_had_without_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operator_timing, "OPERATORS", Worker("tests.unit.operator_children", "the interpreter"))
+def test_where_the_profiler_ends_its_process_the_times_are_had_without_it(tmp_path: Path) -> None:
     path = tmp_path / "a.tflite"
     path.write_bytes(_dense(4, 4))
-    bench, limits = making.SETTINGS.bench, making.SETTINGS.limits
-    with Session(Store(tmp_path / "store"), Silence(), limits, (str(ROOT),)) as session:
-        times = operator_timing.operator_times(Runnable(path, Kernels.XNNPACK), bench, session)
+    with sessions.of_table(tmp_path, "tests.unit.operator_children") as session:
+        times = operator_timing.operator_times(Runnable(path, Kernels.XNNPACK), making.SETTINGS.bench, session)
     assert times.source == "prefixes"
     assert times.notes[0] == "first"
     assert "with LiteRT's profiler the interpreter crashed (signal SIGABRT)" in times.notes[1]

@@ -22,8 +22,8 @@ from edgebuild.data.given import Examples, Given
 from edgebuild.data.outline import divided, outline, unscored
 from edgebuild.data.splitting import divide
 from edgebuild.engine import outlook
-from edgebuild.engine.store import Store
 from edgebuild.errors import ExitCode
+from edgebuild.execution.store import Store
 
 SPLIT = Split(calibration_samples=20, evaluation_share=0.2, seed=0)
 

@@ -15,10 +15,10 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 
+from edgebuild.actions.networks import SAVED_MODEL
 from edgebuild.errors import StepError
 from edgebuild.passes import carry
 from edgebuild.passes.freeze import freeze
-from edgebuild.passes.jobs import SAVED_MODEL
 from edgebuild.passes.loading import Network, from_keras_model, load
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from making import metric, network, plan, tensor
 
+from edgebuild.actions.datasets import Splits
 from edgebuild.core.metric import Metric
 from edgebuild.engine import sharing
-from edgebuild.passes.jobs import Splits
 
 GIVES_BACK = network(inputs=(tensor("x", (1, 16)),), outputs=(tensor("codes", (1, 4)), tensor("again", (1, 16))))
 

@@ -18,13 +18,14 @@ import tf_keras
 from making import ACCURACY, IDENTITY
 
 from edgebuild import config
+from edgebuild.actions.compression import LessonJob
+from edgebuild.actions.datasets import LEARNING, LEARNING_ROWS
 from edgebuild.core.settings import TeacherSettings
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.passes import lessons
 from edgebuild.passes.graph import reading
-from edgebuild.passes.jobs import LEARNING, LEARNING_ROWS, LessonJob
 from edgebuild.passes.training.trainer import Trainer
 
 SETTINGS = config.load({}, {}, use_file=False).settings

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from making import ACCURACY, FIGURES, budget, figure, manifest, metric, plan
 
 from edgebuild import budgets, pairing, stats
+from edgebuild.actions.scores import Baseline
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.losses import Losses
 from edgebuild.core.metric import Task
@@ -24,7 +25,6 @@ from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.errors import UsageError
 from edgebuild.gate import judge
 from edgebuild.layering import Layer, overlay
-from edgebuild.passes.jobs import Baseline
 from edgebuild.report import card, summary
 from edgebuild.runtimes.fidelity import answers
 

@@ -11,6 +11,8 @@ import tf_keras
 from converting import converted
 from making import ACCURACY, IDENTITY
 
+from edgebuild.actions.conversion import ARTIFACT
+from edgebuild.actions.scores import ScoreJob
 from edgebuild.core.delivery import Layout
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.core.target import Kernels
@@ -21,10 +23,8 @@ from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import package
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import quantize
-from edgebuild.passes.jobs import ARTIFACT
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.runtimes import litert
-from edgebuild.runtimes.jobs import ScoreJob
 from edgebuild.runtimes.tflm import worker as tflm
 
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")

@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import pytest
 
+from edgebuild.actions.networks import NETWORK, CarryJob, FreezeJob
 from edgebuild.data.given import from_arrays
 from edgebuild.data.headers import sample_shapes
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.passes import carry, freeze
-from edgebuild.passes.jobs import NETWORK, CarryJob, FreezeJob
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.static_shapes import Wanted, static
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild import hashing
-from edgebuild.engine.store import Entry, Store
+from edgebuild.execution.store import Entry, Store
 
 KEY = "ab" * 32
 _DAY_S = 24 * 3600
@@ -21,7 +21,7 @@ _DAY_S = 24 * 3600
 _HOLDER = """
 import sys
 from pathlib import Path
-from edgebuild.engine.store import Store
+from edgebuild.execution.store import Store
 with Store(Path(sys.argv[1])).lock(sys.argv[2], lambda: print("waiting", flush=True)):
     print("held", flush=True)
     sys.stdin.read()

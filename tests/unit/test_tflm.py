@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgebuild.actions.runtimes import ArenaJob, KernelsJob, MissingKernels, SampleJob
+from edgebuild.actions.scores import Score, ScoreJob
 from edgebuild.core.arena import Arena
+from edgebuild.core.delivery import Vector
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import MetricKind, Preprocess
@@ -24,9 +27,7 @@ from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.process import Child, ChildDiedError, Limits
 from edgebuild.readback import names_of
 from edgebuild.runtimes.interpreters import load
-from edgebuild.runtimes.jobs import Score, ScoreJob
 from edgebuild.runtimes.tflm import wheel
-from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, MissingKernels, Sample, SampleJob
 from tests.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ Call = Callable[..., Any]
 def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """Ask the child of TFLM, and decode its answer."""
     log = tmp_path_factory.mktemp("tflm") / "log"
-    with Child("edgebuild.runtimes.tflm.worker", "TensorFlow Lite Micro", log) as child:
+    with Child("edgebuild.execution.serving", "TensorFlow Lite Micro", log) as child:
 
         def ask(name: str, job: msgspec.Struct, kind: type) -> Any:
             return msgspec.json.decode(child.call(name, job, LIMITS, lambda text: None), type=kind)
@@ -188,7 +189,7 @@ def test_tflm_scores_every_sample_like_the_reference_kernels(call: Call, assets:
         out=str(tmp_path / "tflm"),
     )
     scored = call("tflm-score", job, Score)
-    with Child("edgebuild.runtimes.litert", "the interpreter", tmp_path / "log") as litert:
+    with Child("edgebuild.execution.serving", "the interpreter", tmp_path / "log") as litert:
         job = msgspec.structs.replace(job, out=str(tmp_path / "reference"))
         reference = msgspec.json.decode(litert.call("score", job, LIMITS, lambda text: None), type=Score)
     assert scored == reference == Score(score=0.904, samples=1000)
@@ -254,9 +255,9 @@ def test_the_network_of_a_sine_says_the_sine(call: Call, assets: Path, tmp_path:
         assert said == pytest.approx(np.sin(angle), abs=0.15)
 
 
-def _sample(call: Call, path: Path, spec: ArtifactSpec, split: Path, row: int) -> Sample:
+def _sample(call: Call, path: Path, spec: ArtifactSpec, split: Path, row: int) -> Vector:
     job = SampleJob(artifact=str(path), spec=spec, samples=str(split), preprocess=AS_THEY_ARE, row=row)
-    found: Sample = call("tflm-sample", job, Sample)
+    found: Vector = call("tflm-sample", job, Vector)
     return found
 
 

@@ -12,9 +12,10 @@ import tf_keras
 from converting import converted
 from running import on_litert, sqnr_db
 
+from edgebuild.actions import networks
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.flatbuffer import reader
-from edgebuild.passes import jobs, unrolling
+from edgebuild.passes import unrolling
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.loading import from_keras_model
 
@@ -112,7 +113,7 @@ def test_longer_sequences_stay_loops_unless_all_are_asked_for(
     left = freeze(from_keras_model(model), tmp_path / "left", name="net")
     forced = freeze(from_keras_model(model), tmp_path / "forced", name="net", recurrent=Recurrent.UNROLLED)
 
-    assert left.loops == (jobs.Loop(layer="long", steps=6),)
+    assert left.loops == (networks.Loop(layer="long", steps=6),)
     assert left.unrolled == ()
-    assert forced.unrolled == (jobs.Loop(layer="long", steps=6),)
+    assert forced.unrolled == (networks.Loop(layer="long", steps=6),)
     assert forced.loops == ()

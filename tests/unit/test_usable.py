@@ -9,37 +9,34 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import sessions
 from ai_edge_litert import schema_py_generated as schema
 from making import ACCURACY, INT8, network, plan
 from tflite_networks import TYPE, Network
 
+from edgebuild.actions.datasets import EVALUATION, Splits
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.passes import DType, Scheme
-from edgebuild.core.progress import Silence
-from edgebuild.core.settings import LimitSettings
 from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.engine import devices, finishing, losses, places
+from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.losses import Kept
 from edgebuild.engine.material import Built, Data, Reference
-from edgebuild.engine.place_steps import Demand, Runnable
-from edgebuild.engine.session import Session
-from edgebuild.engine.store import Store
 from edgebuild.engine.usable import usable
 from edgebuild.errors import StepError
+from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
-from edgebuild.passes.jobs import EVALUATION, Splits
 
-LIMITS = LimitSettings(step_time=300, step_memory=10**9, run_time=300, run_memory=10**9)
 FLOAT = msgspec.structs.replace(INT8, scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32)
 ANY = Operators(float=True)
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(Store(tmp_path / "store"), Silence(), LIMITS, ()) as opened:
+    with sessions.opened(tmp_path) as opened:
         yield opened
 
 
@@ -68,14 +65,15 @@ def _refused_by_xnnpack(path: Path) -> Path:
     return net.write(path, [given], [made])
 
 
-def _built(path: Path, **fields: Any) -> Built:
+def _built(session: Session, path: Path, **fields: Any) -> Built:
     spec = reader.read(path)
     own = network(inputs=spec.inputs, outputs=spec.outputs, layers=("bend0", "bend1", "dense"))
-    return Built(plan(**{"operators": ANY, "passes": (FLOAT,), **fields}), path, spec, None, (), own)
+    return Built(plan(**{"operators": ANY, "passes": (FLOAT,), **fields}), session.give_file(path), spec, None, (), own)
 
 
-def _data(folder: Path, width: int = 4) -> Data:
+def _data(session: Session, folder: Path, width: int = 4) -> Data:
     x = np.random.default_rng(0).normal(size=(6, width)).astype(np.float32)
+    folder.mkdir()
     digest = save(Examples((x,), np.arange(6) % 3), folder / EVALUATION)
     splits = Splits(
         train_samples=0,
@@ -91,12 +89,12 @@ def _data(folder: Path, width: int = 4) -> Data:
         has_answers=True,
         learning_has_answers=False,
     )
-    return Data(splits, folder)
+    return Data(splits, sessions.folder(session, folder).entry)
 
 
 def test_other_kernels_stand_in_where_the_reference_kernels_lack_an_operator(tmp_path: Path, session: Session) -> None:
     code = schema.BuiltinOperator
-    built = usable(_built(_float_file(tmp_path / "bent.tflite", code.ELU, code.ROUND)), session)
+    built = usable(_built(session, _float_file(tmp_path / "bent.tflite", code.ELU, code.ROUND)), session)
     assert built.plan.runtime == Runtime(name=Interpreter.TFLM, kernels=Kernels.BUILTIN)
     (note,) = built.notes
     assert note == (
@@ -112,7 +110,7 @@ def test_other_kernels_stand_in_where_the_reference_kernels_lack_an_operator(tmp
 
 def test_a_custom_operator_that_this_host_lacks_leaves_out_its_latency_alone(tmp_path: Path, session: Session) -> None:
     only_tflm = _float_file(tmp_path / "own.tflite", schema.BuiltinOperator.CUSTOM, custom="SignalFramer")
-    built = _built(only_tflm)
+    built = _built(session, only_tflm)
     demand, item = Demand(built.plan.bench), Runnable(only_tflm, Kernels.REFERENCE)
     (host,) = places.wanted(built.plan.bench, ())
     placed = places.measure(item, [host], demand, session, is_stand_in=True)
@@ -126,10 +124,10 @@ def test_a_custom_operator_that_this_host_lacks_leaves_out_its_latency_alone(tmp
 def test_kernels_that_end_their_process_leave_notes(tmp_path: Path, session: Session) -> None:
     path = _refused_by_xnnpack(tmp_path / "ends.tflite")
     runtime = Runtime(name=Interpreter.LITERT, kernels=Kernels.XNNPACK)
-    built = _built(path, runtime=runtime, passes=(INT8,), target="arm64")
+    built = _built(session, path, runtime=runtime, passes=(INT8,), target="arm64")
     with pytest.raises(StepError):
         usable(built, session)  # XNNPACK is this target's own
-    answered = devices.ask(built, built, _data(tmp_path), session)
+    answered = devices.ask(built, built, _data(session, tmp_path / "data"), session)
     assert (answered.report.delegation, answered.report.parity) == (None, None)
     assert [note.partition(":")[0] for note in answered.notes] == [
         "which operators XNNPACK takes could not be read",
@@ -151,7 +149,7 @@ def test_an_arena_and_a_sample_that_cannot_be_had_are_notes_and_the_budget_says_
     tmp_path: Path, session: Session
 ) -> None:
     path = _float_file(tmp_path / "own.tflite", schema.BuiltinOperator.CUSTOM, custom="SignalFramer")
-    answered = devices.ask(*[_built(path)] * 2, _data(tmp_path), session)
+    answered = devices.ask(*[_built(session, path)] * 2, _data(session, tmp_path / "data"), session)
     assert (answered.report.arena, answered.vector) == (None, None)
     assert "TensorFlow Lite Micro crashed" in answered.lacking[Subject.ARENA]
     assert [note.partition(":")[0] for note in answered.notes] == [
@@ -162,12 +160,12 @@ def test_an_arena_and_a_sample_that_cannot_be_had_are_notes_and_the_budget_says_
 
 def test_outputs_and_layers_that_cannot_be_compared_are_notes(tmp_path: Path, session: Session) -> None:
     path = _float_file(tmp_path / "bent.tflite", schema.BuiltinOperator.ELU)
-    built, data = _built(path, metric=ACCURACY), _data(tmp_path)
+    built, data = _built(session, path, metric=ACCURACY), _data(session, tmp_path / "data")
     for name in ("float", "own"):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "outputs.npy", np.zeros((6, 3 if name == "own" else 4), np.float32))
-    reference = Reference(path, built.spec, ("bend0",))
-    kept = Kept(tmp_path / "float", tmp_path / "own")
+    reference = Reference(session.give_file(path), built.spec, ("bend0",))
+    kept = Kept(*(sessions.folder(session, tmp_path / name) for name in ("float", "own")))
     lost = losses.measure(built._replace(reference=reference), data, kept, session)
     assert lost.losses is None
     assert [note.partition(":")[0] for note in lost.notes] == [

@@ -12,13 +12,14 @@ import tf_keras
 from making import ACCURACY, IDENTITY, manifest, tensor
 
 from edgebuild import config
+from edgebuild.actions import compression, datasets
 from edgebuild.core.plan import Split
 from edgebuild.core.settings import TeacherSettings
 from edgebuild.data.given import Examples, Given
 from edgebuild.data.outline import divided
 from edgebuild.data.splitting import divide
 from edgebuild.errors import UsageError
-from edgebuild.passes import jobs, lessons, split
+from edgebuild.passes import lessons, split
 from edgebuild.passes.graph import reading
 from edgebuild.passes.training.data import TrainData
 from edgebuild.report import card
@@ -36,19 +37,19 @@ def _network() -> Any:
     return tf_keras.Model(inputs, tf_keras.layers.Dense(3, activation="softmax")(inputs))
 
 
-def _split(folder: Path, **arrays: Any) -> jobs.Splits:
+def _split(folder: Path, **arrays: Any) -> datasets.Splits:
     np.savez(folder / "data.npz", x_train=X, y_train=Y, **arrays)
     out = folder / "out"
     out.mkdir()
-    job = jobs.SplitJob(
+    job = datasets.SplitJob(
         kind="file", path=str(folder / "data.npz"), inputs=(tensor("x", (-1, 4)),), split=HOW, out=str(out)
     )
     return split.run(job, lambda _: None)
 
 
-def _lesson(folder: Path, found: jobs.Splits, *teachers: Path) -> jobs.LessonJob:
+def _lesson(folder: Path, found: datasets.Splits, *teachers: Path) -> compression.LessonJob:
     named = tuple(TeacherSettings(network=str(path), weight=1.0) for path in teachers)
-    return jobs.LessonJob(
+    return compression.LessonJob(
         data=str(folder / "out"),
         given_samples=found.given_samples,
         validation_samples=found.validation_samples,

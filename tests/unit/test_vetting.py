@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import sessions
 import tf_keras
 from ai_edge_litert import schema_py_generated as schema
 from converting import converted
@@ -15,39 +16,36 @@ from tflite_networks import Network
 
 from edgebuild import plan as planning
 from edgebuild import targets
+from edgebuild.actions.datasets import LEARNING, Splits
 from edgebuild.core.passes import DType, Refinement, Scheme
-from edgebuild.core.progress import Silence
-from edgebuild.core.settings import LimitSettings
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.engine import vetting
 from edgebuild.engine.material import Built, Data, Reference
-from edgebuild.engine.session import Session
-from edgebuild.engine.store import Store
 from edgebuild.errors import UsageError
+from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
-from edgebuild.passes.jobs import LEARNING, Splits
 from edgebuild.passes.loading import from_keras_model
 
-LIMITS = LimitSettings(step_time=300, step_memory=10**9, run_time=300, run_memory=10**9)
 RIGHT = np.eye(3, dtype=np.float32)
 COUNT = 3_000
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(Store(tmp_path / "store"), Silence(), LIMITS, ()) as opened:
+    with sessions.opened(tmp_path) as opened:
         yield opened
 
 
-def _data(folder: Path, y: Any = None, **fields: Any) -> Data:
+def _data(session: Session, folder: Path, y: Any = None, **fields: Any) -> Data:
     """Samples of three classes, of which the largest value is their class's."""
     x = np.random.default_rng(0).random((COUNT, 3), np.float32)
+    folder.mkdir()
     digest = save(Examples((x,), x.argmax(1) if y is None else y), folder / LEARNING)
     given: dict[str, Any] = {"train_samples": COUNT, "calibration_samples": 0, "evaluation_samples": 0, "labels": ()}
     given |= {"given_samples": COUNT, "learning_samples": COUNT, "learning_sha256": digest, "notes": ()}
     given |= {"calibration_sha256": "", "evaluation_sha256": "", "has_answers": True, "learning_has_answers": True}
-    return Data(Splits(**{**given, **fields}), folder)
+    return Data(Splits(**{**given, **fields}), sessions.folder(session, folder).entry)
 
 
 def _refined(**fields: Any) -> Any:
@@ -56,7 +54,7 @@ def _refined(**fields: Any) -> Any:
     return planning.plan(target, asked, MODEL, DATA)
 
 
-def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:
+def _built(session: Session, folder: Path, name: str, kernel: Any, made: Any) -> Built:
     """A network of one dense layer, as if a plan had made it."""
     net = Network()
     given = net.tensor("x", [1, 3])
@@ -65,19 +63,19 @@ def _built(folder: Path, name: str, kernel: Any, made: Any) -> Built:
     options = schema.FullyConnectedOptionsT()
     net.operator(schema.BuiltinOperator.FULLY_CONNECTED, [given, weights], [scores], options=options)
     path = net.write(folder / f"{name}.tflite", [given], [scores])
-    return Built(made, path, reader.read(path), None, (), network())
+    return Built(made, session.give_file(path), reader.read(path), None, (), network())
 
 
 def _vetted(
     folder: Path, refined: Any, plain: Any, session: Session, y: Any = None, exact: Any = None, **fields: Any
 ) -> str | None:
-    made, data = _refined(**fields), _data(folder, y)
+    made, data = _refined(**fields), _data(session, folder / "data", y)
     other = vetting.alternative(made, data)
     assert other is not None
-    built = [_built(folder, "refined", refined, made), _built(folder, "plain", plain, other)]
+    built = [_built(session, folder, "refined", refined, made), _built(session, folder, "plain", plain, other)]
     if exact is not None:
-        standing = _built(folder, "float", exact, other)
-        built = [each._replace(reference=Reference(standing.path, standing.spec, ())) for each in built]
+        standing = _built(session, folder, "float", exact, other)
+        built = [each._replace(reference=Reference(standing.ref, standing.spec, ())) for each in built]
     return vetting.vet(*built, data, session)
 
 
@@ -86,9 +84,9 @@ def _leaning(share: float) -> Any:
     return RIGHT * np.asarray([1 + share, 1, 1], np.float32)
 
 
-def test_the_alternative_is_the_plan_without_its_refinements(tmp_path: Path) -> None:
+def test_the_alternative_is_the_plan_without_its_refinements(session: Session, tmp_path: Path) -> None:
     made = _refined()
-    other = vetting.alternative(made, _data(tmp_path))
+    other = vetting.alternative(made, _data(session, tmp_path / "data"))
     assert other is not None
     assert any(isinstance(step, Refinement) for step in made.passes)
     assert other.passes == (made.quantize,)
@@ -96,12 +94,14 @@ def test_the_alternative_is_the_plan_without_its_refinements(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("lack", [{"learning_has_answers": False}, {"learning_samples": 99}])
-def test_without_enough_answers_there_is_no_alternative(lack: dict[str, Any], tmp_path: Path) -> None:
-    assert vetting.alternative(_refined(), _data(tmp_path, **lack)) is None
+def test_without_enough_answers_there_is_no_alternative(lack: dict[str, Any], session: Session, tmp_path: Path) -> None:
+    assert vetting.alternative(_refined(), _data(session, tmp_path / "data", **lack)) is None
 
 
-def test_without_refinements_or_data_or_with_a_score_of_the_users_own_there_is_none(tmp_path: Path) -> None:
-    data = _data(tmp_path)
+def test_without_refinements_or_data_or_with_a_score_of_the_users_own_there_is_none(
+    session: Session, tmp_path: Path
+) -> None:
+    data = _data(session, tmp_path / "data")
     assert vetting.alternative(msgspec.structs.replace(_refined(), metric=metric("own.py:score")), data) is None
     assert vetting.alternative(plan(passes=(INT8,)), data) is None
     assert vetting.alternative(_refined(), None) is None
@@ -110,7 +110,7 @@ def test_without_refinements_or_data_or_with_a_score_of_the_users_own_there_is_n
 def test_refinements_that_cost_right_answers_are_taken_back(session: Session, tmp_path: Path) -> None:
     why = _vetted(tmp_path, _leaning(0.05), RIGHT, session)
     assert why is not None
-    x = np.load(tmp_path / LEARNING / "x000.npy")[::2]
+    x = np.load(tmp_path / "data" / LEARNING / "x000.npy")[::2]
     lost = int(np.count_nonzero((x * np.float32([1.05, 1, 1])).argmax(1) != x.argmax(1)))
     assert lost > 10
     assert why.startswith("equalize and calibrate taken back")
@@ -129,7 +129,7 @@ def test_refinements_that_lead_away_from_the_float_network_are_taken_back(sessio
     why = _vetted(tmp_path, _leaning(0.002), _leaning(0.001), session, exact=RIGHT)
     assert why is not None
     assert why.startswith("equalize and calibrate taken back: on 1,500 train samples the outputs are nearer")
-    x = np.load(tmp_path / LEARNING / "x000.npy")[::2].astype(np.float64)
+    x = np.load(tmp_path / "data" / LEARNING / "x000.npy")[::2].astype(np.float64)
     plain, refined = (10 * np.log10(np.sum(x**2) / np.sum((share * x[:, 0]) ** 2)) for share in (0.001, 0.002))
     assert f"(SQNR {plain:.1f} dB, with them {refined:.1f} dB)" in why
 
@@ -156,7 +156,7 @@ def test_scores_without_classes_are_vetted_by_the_outputs_alone(
     assert (why is None) != taken_back
 
 
-def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
+def _probabilities(session: Session, folder: Path, name: str, made: Any, reach: float) -> Built:
     """A network that ends in a softmax, in int8 calibrated on samples `reach` times too large, or in float for 0."""
     net = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(3, "softmax", name="answer")])
     net.set_weights([8 * RIGHT, np.zeros(3, np.float32)])
@@ -165,7 +165,7 @@ def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
     dtype = DType.INT8 if reach else DType.FLOAT32
     asked = msgspec.structs.replace(INT8, scheme=scheme, input=dtype, output=dtype)
     path = converted(from_keras_model(net), [x], asked, folder / name)
-    return Built(made, path, reader.read(path), None, (), network())
+    return Built(made, session.give_file(path), reader.read(path), None, (), network())
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def _probabilities(folder: Path, name: str, made: Any, reach: float) -> Built:
 def test_probabilities_in_steps_are_vetted_by_what_the_softmax_reads(
     refined: float, plain: float, taken_back: bool, session: Session, tmp_path: Path
 ) -> None:
-    made, data = _refined(), _data(tmp_path, np.zeros(COUNT, np.int64))
+    made, data = _refined(), _data(session, tmp_path / "data", np.zeros(COUNT, np.int64))
     other = vetting.alternative(made, data)
-    standing = _probabilities(tmp_path, "float", other, 0)
-    reference = Reference(standing.path, standing.spec, ("answer",))
+    standing = _probabilities(session, tmp_path, "float", other, 0)
+    reference = Reference(standing.ref, standing.spec, ("answer",))
     built = [
-        _probabilities(tmp_path, "refined", made, refined)._replace(reference=reference),
-        _probabilities(tmp_path, "plain", other, plain)._replace(reference=reference),
+        _probabilities(session, tmp_path, "refined", made, refined)._replace(reference=reference),
+        _probabilities(session, tmp_path, "plain", other, plain)._replace(reference=reference),
     ]
     why = vetting.vet(*built, data, session)
     assert (why is not None and "on 256 train samples the logits are nearer" in why) == taken_back

@@ -27,12 +27,12 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild import host
+from edgebuild.actions.measuring import Measured, MeasureJob
 from edgebuild.core import place
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.jobs import Measured, MeasureJob
 
 _HERE = Path(__file__).parent
 _ASSETS = (
@@ -175,7 +175,7 @@ def _measure(artifact: Path, baseline: Path | None, bench: BenchSettings) -> Mea
     )
     with (
         tempfile.TemporaryDirectory() as folder,
-        Child("edgebuild.runtimes.measuring.worker", "the measurement", Path(folder) / "log") as child,
+        Child("edgebuild.execution.serving", "the measurement", Path(folder) / "log") as child,
     ):
         return msgspec.json.decode(child.call("measure", job, _LIMITS, lambda _: None), type=Measured)
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from edgebuild.passes.worker import JOBS
 
 from edgebuild import targets
+from edgebuild.actions import compression, conversion, networks
 from edgebuild.core.passes import Calibrate, DType, Equalize, Quantize, Scheme
 from edgebuild.core.settings import Preprocess
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
-from edgebuild.passes import jobs
-from edgebuild.passes.worker import JOBS
 
 _SEED = 0
 _INT8 = Quantize(scheme=Scheme.INT8, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
@@ -60,13 +60,13 @@ def main(mode: str, model: str, data: str, folder: str) -> None:
     kind = "folder" if Path(model).is_dir() else "file"
     loading = {"kind": kind, "path": model, "input_shape": (), "signature": "", "allow_code": False}
     seen = {"calibration": str(out / "calibration"), "preprocess": Preprocess(mean=0.0, scale=float(given["scale"]))}
-    as_it_is = timed.run("freeze", jobs.FreezeJob, **loading)
+    as_it_is = timed.run("freeze", networks.FreezeJob, **loading)
     (frozen, at), notes = _refined(timed, loading, seen) if mode == "refined" else (as_it_is, [])
     artifact = _converted(timed, frozen, at, _INT8, **seen)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     exact = _converted(timed, *as_it_is, _FLOAT, **{**seen, "calibration": ""})
     x = (given["x_eval"] * given["scale"]).astype(np.float32)
-    wanted, found = (_outputs(each / jobs.ARTIFACT, x) for each in (exact, artifact))
+    wanted, found = (_outputs(each / conversion.ARTIFACT, x) for each in (exact, artifact))
     noise = np.sum((found.astype(np.float64) - wanted) ** 2)
     sqnr_db = 10 * np.log10(np.sum(wanted.astype(np.float64) ** 2) / max(noise, 1e-30))
     took = {"wall_s": timed.wall_s, "processor_s": timed.processor_s, "peak": peak}
@@ -77,15 +77,15 @@ def main(mode: str, model: str, data: str, folder: str) -> None:
 def _refined(timed: Timed, loading: dict[str, Any], seen: dict[str, Any]) -> tuple[tuple[Any, Path], list[str]]:
     """The network after both refinements as what was frozen of it, its folder, and what they noted."""
     notes: list[str] = []
-    made, carried = timed.run("carry", jobs.CarryJob, **loading)
+    made, carried = timed.run("carry", networks.CarryJob, **loading)
     network = carried
     for name, settings in (("equalize", Equalize), ("calibrate", Calibrate)):
         made, network = timed.run(
             name,
-            jobs.CompressJob,
+            compression.CompressJob,
             settings=targets.default_pass(settings),
-            network=str(network / jobs.NETWORK),
-            original=str(carried / jobs.NETWORK),
+            network=str(network / networks.NETWORK),
+            original=str(carried / networks.NETWORK),
             lesson=None,
             latencies=None,
             float_layers=(),
@@ -98,8 +98,10 @@ def _refined(timed: Timed, loading: dict[str, Any], seen: dict[str, Any]) -> tup
 
 def _converted(timed: Timed, frozen: Any, at: Path, quantize: Quantize, **seen: Any) -> Path:
     """The folder of the artifact that is made of a frozen network."""
-    saved, network = str(at / jobs.SAVED_MODEL), frozen.network
-    _, out = timed.run("quantize", jobs.QuantizeJob, saved_model=saved, quantize=quantize, network=network, **seen)
+    saved, network = str(at / networks.SAVED_MODEL), frozen.network
+    _, out = timed.run(
+        "quantize", conversion.QuantizeJob, saved_model=saved, quantize=quantize, network=network, **seen
+    )
     return out
 
 

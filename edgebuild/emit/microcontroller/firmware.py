@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgebuild.core.delivery import Vector
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import Preprocess
 
@@ -19,18 +20,6 @@ class File(NamedTuple):
 
     path: str
     content: bytes
-
-
-class Vector(msgspec.Struct, frozen=True, kw_only=True):
-    """One sample that was run on TFLM: what each input and output held, in the file's order.
-
-    Raw bytes of the tensors' types: little endian, row-major. `following` is the sample that was run next, for a
-    network that keeps state.
-    """
-
-    inputs: tuple[bytes, ...]
-    outputs: tuple[bytes, ...]
-    following: Vector | None = None
 
 
 class Firmware(msgspec.Struct, frozen=True, kw_only=True):

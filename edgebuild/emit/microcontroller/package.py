@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edgebuild.core.delivery import Layout
+from edgebuild.core.delivery import Layout, Vector
 from edgebuild.emit.microcontroller import cpp, resolver
 from edgebuild.emit.microcontroller.constants import header, label_bytes
 from edgebuild.emit.microcontroller.example import program
-from edgebuild.emit.microcontroller.firmware import File, Firmware, Flash, Vector, aligned
+from edgebuild.emit.microcontroller.firmware import File, Firmware, Flash, aligned
 from edgebuild.emit.microcontroller.layouts import build_files, places
 from edgebuild.emit.microcontroller.readme import text
 from edgebuild.emit.microcontroller.templating import filled

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from edgebuild.actions.compression import Unseen
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import DistillSettings, TrainSettings
 from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.data import TrainData
 from edgebuild.passes.training.teachers import Teacher
 

@@ -6,10 +6,10 @@ import math
 import time
 from typing import Any
 
+from edgebuild.actions.compression import Unseen
 from edgebuild.child import Say
 from edgebuild.core.metric import Metric
 from edgebuild.errors import UsageError
-from edgebuild.passes.jobs import Unseen
 from edgebuild.passes.training.evidence import Evidence
 from edgebuild.passes.training.hooks import Hooks
 from edgebuild.passes.training.learning import Learning

@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.runtimes import EthosUJob
+from edgebuild.child import Say
 from edgebuild.core.mapping import EthosU, Mapping
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.flatbuffer import reader
@@ -21,7 +22,6 @@ from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import names
 from edgebuild.runtimes import compilers, tools
 from edgebuild.runtimes.ethosu import fallbacks, summary
-from edgebuild.runtimes.jobs import EthosUJob
 
 _MODULE = "ethosu.vela"
 
@@ -85,6 +85,3 @@ def _require_mapped(mapping: Mapping, name: str) -> None:
             next(iter(reasons), ""),
             "The NPU computes integers alone: quantize to int8 or int16x8 (--quantize int8).",
         )
-
-
-JOBS = {"ethos-u": Job(EthosUJob, compile_)}

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgebuild.actions.measuring import Timing
 from edgebuild.core.budget import Subject
-from edgebuild.runtimes.jobs import Timing
 from edgebuild.runtimes.measuring.rounds import Ran, settled
 from edgebuild.runtimes.places.protocol import Loaded
 from edgebuild.timing.conditions import BlockRecord, conditions

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.measuring import Measured, MeasureJob, Ratio
+from edgebuild.child import Say
 from edgebuild.core.budget import Subject
 from edgebuild.process import Limits
-from edgebuild.runtimes.jobs import Measured, MeasureJob, Ratio
 from edgebuild.runtimes.measuring.loop import Aim, Loop
 from edgebuild.runtimes.measuring.rounds import BaselineError
 from edgebuild.runtimes.measuring.summary import of_inferences, samples_of, timing
@@ -74,6 +74,3 @@ def _how(job: MeasureJob) -> How:
 
 def _aim(job: MeasureJob) -> Aim:
     return Aim(job.bench, job.decide_at)
-
-
-JOBS = {"measure": Job(MeasureJob, measure)}

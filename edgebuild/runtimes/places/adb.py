@@ -15,13 +15,14 @@ from typing import NamedTuple
 from edgebuild.child import Say
 from edgebuild.core import place
 from edgebuild.core.budget import Subject
+from edgebuild.core.place import QUEUE_S
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import benchmark_model
 from edgebuild.runtimes.places.benchmark_model import Network, Tool, ToolWorker
 from edgebuild.runtimes.places.dialogue import Dialogue
 from edgebuild.runtimes.places.protocol import How
-from edgebuild.runtimes.places.queueing import QUEUE_S, unheard
+from edgebuild.runtimes.places.queueing import unheard
 from edgebuild.runtimes.places.shell import Shell, quoted
 from edgebuild.runtimes.tools import Ran
 

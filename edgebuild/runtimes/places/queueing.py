@@ -5,9 +5,6 @@ from __future__ import annotations
 from edgebuild.errors import UnavailableError
 from edgebuild.units import format_seconds
 
-# How long a measurement waits for its turn; its own limits start afterwards.
-QUEUE_S = 900.0
-
 
 def waiting(machine: str) -> str:
     """What is said while another call measures."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.fidelity import Outputs, OutputsAtJob
+from edgebuild.actions.scores import At, Score, ScoreAtJob
+from edgebuild.child import Say
 from edgebuild.core.model import ArtifactSpec, TensorSpec
 from edgebuild.core.target import Kernels
 from edgebuild.data.given import Array
 from edgebuild.flatbuffer import reader
 from edgebuild.process import Limits
-from edgebuild.runtimes.jobs import At, Outputs, OutputsAtJob, Score, ScoreAtJob
 from edgebuild.runtimes.parity import keep_outputs
 from edgebuild.runtimes.places.protocol import How, Worker
 from edgebuild.runtimes.places.table import open_place
@@ -81,6 +82,3 @@ def _worker(at: At, artifact: str, kernels: Kernels, say: Say) -> Iterator[Worke
         worker = place.start(Path(artifact), How(at.place.kernels or kernels))
         stack.callback(worker.close)
         yield worker
-
-
-JOBS = {"score-at": Job(ScoreAtJob, score), "outputs-at": Job(OutputsAtJob, outputs)}

@@ -16,13 +16,14 @@ from pathlib import Path
 from edgebuild.child import Say
 from edgebuild.core import place
 from edgebuild.core.budget import Subject
+from edgebuild.core.place import QUEUE_S
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import benchmark_model
 from edgebuild.runtimes.places.benchmark_model import Network, Tool, ToolWorker
 from edgebuild.runtimes.places.connection import Connection, NoPythonError, gone, open_dialogue
 from edgebuild.runtimes.places.protocol import How, Worker
-from edgebuild.runtimes.places.queueing import QUEUE_S, unheard
+from edgebuild.runtimes.places.queueing import unheard
 from edgebuild.runtimes.places.shell import Shell, quoted
 from edgebuild.runtimes.places.ssh_worker import MissingError, SshWorker, Task, no_space
 

@@ -15,13 +15,13 @@ import re
 import warnings
 from pathlib import Path
 
+from edgebuild.actions.runtimes import ArenaJob
 from edgebuild.child import Say
 from edgebuild.core.arena import Arena, ArenaPart
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.runtimes.tflm import narrow
 from edgebuild.runtimes.tflm.interpreter import Micro
-from edgebuild.runtimes.tflm.jobs import ArenaJob
 from edgebuild.runtimes.tflm.narrow import Loaded
 from edgebuild.units import format_bytes
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from edgebuild.actions.runtimes import MOST_ARENA_BYTES
 from edgebuild.core.model import TensorSpec
 from edgebuild.data.given import Array
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.runtimes.tflm import kernels
 from edgebuild.runtimes.tflm.hearing import Said, heard
-from edgebuild.runtimes.tflm.jobs import MOST_ARENA_BYTES
 from edgebuild.runtimes.tflm.wheel import runtime
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.runtimes import KernelsJob, MissingKernels, Ran, RunsJob, SampleJob
+from edgebuild.actions.scores import Score, ScoreJob
+from edgebuild.child import Say
+from edgebuild.core.delivery import Vector
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.runtimes.interpreters import stored
-from edgebuild.runtimes.jobs import Ran, RunsJob, Score, ScoreJob
 from edgebuild.runtimes.scoring import score_samples
 from edgebuild.runtimes.tflm import kernels
-from edgebuild.runtimes.tflm.arena import measure
 from edgebuild.runtimes.tflm.interpreter import Micro, positions
-from edgebuild.runtimes.tflm.jobs import ArenaJob, KernelsJob, MissingKernels, Sample, SampleJob
 
 
 def evaluate(job: ScoreJob, say: Say) -> Score:
@@ -39,7 +39,7 @@ def evaluate(job: ScoreJob, say: Say) -> Score:
     return score_samples(job, invoke, say)
 
 
-def sample(job: SampleJob, _say: Say) -> Sample:
+def sample(job: SampleJob, _say: Say) -> Vector:
     """Run one sample and return what went in and came out: a vector by which firmware can check itself.
 
     Raises:
@@ -55,14 +55,14 @@ def sample(job: SampleJob, _say: Say) -> Sample:
     return replace(found, following=following)
 
 
-def _sample(micro: Micro, job: SampleJob, samples: Samples, row: int, *, resets: bool) -> Sample:
+def _sample(micro: Micro, job: SampleJob, samples: Samples, row: int, *, resets: bool) -> Vector:
     inputs = job.spec.inputs
     fed = [np.dtype(np.float32) if spec.scale else np.dtype(spec.dtype) for spec in inputs]
     arrays = samples.batch(row, row + 1, fed)
     fills = [stored(array, spec) for array, spec in zip(arrays, inputs, strict=True)]
     ordered = [fills[place] for place in positions(inputs, micro.spec.inputs)]
     micro.run(ordered, resets=resets)
-    return Sample(
+    return Vector(
         inputs=tuple(array.tobytes() for array in ordered),
         outputs=tuple(micro.output(position).tobytes() for position in range(len(micro.spec.outputs))),
     )
@@ -86,12 +86,3 @@ def run_once(job: RunsJob, _say: Say) -> Ran:
     """
     Micro(Path(job.artifact)).run_zeros()
     return Ran()
-
-
-JOBS = {
-    "tflm-runs": Job(RunsJob, run_once),
-    "tflm-score": Job(ScoreJob, evaluate),
-    "tflm-arena": Job(ArenaJob, measure),
-    "tflm-sample": Job(SampleJob, sample),
-    "tflm-kernels": Job(KernelsJob, missing_kernels),
-}

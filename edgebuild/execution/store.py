@@ -1,4 +1,4 @@
-"""The content-addressed store: what a step made, kept under the hash of everything that decides its result.
+"""The content-addressed store: what an action made, kept under the hash of everything that decides its result.
 
 An entry is a folder of read-only files with a record. It is made in a temporary place and published by one rename, so
 that a reader sees all of it or nothing, and a build that is killed leaves nothing half done.
@@ -31,11 +31,19 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(NamedTuple):
-    """A published entry: its folder, its step's result as JSON, and how long that took (0 where it is not known)."""
+    """A published entry.
+
+    Attributes:
+        path: its folder.
+        result: of its action, as JSON.
+        time_s: how long that took; 0 where it is not known.
+        sha256: the digests of its files, by their paths in the folder.
+    """
 
     path: Path
     result: bytes
     time_s: float = 0.0
+    sha256: dict[str, str] = {}
 
 
 class Store:
@@ -53,7 +61,7 @@ class Store:
         try:
             record = msgspec.json.decode((path / _RECORD).read_bytes(), type=_Record)
             if _is_intact(path, record):
-                return Entry(path, bytes(record.result), record.time_s)
+                return Entry(path, bytes(record.result), record.time_s, record.sha256)
         except (OSError, msgspec.MsgspecError):
             pass
         return None
@@ -84,10 +92,12 @@ class Store:
         (made / _RECORD).write_bytes(msgspec.json.encode(record))
         place = self._place(key)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if replace or self.get(key) is None:
-            shutil.rmtree(place, ignore_errors=True)  # an old or a damaged entry
-            made.rename(place)
-        return Entry(place, result, time_s)
+        kept = None if replace else self.get(key)
+        if kept is not None:
+            return kept
+        shutil.rmtree(place, ignore_errors=True)  # an old or a damaged entry
+        made.rename(place)
+        return Entry(place, result, time_s, record.sha256)
 
     @contextlib.contextmanager
     def lock(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
@@ -100,6 +110,10 @@ class Store:
         finally:
             path.unlink(missing_ok=True)
             os.close(descriptor)
+
+    def folder(self, key: str) -> Path:
+        """The folder of a published entry."""
+        return self._place(key)
 
     def _place(self, key: str) -> Path:
         return self._entries / key[:2] / key

@@ -1,18 +1,18 @@
-"""A table of jobs for the tests of calibration: figures that follow from a file's size, on a device or emulated."""
+"""Measurements for the tests of calibration: figures that follow from a file's size, on a device or emulated."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from edgebuild.child import Job, Say
+from edgebuild.actions.measuring import Measured, MeasureJob, Timing
 from edgebuild.core.budget import Subject
-from edgebuild.runtimes.jobs import Measured, MeasureJob, Timing
 
 INTERCEPT_S, SLOPE_S = 20e-6, 0.3e-9
 INSTRUCTIONS_A_BYTE = 1000
 
 
-def _measure(job: MeasureJob, _: Say) -> Measured:
+def measured(job: MeasureJob, _: Path) -> Measured:
+    """What a board would answer."""
     assert job.bench.threads == 1
     assert not job.bench.baseline
     count = float(INSTRUCTIONS_A_BYTE * Path(job.artifact).stat().st_size)
@@ -29,6 +29,3 @@ def _measure(job: MeasureJob, _: Say) -> Measured:
             intervals={"median": (value, value)},
         )
     )
-
-
-JOBS = {"measure": Job(MeasureJob, _measure)}

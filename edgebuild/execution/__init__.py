@@ -1,0 +1,1 @@
+"""Execution: actions done where there is room for them, once, and kept."""

@@ -1,0 +1,133 @@
+"""Several actions at a time on this machine, as many as there is room for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from edgebuild.core.action import HOST_TIMER, Takes
+from edgebuild.errors import UnavailableError
+from edgebuild.execution import alone
+from edgebuild.execution.children import Children
+from edgebuild.execution.executor import CancelledError, Work
+
+
+@dataclass(eq=False)
+class _Item:
+    """What waits, and then runs with what it holds alone."""
+
+    work: Work
+    takes: Takes
+    future: Future[bytes]
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    was_told: bool = False
+    refusal: UnavailableError | None = None
+
+
+class Pool:
+    """An executor of threads, each of which has one child at work.
+
+    What is timed on this machine is done while nothing else is, and so is what takes all cores: how far a training gets
+    in its time would else depend on what runs beside it. Both wait until nothing else is left that could be done.
+
+    Args:
+        children: that do the work.
+        width: how many at a time.
+    """
+
+    def __init__(self, children: Children, width: int) -> None:
+        self.width = width
+        self._children = children
+        self._waiting: list[_Item] = []
+        self._running: list[Takes] = []
+        self._is_closed = False
+        self._changed = threading.Condition()
+        # They live as long as the executor, since Linux ends a child with the thread that started it.
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(width)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> Future[bytes]:
+        """Do it once there is room."""
+        future: Future[bytes] = Future()
+        with self._changed:
+            if self._is_closed:
+                raise CancelledError
+            self._waiting.append(_Item(work, work.kind.takes(work.action.settings), future))
+            self._changed.notify_all()
+        return future
+
+    def close(self) -> None:
+        """End the children, and what waits for one."""
+        with self._changed:
+            self._is_closed = True
+            waiting, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        self._children.close()
+        for item in waiting:
+            item.future.set_exception(CancelledError())
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        while (item := self._next()) is not None:
+            try:
+                with item.held:
+                    if item.refusal is not None:
+                        raise item.refusal
+                    result = self._children.perform(item.work)
+            except Exception as error:
+                self._done(item)
+                item.future.set_exception(CancelledError() if self._is_closed else error)
+            else:
+                self._done(item)
+                item.future.set_result(result)
+
+    def _next(self) -> _Item | None:
+        """The next that there is room for; None at the end."""
+        with self._changed:
+            while not self._is_closed:
+                ready = [item for item in self._waiting if self._has_room(item.takes)]
+                found = next((item for item in ready if _holds(item)), None)
+                if found is not None:
+                    self._waiting.remove(found)
+                    self._running.append(found.takes)
+                    return found
+                # Nobody tells when another process lets go of what it holds.
+                self._changed.wait(alone.LOOK_EVERY_S if ready else None)
+            return None
+
+    def _done(self, item: _Item) -> None:
+        with self._changed:
+            self._running.remove(item.takes)
+            self._changed.notify_all()
+
+    def _has_room(self, takes: Takes) -> bool:
+        if any(map(_wants_quiet, self._running)):
+            return False
+        if _wants_quiet(takes):
+            return not self._running
+        held = {name for running in self._running for name in running.alone}
+        return held.isdisjoint(takes.alone)
+
+
+def _holds(item: _Item) -> bool:
+    """Whether it has now what it must have alone in this machine."""
+    try:
+        found = alone.try_to_hold(item.takes.alone)
+    except UnavailableError as error:
+        item.refusal = error
+        return True
+    if isinstance(found, str):
+        if not item.was_told:
+            item.was_told = True
+            item.work.say(alone.waiting(found))
+        return False
+    item.held = found
+    return True
+
+
+def _wants_quiet(takes: Takes) -> bool:
+    return takes.all_cores or HOST_TIMER in takes.alone

@@ -1,0 +1,247 @@
+"""The actions of one call of edgebuild: each is looked up in the store, else done by an executor and published."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from edgebuild import hashing
+from edgebuild.actions.table import KINDS
+from edgebuild.core.action import Action, Kind, R, Ref
+from edgebuild.core.plan import Source
+from edgebuild.core.progress import Listener
+from edgebuild.core.settings import LimitSettings
+from edgebuild.execution import keys
+from edgebuild.execution.children import Children
+from edgebuild.execution.executor import Executor, Work
+from edgebuild.execution.inline import Inline
+from edgebuild.execution.pool import Pool
+from edgebuild.execution.store import Entry, Store
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# How the entries of what users gave begin; those of the store are digests.
+_GIVEN = "given-"
+
+
+class Done(NamedTuple, Generic[R]):
+    """What an action left: its result, the key of its entry in the store, and the digests of its files."""
+
+    result: R
+    key: str
+    sha256: dict[str, str]
+
+    def ref(self, inside: str = "", identity: str = "") -> Ref:
+        """A file or a folder of it, by its own digest unless it is known by another identity."""
+        if not identity and inside in self.sha256:
+            identity = self.sha256[inside]
+        if not identity:
+            below = f"{inside}/" if inside else ""
+            identity = hashing.of_data({name: sha for name, sha in self.sha256.items() if name.startswith(below)})
+        return Ref(identity, self.key, inside)
+
+
+class Session:
+    """Does the actions of one call; threads may share it.
+
+    `spent` are the seconds that actions took by their kinds, those kept from earlier builds included.
+
+    Args:
+        store: where results are kept.
+        listener: is told what happens.
+        executor: does what is not kept.
+        folder: for what lasts as long as the session.
+    """
+
+    def __init__(self, store: Store, listener: Listener, executor: Executor, folder: Path) -> None:
+        self._store, self._listener, self._executor, self._folder = store, listener, executor, folder
+        self.spent: dict[str, float] = {}
+        self._given: dict[str, Path] = {}
+        self._asked: dict[str, Future[Done[Any]]] = {}  # by key: what was asked for in this session
+        self._lock = threading.RLock()
+
+    def run(self, action: Action[R], *, again: bool = False) -> Done[R]:
+        """Do an action, or find what it made.
+
+        Args:
+            action: what to do.
+            again: whether to do it even where its result is kept, and keep the new one instead.
+
+        Raises:
+            EdgebuildError: it failed.
+            ChildBugError: it raised what nothing expects.
+        """
+        return self.submit(action, again=again).result()
+
+    def submit(self, action: Action[R], *, again: bool = False) -> Future[Done[R]]:
+        """As `run`, but without waiting; where one action is done after another, it is done now."""
+        kind = KINDS[action.kind]
+        key = keys.key(action, kind)
+        with self._lock:
+            future = self._asked.get(key)
+            if future is not None and not _has_failed(future):
+                return future
+            future = self._asked[key] = Future()
+        if self._executor.width > 1:
+            settle = functools.partial(self._settle, future, action, kind, key, again=again)
+            threading.Thread(target=settle, daemon=True).start()
+        else:
+            self._settle(future, action, kind, key, again=again)
+        return future
+
+    def each(self, do: Callable[[T], U], items: Sequence[T]) -> list[U]:
+        """Do something for each item, side by side where the executor does several actions at a time.
+
+        Raises:
+            Exception: what `do` raised of the first item that it failed for, once all are done.
+        """
+        if self._executor.width == 1 or len(items) < 2:
+            return [do(item) for item in items]
+        futures: list[Future[U]] = [Future() for _ in items]
+
+        def settle(item: T, future: Future[U]) -> None:
+            try:
+                future.set_result(do(item))
+            except BaseException as error:
+                future.set_exception(error)
+
+        for item, future in zip(items, futures, strict=True):
+            threading.Thread(target=settle, args=(item, future), daemon=True).start()
+        for future in futures:
+            future.exception()
+        return [future.result() for future in futures]
+
+    def give(self, source: Source) -> Ref:
+        """What a user gave, to be read by actions where it was first said to lie."""
+        key = f"{_GIVEN}{source.sha256}"
+        with self._lock:
+            self._given.setdefault(key, Path(source.path))
+        return Ref(source.sha256, key)
+
+    def give_file(self, path: Path) -> Ref:
+        """A file that is there as long as the session."""
+        return self.give(Source(kind="file", path=str(path), sha256=hashing.of_file(path)))
+
+    def path(self, ref: Ref) -> Path:
+        """Where a file or a folder lies on this machine; it is not to be changed."""
+        root = self._given[ref.entry] if ref.entry.startswith(_GIVEN) else self._store.folder(ref.entry)
+        return root / ref.inside if ref.inside else root
+
+    def scratch(self) -> Path:
+        """A new empty folder that is gone at the session's end."""
+        return Path(tempfile.mkdtemp(dir=self._folder))
+
+    def noted(self, text: str) -> None:
+        """Tell the user something."""
+        with self._lock:
+            self._listener.noted(text)
+
+    def _settle(
+        self, future: Future[Done[Any]], action: Action[Any], kind: Kind[Any, Any], key: str, *, again: bool
+    ) -> None:
+        try:
+            entry_key, entry = self._look_up_or_do(action, kind, key, again=again)
+            result = msgspec.json.decode(entry.result, type=kind.result)
+            future.set_result(Done(result, entry_key, entry.sha256))
+        except Exception as error:
+            future.set_exception(error)
+
+    def _look_up_or_do(self, action: Action[Any], kind: Kind[Any, Any], key: str, *, again: bool) -> tuple[str, Entry]:
+        if not kind.is_known(action.settings):
+            return self._do_and_keep_under_its_result(action, kind)
+        entry = None if again else self._store.get(key)
+        if entry is not None:
+            return key, self._reuse(action, entry)
+        with self._store.lock(key, lambda: self.noted(f"waiting for another build: {action.title}")):
+            entry = None if again else self._store.get(key)
+            if entry is not None:
+                return key, self._reuse(action, entry)
+            with self._store.workspace() as out:
+                result, time_s = self._do(action, kind, out)
+                return key, self._store.publish(key, out, result, replace=again, time_s=time_s)
+
+    def _do_and_keep_under_its_result(self, action: Action[Any], kind: Kind[Any, Any]) -> tuple[str, Entry]:
+        with self._store.workspace() as out:
+            result, _ = self._do(action, kind, out)
+            key = keys.of_result(action, result)
+            with self._store.lock(key, lambda: None):
+                return key, self._store.publish(key, out, result)
+
+    def _do(self, action: Action[Any], kind: Kind[Any, Any], out: Path) -> tuple[bytes, float]:
+        title = action.title
+        self._tell(lambda: self._listener.step_started(title))
+        started = time.monotonic()
+
+        def say(text: str) -> None:
+            self._tell(lambda: self._listener.step_progressed(title, text))
+
+        try:
+            result = self._executor.submit(Work(action, kind, out, self.path, say)).result()
+        except BaseException:
+            self._tell(lambda: self._listener.step_failed(title))
+            raise
+        time_s = time.monotonic() - started
+        self._tell(lambda: self._listener.step_finished(title, time_s, reused=False))
+        self._spend(action, time_s)
+        return result, time_s
+
+    def _reuse(self, action: Action[Any], entry: Entry) -> Entry:
+        self._tell(lambda: self._listener.step_finished(action.title, 0.0, reused=True))
+        self._spend(action, entry.time_s)
+        return entry
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        with self._lock:
+            tell()
+
+    def _spend(self, action: Action[Any], time_s: float) -> None:
+        with self._lock:
+            self.spent[action.kind] = self.spent.get(action.kind, 0.0) + time_s
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    """Whether it is over and came to nothing; what failed may be asked for once more."""
+    return future.done() and future.exception() is not None
+
+
+@contextlib.contextmanager
+def session(
+    store: Store, listener: Listener, limits: LimitSettings, code: tuple[str, ...] = (), jobs: int = 1
+) -> Iterator[Session]:
+    """A session on this machine.
+
+    Args:
+        store: where results are kept.
+        listener: is told what happens.
+        limits: what an action may take.
+        code: folders where modules of the user are looked up, after everything else.
+        jobs: how many actions may be done at a time.
+    """
+    with store.workspace() as folder:
+        children = Children(folder, limits, code)
+        executor: Executor = Pool(children, jobs) if jobs > 1 else Inline(children)
+        try:
+            yield Session(store, listener, executor, folder)
+        finally:
+            executor.close()
+
+
+def default_jobs() -> int:
+    """How many actions this machine does at a time: one for each core, as far as memory lasts."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory_bytes // _JOB_BYTES))
+
+
+# What TensorFlow takes for a network of usual size.
+_JOB_BYTES = 3_000_000_000
