@@ -48,7 +48,37 @@ def test_a_function_gives_the_network_and_another_the_data_and_both_are_called_e
     assert "no evaluation split was given: 20 samples were drawn from train (seed 0)" in first.err
     steps = [line for line in second.err.splitlines() if line.startswith("- ")]
     done = [line for line in steps if not line.endswith("kept from an earlier build")]
-    assert done == ["- load model and fix its shapes", "- read the data and divide them"]
+    assert done == ["- call mine:model", "- read the data and divide them"]
+
+
+def test_a_function_is_called_once_for_all_that_a_build_makes_of_its_network(edgebuild: Edgebuild) -> None:
+    """It returns other weights each time: passes, targets and the float network's score must be of one of them."""
+    (edgebuild.folder / "mine.py").write_text(_UNLIKE)
+
+    ran = edgebuild("mine:model", "--data", "mine:data", "--target", "arm64", "--target", "mcu", "--no-compress")
+
+    assert ran.code in (0, 1), ran.err
+    assert (edgebuild.folder / "calls").read_text() == "called\n"
+    for target in ("arm64", "mcu"):
+        manifest = edgebuild.manifest(target)
+        assert manifest["losses"]["output"]["signal"]["sqnr_db"] > 20
+        assert manifest["inputs"]["network_sha256"] == edgebuild.manifest("arm64")["inputs"]["network_sha256"]
+
+
+_UNLIKE = """
+import keras, numpy as np
+
+def model():
+    with open("calls", "a") as file:
+        file.write("called\\n")
+    layers = [keras.layers.Input((6,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3, "softmax")]
+    return keras.Sequential(layers)
+
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(160, 6)).astype(np.float32)
+    return {"x_train": x[:120], "y_train": np.arange(120) % 3, "x_eval": x[120:], "y_eval": np.arange(40) % 3}
+"""
 
 
 @pytest.mark.slow
