@@ -160,7 +160,7 @@ def plans(configuration: config.Configuration) -> list[Plan]:
 
 def _unscored(planned: Sequence[Plan]) -> str:
     """Why nothing will be scored, as far as that is known before the data are read."""
-    from edgebuild.data.outline import unscored  # numpy, which not every command needs
+    from edgebuild.data.array_names import unscored
 
     return unscored(planned[0].data, planned[0].metric)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
+from edgebuild.core.metric import Metric
+from edgebuild.core.plan import Source
+from edgebuild.core.settings import MetricKind
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
+
+_ERRORS = (MetricKind.MSE, MetricKind.MAE, MetricKind.RMSE, MetricKind.R2)
 
 TRAIN, VALIDATION, CALIBRATION, EVALUATION = "train", "validation", "calibration", "evaluation"
 SPLITS = (TRAIN, VALIDATION, CALIBRATION, EVALUATION)
@@ -123,3 +130,28 @@ def splits_of(names: Iterable[str], where: str) -> dict[str, str]:
             raise UsageError(f"{where}: both {same} and {name} mean the {split} split", remedy="Give one of them.")
         meant[name] = split
     return meant
+
+
+def unscored(source: Source | None, metric: Metric) -> str:
+    """Why nothing will be scored, as far as names of arrays tell; empty where something is, or only a build can tell.
+
+    Args:
+        source: of the data; None for none.
+        metric: as it is asked for; errors may be of a network that gives its input back, without labels.
+    """
+    if source is None:
+        return "no data are named"
+    path = Path(source.path)
+    may_need_none = bool(metric.target) or metric.name in _ERRORS
+    if source.kind != "file" or may_need_none or path.suffix.lower() != ".npz":
+        return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {member.removesuffix(".npy").partition("/")[0] for member in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return ""  # reading the data says so
+    found = [pair for split in (EVALUATION, TRAIN) for pair in pairs(split) if pair[0] in names]
+    if not found:
+        return ""
+    samples, labels = found[0]
+    return "" if labels in names else f"the data hold {samples}, and no labels for it ({labels})"

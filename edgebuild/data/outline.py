@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebuild.core.metric import Metric
 from edgebuild.core.outlook import ArrayOutline, DataOutline
 from edgebuild.core.plan import Source, Split
-from edgebuild.core.settings import MetricKind
 from edgebuild.data import array_names, csv_files
 from edgebuild.data.array_names import VALIDATION
 from edgebuild.data.images import IMAGES, classes_of, folders_of
 
-_ERRORS = (MetricKind.MSE, MetricKind.MAE, MetricKind.RMSE, MetricKind.R2)
 _TRAIN, _CALIBRATION, _EVALUATION = "train", "calibration", "evaluation"
 
 
@@ -37,31 +34,6 @@ def outline(source: Source, split: Split) -> DataOutline:
     if source.kind == "folder":
         return _of_folder(Path(source.path), split)
     return DataOutline(note="a function, which is not called before the build")
-
-
-def unscored(source: Source | None, metric: Metric) -> str:
-    """Why nothing will be scored, as far as names of arrays tell; empty where something is, or only a build can tell.
-
-    Args:
-        source: of the data; None for none.
-        metric: as it is asked for; errors may be of a network that gives its input back, without labels.
-    """
-    if source is None:
-        return "no data are named"
-    path = Path(source.path)
-    may_need_none = bool(metric.target) or metric.name in _ERRORS
-    if source.kind != "file" or may_need_none or path.suffix.lower() != ".npz":
-        return ""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {member.removesuffix(".npy").partition("/")[0] for member in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return ""  # reading the data says so
-    pairs = [pair for split in (_EVALUATION, _TRAIN) for pair in array_names.pairs(split) if pair[0] in names]
-    if not pairs:
-        return ""
-    samples, labels = pairs[0]
-    return "" if labels in names else f"the data hold {samples}, and no labels for it ({labels})"
 
 
 def _of_csv(tables: Mapping[str, Path], split: Split) -> DataOutline:

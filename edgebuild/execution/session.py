@@ -69,6 +69,7 @@ class Session:
         self.spent: dict[str, float] = {}
         self._given: dict[str, Path] = {}
         self._asked: dict[str, Future[Done[Any]]] = {}  # by key: what was asked for in this session
+        self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
 
     def run(self, action: Action[R], *, again: bool = False) -> Done[R]:
@@ -94,8 +95,7 @@ class Session:
                 return future
             future = self._asked[key] = Future()
         if self._executor.width > 1:
-            settle = functools.partial(self._settle, future, action, kind, key, again=again)
-            threading.Thread(target=settle, daemon=True).start()
+            self._start(functools.partial(self._settle, future, action, kind, key, again=again))
         else:
             self._settle(future, action, kind, key, again=again)
         return future
@@ -117,7 +117,7 @@ class Session:
                 future.set_exception(error)
 
         for item, future in zip(items, futures, strict=True):
-            threading.Thread(target=settle, args=(item, future), daemon=True).start()
+            self._start(functools.partial(settle, item, future))
         for future in futures:
             future.exception()
         return [future.result() for future in futures]
@@ -142,10 +142,23 @@ class Session:
         """A new empty folder that is gone at the session's end."""
         return Path(tempfile.mkdtemp(dir=self._folder))
 
+    def join(self, patience_s: float = 10.0) -> None:
+        """Let what waits for actions put its folders away, once the executor is closed."""
+        until = time.monotonic() + patience_s
+        for thread in list(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
+
     def noted(self, text: str) -> None:
         """Tell the user something."""
         with self._lock:
             self._listener.noted(text)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        with self._lock:
+            self._threads = [other for other in self._threads if other.is_alive()]
+            thread.start()
+            self._threads.append(thread)
 
     def _settle(
         self, future: Future[Done[Any]], action: Action[Any], kind: Kind[Any, Any], key: str, *, again: bool
@@ -231,10 +244,12 @@ def session(
     with store.workspace() as folder:
         children = Children(folder, limits, code)
         executor: Executor = Pool(children, jobs) if jobs > 1 else Inline(children)
+        session = Session(store, listener, executor, folder)
         try:
-            yield Session(store, listener, executor, folder)
+            yield session
         finally:
             executor.close()
+            session.join()
 
 
 def default_jobs() -> int:

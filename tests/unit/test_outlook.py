@@ -18,8 +18,9 @@ from PIL import Image
 from edgebuild.cli import run
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source, Split
+from edgebuild.data.array_names import unscored
 from edgebuild.data.given import Examples, Given
-from edgebuild.data.outline import divided, outline, unscored
+from edgebuild.data.outline import divided, outline
 from edgebuild.data.splitting import divide
 from edgebuild.engine import outlook
 from edgebuild.errors import ExitCode
