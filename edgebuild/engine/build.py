@@ -15,6 +15,7 @@ from edgebuild.core.progress import Listener
 from edgebuild.engine import asking, fallback, handover, judging, losses, operator_check, publish, vetting
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.fallback import FAILURES
+from edgebuild.engine.judging import Stage
 from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.operator_check import Base, without_passes
 from edgebuild.engine.repair import Tools, Tried, climb
@@ -59,7 +60,7 @@ def build(
     shared = prepare(plans, session, listener)
     plans = [settled(plan, shared) for plan in plans]
     builder = _Builder(shared, out, session, again=again)
-    tools = Tools(builder.make, session.noted) if repair else None
+    tools = Tools(builder.glance, builder.complete, session.noted) if repair else None
     # All of them before any training; and all are converted before any is timed, while TensorFlow is at hand.
     looked = session.each(lambda plan: _unless_it_fails(plan, builder.look), plans)
     make = builder.vetted if vet else builder.convert
@@ -111,10 +112,13 @@ class _Builder:
         """See whether the target takes the network, before anything is trained; raises StepError where it does not."""
         self._bases[plan.target] = operator_check.base(plan, self._shared, self._session)
 
-    def make(self, plan: Plan) -> Tried:
-        """Convert and judge."""
-        built = self.convert(plan)
-        return self.judge(built)
+    def glance(self, plan: Plan) -> Tried:
+        """Convert, and judge the accuracy alone."""
+        return self.judge(self.convert(plan), Stage.ACCURACY)
+
+    def complete(self, tried: Tried) -> Tried:
+        """Judge in all ways what was converted."""
+        return self.judge(tried.built)
 
     def vetted(self, plan: Plan) -> Built:
         """Convert; plainly where that turns out better."""
@@ -148,9 +152,9 @@ class _Builder:
         said = dict.fromkeys((*base.notes, *compressed.notes, *built.notes, *lacking))
         return built._replace(plain=plain, notes=tuple(said), reference=reference)
 
-    def judge(self, built: Built) -> Tried:
-        """Measure an artifact and hold it against its budgets."""
-        return judging.judge(built, self._shared, self._out, self._session, again=self._again)
+    def judge(self, built: Built, stage: Stage = Stage.EVERYTHING) -> Tried:
+        """Evaluate an artifact as far as a stage, and hold it against its budgets."""
+        return judging.judge(built, self._shared, self._out, self._session, again=self._again, stage=stage)
 
     def _reference(self, plan: Plan, compressed: Compressed) -> tuple[Reference | None, tuple[str, ...]]:
         """The float network whose layers the artifact has, where there are samples to compare on; why it is lacking."""

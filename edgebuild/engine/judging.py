@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from edgebuild import host, readback
 from edgebuild.actions.scores import Score
 from edgebuild.core.budget import SCORES
+from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Shrinkage
@@ -31,8 +33,10 @@ from edgebuild.engine import (
 )
 from edgebuild.engine.baselines import Baseline, Wanted
 from edgebuild.engine.demands import Demand, Runnable
+from edgebuild.engine.devices import Answered
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
+from edgebuild.engine.handover import Handed
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.places import Placed
 from edgebuild.engine.repair import Tried
@@ -49,7 +53,16 @@ class _Scored(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: bool) -> Tried:
+class Stage(IntEnum):
+    """How far an artifact is evaluated: each stage has all of those before it."""
+
+    ACCURACY = 0  # the file that ships, its score, and what was lost within it
+    EVERYTHING = 1  # what its target's devices and compilers say, its costs, and what is handed over
+
+
+def judge(
+    built: Built, shared: Shared, out: Path, session: Session, *, again: bool, stage: Stage = Stage.EVERYTHING
+) -> Tried:
     """Pack, measure and judge an artifact.
 
     Args:
@@ -58,19 +71,20 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         out: the folder that is built into.
         session: where actions are done or found.
         again: whether to measure anew what was measured on this machine already.
+        stage: how far; what is not evaluated has no figures in the manifest, and its budgets are inconclusive.
 
     Raises:
         EdgebuildError: the artifact does not run.
     """
-    plan = built.plan
+    plan, is_whole = built.plan, stage == Stage.EVERYTHING
     devices.require_kernels(built, session)
     finished = finishing.finish(built, shared, session)
     shipped = finished.built
-    baseline = _baseline(plan, out, session)
-    placed = _placed(shipped, baseline, shared, session, again=again)
     scored = _scored(shipped, built, shared, session, again=again)
-    answered = devices.ask(shipped, built, shared.data, session)
-    handed = handover.gather(shipped, answered, shared, session)
+    baseline = _baseline(plan, out, session) if is_whole else None
+    placed = _placed(shipped, baseline, shared, session, again=again) if is_whole else Placed()
+    answered = devices.ask(shipped, built, shared.data, session) if is_whole else Answered(DeviceReport())
+    handed = handover.gather(shipped, answered, shared, session) if is_whole else Handed({}, None)
     estimated = calibrations.estimates(session.path(shipped.ref), placed.measurements)
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
@@ -83,7 +97,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
         Origin(
             _inputs(shared),
             shared.baseline,
-            _shrinkage(built, finished, session),
+            _shrinkage(built, finished, session) if is_whole else None,
             _findings(plan, shared),
             versions,
         ),
@@ -102,7 +116,7 @@ def judge(built: Built, shared: Shared, out: Path, session: Session, *, again: b
             *(f"{plan.target}: {note}" for note in told),
         ),
     )
-    return Tried(shipped, manifest, handed.files)
+    return Tried(built, manifest, handed.files)
 
 
 def _findings(plan: Plan, shared: Shared) -> tuple[Finding, ...]:

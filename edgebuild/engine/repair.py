@@ -23,10 +23,10 @@ _AS_PLANNED = "as planned"
 
 
 class Tried(NamedTuple):
-    """A build that was measured and judged.
+    """A build that was evaluated and judged.
 
     Attributes:
-        built: the artifact.
+        built: the artifact as the converter left it.
         manifest: all that is known of it.
         files: what is left for its developer, the artifact among it, by path beside the manifest.
     """
@@ -40,19 +40,23 @@ class Tools(NamedTuple):
     """What a climb needs of the engine.
 
     Attributes:
-        make: builds, measures and judges a plan.
+        glance: builds a plan, and evaluates it as far as its accuracy tells.
+        complete: evaluates what was built in all ways that its target has.
         say: tells the user.
     """
 
-    make: Callable[[Plan], Tried]
+    glance: Callable[[Plan], Tried]
+    complete: Callable[[Tried], Tried]
     say: Callable[[str], None]
 
 
 def climb(first: Tried, means: Means, tools: Tools) -> Tried:
     """The first build that keeps the accuracy budget; where none does, that with the best score.
 
+    Only that one is evaluated in all ways; of the others the accuracy decides, and what is lost within them.
+
     Args:
-        first: the build as planned.
+        first: the build as planned, evaluated completely.
         means: what the ladder may use.
         tools: how to build.
 
@@ -95,7 +99,9 @@ class _Climb:
         target = attempt.plan.target
         self._tools.say(f"{target}: the accuracy budget is missed; trying {attempt.name}")
         try:
-            tried = self._tools.make(attempt.plan)
+            tried = self._tools.glance(attempt.plan)
+            if not _misses(tried.manifest):
+                tried = self._tools.complete(tried)
         except FAILURES as error:
             self._notes.append(f"{target}: {attempt.name} could not be tried: {fallback.reason(error)}")
             return False
@@ -110,19 +116,30 @@ class _Climb:
         """The build to publish, and what is to be said."""
         last = self._tried[-1]
         if _misses(last.manifest):
-            last = self._best()
+            last = self._best_that_completes()
             self._notes.append(_why_it_ends(last.built.plan, means))
         else:
             self._notes.append(f"{last.built.plan.target}: the accuracy budget is kept by {self._rungs[-1].name}")
         manifest = replace(last.manifest, repair=tuple(self._rungs), notes=(*last.manifest.notes, *self._notes))
         return last._replace(manifest=manifest)
 
-    def _best(self) -> Tried:
-        scores = [rung.accuracy for rung in self._rungs]
+    def _best_that_completes(self) -> Tried:
+        """The build with the best score, evaluated in all ways; a worse one where the target refuses that."""
         accuracy = self._tried[0].manifest.accuracy
         assert accuracy is not None, "what has no score misses no accuracy budget"
-        best = min(scores) if accuracy.lower_is_better else max(scores)
-        return self._tried[scores.index(best)]
+        sign = 1 if accuracy.lower_is_better else -1
+        order = sorted(range(len(self._tried)), key=lambda number: sign * self._rungs[number].accuracy)
+        for number in order[: order.index(0)]:
+            name = self._rungs[number].name
+            try:
+                done = self._tools.complete(self._tried[number])
+            except FAILURES as error:
+                target = self._tried[number].built.plan.target
+                self._notes.append(f"{target}: {name} is not what is left: {fallback.reason(error)}")
+                continue
+            self._rungs[number] = _rung(name, done.manifest)
+            return done
+        return self._tried[0]
 
 
 def _what_was_left_out(built: Built) -> str:

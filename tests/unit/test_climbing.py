@@ -18,6 +18,7 @@ from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
 from edgebuild.engine.material import Built
 from edgebuild.engine.repair import Tools, Tried, climb
+from edgebuild.errors import StepError
 from edgebuild.ladder import Means
 from edgebuild.layering import Layer
 from edgebuild.plan import plan
@@ -60,7 +61,7 @@ def _climbed(
         built = Built(made, NOWHERE, artifact(), None, notes, network())
         return Tried(built, replace(manifest((BUDGET,), **record), target=made.target), {})
 
-    return climb(make(first), means, Tools(make, lambda _: None)), tried
+    return climb(make(first), means, Tools(make, lambda done: done, lambda _: None)), tried
 
 
 def test_an_attempt_that_comes_to_an_artifact_known_already_is_no_rung_and_the_reason_is_told(means: Means) -> None:
@@ -92,3 +93,44 @@ def test_where_no_layer_is_known_a_target_with_float_gets_int16_all_over(means: 
     _, tried = _climbed(_plan("arm64"), means, lambda made: made.quantize.scheme)
     runs_int16 = tried[0].operators.int16
     assert [made.quantize.scheme for made in tried[1:]] == [Scheme.INT16X8] * runs_int16
+
+
+def _scored(made: Plan, score: float, layers: tuple[LayerLoss, ...] = ()) -> Tried:
+    """A build of a plan with a score, whose artifact is like no other."""
+    content = Artifact(path="kws.tflite", sha256=f"{score}", size_bytes=1, size_gzip_bytes=1)
+    compared = LayerLosses(split="calibration", samples=8, kernels="reference", layers=layers)
+    accuracy = replace(manifest().accuracy, artifact=score)
+    figures = tuple(replace(item, value=score) if item.subject == Subject.ACCURACY else item for item in FIGURES)
+    record: dict[str, Any] = {"artifact": content, "losses": Losses(layers=compared), "measurements": figures}
+    whole = replace(manifest((BUDGET,), **record), target=made.target, accuracy=accuracy)
+    return Tried(Built(made, NOWHERE, artifact(), None, (), network()), whole, {})
+
+
+@pytest.mark.parametrize(
+    ("scores", "refused", "completed", "left"),
+    [
+        ((0.9, 0.97, 0.995, 0.999), (), [0.995], 0.995),  # the third keeps the budget
+        ((0.9, 0.97, 0.95, 0.91), (), [0.97], 0.97),  # none does: the best
+        ((0.9, 0.97, 0.95, 0.91), (0.97,), [0.97, 0.95], 0.95),  # or the best that its target takes
+        ((0.9, 0.8, 0.85, 0.81), (), [], 0.9),  # or the first, which is complete
+        ((0.9, 0.97, 0.995, 0.999), (0.995,), [0.995, 0.999], 0.999),
+    ],
+)
+def test_only_what_is_left_is_evaluated_in_all_ways(
+    scores: tuple[float, ...], refused: tuple[float, ...], completed: list[float], left: float, means: Means
+) -> None:
+    to_come, done = list(scores[1:]), []
+
+    def complete(tried: Tried) -> Tried:
+        score = float(tried.manifest.artifact.sha256)
+        done.append(score)
+        if score in refused:
+            raise StepError("the target refused it")
+        return tried._replace(files={"made": b""})
+
+    first = _plan("edgetpu", refine=False)
+    tools = Tools(lambda made: _scored(made, to_come.pop(0)), complete, lambda _: None)
+    last = climb(_scored(first, scores[0]), means, tools)
+    assert done == completed
+    assert float(last.manifest.artifact.sha256) == left
+    assert dict(last.files) == ({"made": b""} if completed else {})
