@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from edgebuild.execution.executor import CancelledError, Work
 from edgebuild.process import Child, ChildBugError, ChildDiedError, ChildSlowError, Limits
 
 _SERVING = "edgebuild.execution.serving"
+# What another child takes to import TensorFlow, on a core that does nothing else: what is done sooner is waited for.
+_TENSORFLOW_STARTS_S = 5.0
 
 
 class Children:
@@ -33,7 +36,8 @@ class Children:
         self._of_tensorflow = Limits(time_s=limits.step_time, memory_bytes=limits.step_memory)
         self._of_runs = Limits(time_s=limits.run_time, memory_bytes=limits.run_memory)
         self._idle: defaultdict[bool, list[Child]] = defaultdict(list)  # by whether they hold TensorFlow
-        self._busy: set[Child] = set()
+        self._busy: dict[Child, float] = {}  # since when
+        self._busy_with_tensorflow: set[Child] = set()
         self._started = 0
         self._is_closed = False
         self._lock = threading.Lock()
@@ -58,6 +62,16 @@ class Children:
             return self._call(work, settings, limits)
         except ChildDiedError as error:
             raise type(error)(error.what, error.why, error.remedy or kind.if_it_crashes) from None
+
+    def is_worth_starting(self, tool: Tool) -> bool:
+        """Whether an action is done sooner now than in a child that is at work: TensorFlow takes long to import."""
+        if not tool.is_tensorflow:
+            return True
+        with self._lock:
+            if self._idle[True] or not self._busy_with_tensorflow:
+                return True
+            latest = max(self._busy[child] for child in self._busy_with_tensorflow)
+            return time.monotonic() - latest > _TENSORFLOW_STARTS_S
 
     def close(self) -> None:
         """End all of them, those at work as well."""
@@ -102,12 +116,15 @@ class Children:
                 self._started += 1
                 child = Child(self._table, tool.purpose, self._logs / f"child{self._started}.log", self._code)
             child.purpose = tool.purpose
-            self._busy.add(child)
+            self._busy[child] = time.monotonic()
+            if tool.is_tensorflow:
+                self._busy_with_tensorflow.add(child)
             return child
 
     def _give_back(self, child: Child, tool: Tool, *, is_kept: bool) -> None:
         with self._lock:
-            self._busy.discard(child)
+            self._busy.pop(child)
+            self._busy_with_tensorflow.discard(child)
             is_kept = is_kept and not self._is_closed
             if is_kept:
                 self._idle[tool.is_tensorflow].append(child)

@@ -90,14 +90,17 @@ class Pool:
         with self._changed:
             while not self._is_closed:
                 ready = [item for item in self._waiting if self._has_room(item.takes)]
-                found = next((item for item in ready if _holds(item)), None)
+                found = next((item for item in ready if self._is_time_for(item)), None)
                 if found is not None:
                     self._waiting.remove(found)
                     self._running.append(found.takes)
                     return found
-                # Nobody tells when another process lets go of what it holds.
+                # Nobody tells when another process lets go of what it holds, or when a child was at work for long.
                 self._changed.wait(alone.LOOK_EVERY_S if ready else None)
             return None
+
+    def _is_time_for(self, item: _Item) -> bool:
+        return self._children.is_worth_starting(item.work.kind.tool) and _holds(item)
 
     def _done(self, item: _Item) -> None:
         with self._changed:

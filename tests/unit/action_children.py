@@ -13,6 +13,7 @@ from edgebuild.core.action import HOST_TIMER, File, Kind, Out, Takes, Tool
 from edgebuild.errors import StepError
 
 _TOOL, _FRESH = Tool("the worker"), Tool("the worker", is_fresh=True)
+_HEAVY = Tool("the converter", is_tensorflow=True)
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ def _kind(name: str, tool: Tool) -> Kind[Act, Acted]:
     )
 
 
-ACT, FRESH = _kind("act", _TOOL), _kind("act-fresh", _FRESH)
-KINDS = {kind.name: kind for kind in (ACT, FRESH)}
+ACT, FRESH, HEAVY = _kind("act", _TOOL), _kind("act-fresh", _FRESH), _kind("act-heavy", _HEAVY)
+KINDS = {kind.name: kind for kind in (ACT, FRESH, HEAVY)}
 JOBS = {name: Job(Act, _act) for name in KINDS}
 TIMER = HOST_TIMER

@@ -14,7 +14,7 @@ import sessions
 from edgebuild.core.action import HOST_TIMER
 from edgebuild.core.progress import Silence
 from edgebuild.errors import StepError
-from edgebuild.execution import alone
+from edgebuild.execution import alone, children
 from edgebuild.execution import session as executing
 from edgebuild.execution.children import Children
 from edgebuild.execution.executor import CancelledError, Executor
@@ -25,13 +25,13 @@ from edgebuild.execution.session import Session
 from edgebuild.execution.store import Store
 from edgebuild.process import ChildBugError, ChildDiedError
 from tests.unit import action_children
-from tests.unit.action_children import ACT, FRESH, Act, Acted
+from tests.unit.action_children import ACT, FRESH, HEAVY, Act, Acted
 
 _TABLE = "tests.unit.action_children"
 Make = Callable[[Children], Executor]
 MAKERS: dict[str, Make] = {
     "inline": Inline,
-    "pool": lambda children: Pool(children, 3),
+    "pool": lambda stock: Pool(stock, 3),
     "fake": lambda _: Fake({"act": lambda job, _: action_children._act(job, lambda text: None)}),
 }
 
@@ -163,6 +163,16 @@ def test_a_pool_does_several_at_a_time_but_what_is_timed_or_takes_all_cores_alon
     for name in ("timed", "trained"):
         assert not [other for other in done if other != name and _overlap(done[name], done[other])]
     assert not _overlap(done["board"], done["board too"])
+
+
+@pytest.mark.parametrize(("starts_s", "processes"), [(600.0, 1), (0.0, 3)])
+def test_another_child_of_tensorflow_is_started_only_where_the_one_at_work_takes_longer_than_that(
+    starts_s: float, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "_TENSORFLOW_STARTS_S", starts_s)
+    with _session(tmp_path, MAKERS["pool"]) as session:
+        asked = [session.submit(_act(f"{number}", HEAVY, ends="take a while")) for number in range(3)]
+        assert len({future.result(60).result.process for future in asked}) == processes
 
 
 def test_one_action_that_two_threads_ask_for_is_done_once(tmp_path: Path) -> None:
