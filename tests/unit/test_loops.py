@@ -16,6 +16,7 @@ import tf_keras
 from converting import converted
 from making import INT8, network, plan
 from running import on_litert, sqnr_db
+from sessions import NOWHERE
 
 from edgebuild.actions import networks
 from edgebuild.core.passes import DType, Recurrent, Scheme
@@ -43,9 +44,7 @@ def _recurrent(kit: Any, layer: str, steps: int = 6) -> Any:
 def _refused(loop: networks.Loop, *, floats: bool) -> str:
     frozen = networks.Frozen(network=network(), batched=True, identity_sha256="0", loops=(loop,))
     with pytest.raises(StepError, match=loop.layer) as refused:
-        operator_check._require_no_loops(
-            plan(operators=Operators(float=floats)), Network(frozen, Path("network"), "network")
-        )
+        operator_check._require_no_loops(plan(operators=Operators(float=floats)), Network(frozen, NOWHERE))
     return refused.value.remedy
 
 
