@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgebuild.core.action import Tool
 
-TENSORFLOW = Tool("the converter", is_tensorflow=True)
+TENSORFLOW = Tool("the converter", memory_bytes=1_500_000_000, is_tensorflow=True)
 INTERPRETER = Tool("the interpreter")
 TFLM = Tool("TensorFlow Lite Micro")
 PACKER = Tool("the packer")

@@ -65,11 +65,13 @@ class Tool(NamedTuple):
 
     Attributes:
         purpose: what it is called in messages: "the converter".
+        memory_bytes: what its process usually takes, for networks of usual size.
         is_tensorflow: whether it imports TensorFlow, and may take what steps may; others may take what runs may.
         is_fresh: whether each action gets a process of its own: what it calls leaves traces in one, or is timed in it.
     """
 
     purpose: str
+    memory_bytes: int = 300_000_000
     is_tensorflow: bool = False
     is_fresh: bool = False
 

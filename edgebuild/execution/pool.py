@@ -25,6 +25,14 @@ class _Item:
     was_told: bool = False
     refusal: UnavailableError | None = None
 
+    @property
+    def wants_quiet(self) -> bool:
+        return self.takes.all_cores or HOST_TIMER in self.takes.alone
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.work.kind.tool.memory_bytes
+
 
 class Pool:
     """An executor of threads, each of which has one child at work.
@@ -35,13 +43,14 @@ class Pool:
     Args:
         children: that do the work.
         width: how many at a time.
+        memory_bytes: what they may usually take together; one is done in any case.
     """
 
-    def __init__(self, children: Children, width: int) -> None:
+    def __init__(self, children: Children, width: int, memory_bytes: int) -> None:
         self.width = width
-        self._children = children
+        self._children, self._memory_bytes = children, memory_bytes
         self._waiting: list[_Item] = []
-        self._running: list[Takes] = []
+        self._running: list[_Item] = []
         self._is_closed = False
         self._changed = threading.Condition()
         # They live as long as the executor, since Linux ends a child with the thread that started it.
@@ -89,11 +98,11 @@ class Pool:
         """The next that there is room for; None at the end."""
         with self._changed:
             while not self._is_closed:
-                ready = [item for item in self._waiting if self._has_room(item.takes)]
+                ready = [item for item in self._waiting if self._has_room(item)]
                 found = next((item for item in ready if self._is_time_for(item)), None)
                 if found is not None:
                     self._waiting.remove(found)
-                    self._running.append(found.takes)
+                    self._running.append(found)
                     return found
                 # Nobody tells when another process lets go of what it holds, or when a child was at work for long.
                 self._changed.wait(alone.LOOK_EVERY_S if ready else None)
@@ -104,16 +113,18 @@ class Pool:
 
     def _done(self, item: _Item) -> None:
         with self._changed:
-            self._running.remove(item.takes)
+            self._running.remove(item)
             self._changed.notify_all()
 
-    def _has_room(self, takes: Takes) -> bool:
-        if any(map(_wants_quiet, self._running)):
+    def _has_room(self, item: _Item) -> bool:
+        if not self._running:
+            return True
+        if any(running.wants_quiet for running in self._running) or item.wants_quiet:
             return False
-        if _wants_quiet(takes):
-            return not self._running
-        held = {name for running in self._running for name in running.alone}
-        return held.isdisjoint(takes.alone)
+        if sum(running.memory_bytes for running in self._running) + item.memory_bytes > self._memory_bytes:
+            return False
+        held = {name for running in self._running for name in running.takes.alone}
+        return held.isdisjoint(item.takes.alone)
 
 
 def _holds(item: _Item) -> bool:
@@ -130,7 +141,3 @@ def _holds(item: _Item) -> bool:
         return False
     item.held = found
     return True
-
-
-def _wants_quiet(takes: Takes) -> bool:
-    return takes.all_cores or HOST_TIMER in takes.alone

@@ -243,7 +243,7 @@ def session(
     """
     with store.workspace() as folder:
         children = Children(folder, limits, code)
-        executor: Executor = Pool(children, jobs) if jobs > 1 else Inline(children)
+        executor: Executor = Pool(children, jobs, _memory_bytes()) if jobs > 1 else Inline(children)
         session = Session(store, listener, executor, folder)
         try:
             yield session
@@ -253,10 +253,13 @@ def session(
 
 
 def default_jobs() -> int:
-    """How many actions this machine does at a time: one for each core, as far as memory lasts."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(os.cpu_count() or 1, memory_bytes // _JOB_BYTES))
+    """How many actions this machine does at a time: one on each core; memory limits them as they come."""
+    return os.cpu_count() or 1
 
 
-# What TensorFlow takes for a network of usual size.
-_JOB_BYTES = 3_000_000_000
+def _memory_bytes() -> int:
+    """What actions may take together: most of this machine's memory."""
+    return round(_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+_OF_MEMORY = 0.8

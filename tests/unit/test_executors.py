@@ -31,7 +31,7 @@ _TABLE = "tests.unit.action_children"
 Make = Callable[[Children], Executor]
 MAKERS: dict[str, Make] = {
     "inline": Inline,
-    "pool": lambda stock: Pool(stock, 3),
+    "pool": lambda stock: Pool(stock, 3, 10**12),
     "fake": lambda _: Fake({"act": lambda job, _: action_children._act(job, lambda text: None)}),
 }
 
@@ -163,6 +163,13 @@ def test_a_pool_does_several_at_a_time_but_what_is_timed_or_takes_all_cores_alon
     for name in ("timed", "trained"):
         assert not [other for other in done if other != name and _overlap(done[name], done[other])]
     assert not _overlap(done["board"], done["board too"])
+
+
+def test_actions_wait_for_memory_and_one_is_done_whatever_it_takes(tmp_path: Path) -> None:
+    with _session(tmp_path, lambda stock: Pool(stock, 3, 10**6)) as session:
+        asked = [session.submit(_act(f"{number}", ends="take a while")) for number in range(3)]
+        done = [future.result(60).result for future in asked]
+    assert not any(_overlap(one, other) for one in done for other in done if one != other)
 
 
 @pytest.mark.parametrize(("starts_s", "processes"), [(600.0, 1), (0.0, 3)])
