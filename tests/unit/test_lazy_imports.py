@@ -103,6 +103,17 @@ def test_a_mistake_is_told_without_importing_anything_heavy(tmp_path: Path) -> N
     assert modules & HEAVY == set()
 
 
+def test_what_the_package_raises_can_be_caught_by_its_name() -> None:
+    import edgebuild
+
+    for name in ("UsageError", "StepError", "UnavailableError"):
+        assert issubclass(getattr(edgebuild, name), edgebuild.EdgebuildError)
+    with pytest.raises(edgebuild.UsageError, match="nowhere"):
+        edgebuild.check("nowhere")
+    with pytest.raises(AttributeError, match="nothing"):
+        edgebuild.nothing  # noqa: B018
+
+
 def test_importing_the_package_imports_nothing_else_of_it() -> None:
     program = "import sys, edgebuild; print([m for m in sys.modules if m.startswith('edgebuild.')])"
     ran: Any = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
