@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from edgebuild import hashing, readback
+from edgebuild import readback
 from edgebuild.actions.runtimes import (
     DELEGATION,
-    EDGETPU,
-    EDGETPU_RULES,
-    ETHOS_U,
     TFLM_ARENA,
     TFLM_KERNELS,
     TFLM_SAMPLE,
     ArenaJob,
     DelegationJob,
-    EdgeTpuJob,
-    EdgeTpuRulesJob,
-    EthosUJob,
     KernelsJob,
     SampleJob,
 )
@@ -29,15 +22,15 @@ from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Vector
 from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import EthosU, Mapping, Parity
-from edgebuild.core.target import Accelerator, Compiler, Kernels
+from edgebuild.core.mapping import Parity
+from edgebuild.core.target import Kernels
 from edgebuild.engine import demands, fallback
+from edgebuild.engine.accelerators import COMPILERS, Answered
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built, Data
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.execution.session import Session
 from edgebuild.process import ChildBugError
-from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
 
 T = TypeVar("T")
@@ -48,29 +41,6 @@ _COMPARED = f"outputs on {' and '.join(_FAMILIES)} kernels were not compared"
 _EQUAL = "1,000 of 1,000 rows of MLPerf Tiny's keyword spotting"
 # "Didn't find op for builtin opcode 'ELU' version '1'."
 _NO_KERNEL = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
-# What the Edge TPU compiler does not print.
-_UNTOLD = {
-    str(subject): "the Edge TPU compiler gives neither time nor memory of an inference: limit npu_share or size"
-    for subject in (Subject.NPU_LATENCY, Subject.NPU_SRAM)
-}
-
-
-class Answered(NamedTuple):
-    """What was asked and answered.
-
-    Attributes:
-        report: for the manifest.
-        lacking: why a figure could not be had, by its subject.
-        notes: what there is to say.
-        compiled: the file for the accelerator; None where there is none.
-        vector: one sample as TensorFlow Lite Micro ran it; None where it was not asked.
-    """
-
-    report: DeviceReport
-    lacking: dict[str, str] = {}
-    notes: tuple[str, ...] = ()
-    compiled: Ref | None = None
-    vector: Vector | None = None
 
 
 def runs_on_tflm(built: Built) -> bool:
@@ -93,7 +63,7 @@ def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answ
     plan = built.plan
     evaluation = data if data is not None and data.splits.evaluation_samples else None
     if plan.accelerator is not None:
-        return _of_accelerator(built, named, plan.accelerator, session)
+        return COMPILERS[plan.accelerator.compiler](built, named, plan.accelerator, session)
     if plan.runtime.name.is_micro:
         return _of_micro(built, evaluation, session)
     if plan.runtime.kernels == Kernels.XNNPACK:
@@ -215,64 +185,3 @@ def _parity(built: Built, data: Data, session: Session) -> Parity:
     names = (str(_FAMILIES[0]), str(_FAMILIES[1]))
     title = f"hold {' and '.join(names)} kernels against each other"
     return session.run(demands.parity(built, names, (first, second), title)).result
-
-
-def _of_accelerator(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
-    if accelerator.compiler == Compiler.EDGETPU:
-        return _of_edgetpu(named, accelerator, session)
-    if compilers.vela() is None:
-        why = f"Vela is not installed: {compilers.VELA_INSTALL}"
-        lacking = dict.fromkeys((Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM), why)
-        return Answered(DeviceReport(), {str(subject): text for subject, text in lacking.items()}, (why,))
-    made = session.run(_vela(built, accelerator))
-    found = made.result
-    return Answered(
-        DeviceReport(ethosu=found),
-        notes=tuple(_left(found.mapping, named)),
-        compiled=made.ref(found.compiled),
-    )
-
-
-def _vela(built: Built, accelerator: Accelerator) -> Action[EthosU]:
-    """Compile for an Ethos-U; the file may lack the names of its tensors, which the build knows."""
-    job = EthosUJob(
-        artifact=str(built.ref),
-        tensors=tuple(operator.tensor for operator in built.spec.operators),
-        accelerator=accelerator.configuration,
-        system_config=accelerator.system_config,
-        memory_mode=accelerator.memory_mode,
-    )
-    return ETHOS_U.action(job, of=built.plan.target)
-
-
-def _of_edgetpu(named: Built, accelerator: Accelerator, session: Session) -> Answered:
-    compiler = compilers.edgetpu()
-    if compiler is None:
-        try:
-            rules = EdgeTpuRulesJob(artifact=str(named.ref), memory_bytes=accelerator.memory)
-            found = session.run(EDGETPU_RULES.action(rules, of=named.plan.target)).result
-        except UNMEASURED as error:
-            why = f"what the Edge TPU runs could not be predicted: {fallback.reason(error)}"
-            return Answered(DeviceReport(), {**_UNTOLD, Subject.NPU_SHARE: why}, (why,))
-        note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
-        return Answered(DeviceReport(edgetpu=found), _UNTOLD, notes=(note, *_left(found.mapping, named)))
-    job = EdgeTpuJob(artifact=str(named.ref), compiler=hashing.of_file(Path(compiler)))
-    made = session.run(EDGETPU.action(job, of=named.plan.target))
-    found = made.result
-    return Answered(
-        DeviceReport(edgetpu=found),
-        _UNTOLD,
-        notes=tuple(_left(found.mapping, named)),
-        compiled=made.ref(found.compiled),
-    )
-
-
-def _left(mapping: Mapping, named: Built) -> Iterator[str]:
-    """A sentence for each kind of operator that stays on the CPU."""
-    for place in mapping.left:
-        layers = dict.fromkeys(
-            layer for tensor in place.tensors for layer in readback.layers_of(tensor, named.network.layers)
-        )
-        origin = f" (from {', '.join(layers)})" if layers else ""
-        why = ": ".join(filter(None, [place.reason, place.detail]))
-        yield f"{place.count} {place.operator}{origin} on the CPU" + (f": {why}" if why else "")

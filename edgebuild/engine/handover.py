@@ -13,7 +13,7 @@ from edgebuild.core.action import Action
 from edgebuild.core.delivery import Layout, PackedFile
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
-from edgebuild.engine.devices import Answered
+from edgebuild.engine.accelerators import Answered
 from edgebuild.engine.material import Built
 from edgebuild.engine.sharing import Shared
 from edgebuild.execution.session import Session

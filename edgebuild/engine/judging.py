@@ -31,9 +31,9 @@ from edgebuild.engine import (
     resolution,
     states,
 )
+from edgebuild.engine.accelerators import Answered
 from edgebuild.engine.baselines import Baseline, Wanted
 from edgebuild.engine.demands import Demand, Runnable
-from edgebuild.engine.devices import Answered
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.engine.handover import Handed
