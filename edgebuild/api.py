@@ -99,7 +99,8 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     # Before anything is published: the folder may be tracked.
     commit = _commit(configuration, *_places(settings.model.path))
     jobs = settings.build.jobs or default_jobs()
-    with opened(Store(store_folder()), listener, settings.limits, _code_folders(configuration), jobs) as session:
+    code, cluster = _code_folders(configuration), settings.build.cluster
+    with opened(Store(store_folder()), listener, settings.limits, code, jobs, cluster) as session:
         outcomes = building.build(
             planned,
             out,

@@ -11,7 +11,7 @@ from edgebuild.actions.tools import DATA_PACKAGES, LITERT_PACKAGES, TENSORFLOW, 
 from edgebuild.core.action import HOST_TIMER, File, Kind, Out, Takes
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import Pass, Recurrent
+from edgebuild.core.passes import Pass, Recurrent, Student
 from edgebuild.core.plan import Source
 from edgebuild.core.settings import AtLeastOne, DistillSettings, Preprocess, TrainSettings
 from edgebuild.core.target import Kernels
@@ -113,6 +113,12 @@ def _is_known(job: CompressJob) -> bool:
     return job.lesson is None or all(source.sha256 for source in job.lesson.learns_from)
 
 
+def _is_local(job: CompressJob) -> bool:
+    """Whether it reads what the user's settings name: teachers, a student, functions."""
+    names_network = isinstance(job.settings, Student) and bool(job.settings.network)
+    return names_network or (job.lesson is not None and bool(job.lesson.learns_from))
+
+
 def _pass(name: str, title: str) -> Kind[CompressJob, Compressed]:
     return Kind(
         name=name,
@@ -124,6 +130,7 @@ def _pass(name: str, title: str) -> Kind[CompressJob, Compressed]:
         packages=(*TENSORFLOW_PACKAGES, *DATA_PACKAGES),
         takes=_takes,
         is_known=_is_known,
+        is_local=_is_local,
         if_it_crashes="Training ended without a word: memory may have run out ([train] batch_size = 16 takes less).",
     )
 

@@ -163,6 +163,7 @@ EDGETPU = Kind(
     tool=EDGETPU_COMPILER,
     title=lambda _: "compile for the Edge TPU",
     packages=("flatbuffers", "numpy"),
+    is_local=lambda _: True,
 )
 
 

@@ -72,6 +72,11 @@ Exit codes:
 @click.option(
     "--jobs", "-j", type=click.IntRange(min=1), help="How many steps at a time.  [default: by cores and memory]"
 )
+@click.option(
+    "--on-cluster",
+    metavar="WHERE",
+    help="A Ray cluster that helps: auto, ray://HOST:PORT, or local to start one here.  [default: none]",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--explain", is_flag=True, help="Show where each setting comes from, and do nothing.")
 @options.json_option
@@ -107,6 +112,7 @@ def command(
                 "out": more["out"],
                 "measure_again": more["measure_again"],
                 "jobs": more["jobs"],
+                "cluster": more["on_cluster"],
             },
             bench={
                 "on": list(more["on"]) or None,

@@ -106,6 +106,8 @@ class Kind(Generic[S, R]):
         takes: what it takes.
         is_known: whether the settings are all that decides: a function whose source is not known may be another one
             tomorrow, so that what it made is found again by its own build alone.
+        is_local: whether it needs what only the machine has that asks for it, beside its files: programs, code of the
+            user, files that settings name by their paths.
         if_it_crashes: what the user can do where the child's process ends without a word.
     """
 
@@ -119,6 +121,7 @@ class Kind(Generic[S, R]):
     of_host: bool = False
     takes: Callable[[S], Takes] = lambda _: Takes()
     is_known: Callable[[S], bool] = lambda _: True
+    is_local: Callable[[S], bool] = lambda _: False
     if_it_crashes: str = ""
 
     def action(self, settings: S, *, of: str = "", title: str = "") -> Action[R]:

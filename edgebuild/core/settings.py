@@ -137,6 +137,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
         vet: whether the refined artifact gives way to the plain conversion where train samples say that it is worse.
         repair: whether more is tried where the accuracy budget is missed.
         jobs: how many actions are done at a time; 0 for one on each core, as far as memory lasts.
+        cluster: the Ray cluster that does actions too: "auto", "ray://HOST:PORT" or "local"; empty for none.
     """
 
     targets: tuple[str, ...]
@@ -147,6 +148,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
     repair: bool
     measure_again: bool
     jobs: Count = 0
+    cluster: str = ""
 
 
 class BenchSettings(_Table, frozen=True, kw_only=True):

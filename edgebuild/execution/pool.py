@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from edgebuild.execution.executor import CancelledError, Work
 
 
 @dataclass(eq=False)
-class _Item:
+class Item:
     """What waits, and then runs with what it holds alone."""
 
     work: Work
@@ -27,10 +28,12 @@ class _Item:
 
     @property
     def wants_quiet(self) -> bool:
+        """Whether nothing else may be done meanwhile."""
         return self.takes.all_cores or HOST_TIMER in self.takes.alone
 
     @property
     def memory_bytes(self) -> int:
+        """What it usually takes."""
         return self.work.kind.tool.memory_bytes
 
 
@@ -49,8 +52,8 @@ class Pool:
     def __init__(self, children: Children, width: int, memory_bytes: int) -> None:
         self.width = width
         self._children, self._memory_bytes = children, memory_bytes
-        self._waiting: list[_Item] = []
-        self._running: list[_Item] = []
+        self._waiting: list[Item] = []
+        self._running: list[Item] = []
         self._is_closed = False
         self._changed = threading.Condition()
         # They live as long as the executor, since Linux ends a child with the thread that started it.
@@ -64,7 +67,7 @@ class Pool:
         with self._changed:
             if self._is_closed:
                 raise CancelledError
-            self._waiting.append(_Item(work, work.kind.takes(work.action.settings), future))
+            self._waiting.append(Item(work, work.kind.takes(work.action.settings), future))
             self._changed.notify_all()
         return future
 
@@ -86,7 +89,7 @@ class Pool:
                 with item.held:
                     if item.refusal is not None:
                         raise item.refusal
-                    result = self._children.perform(item.work)
+                    result = self._perform(item.work)
             except Exception as error:
                 self._done(item)
                 item.future.set_exception(CancelledError() if self._is_closed else error)
@@ -94,7 +97,7 @@ class Pool:
                 self._done(item)
                 item.future.set_result(result)
 
-    def _next(self) -> _Item | None:
+    def _next(self) -> Item | None:
         """The next that there is room for; None at the end."""
         with self._changed:
             while not self._is_closed:
@@ -108,26 +111,37 @@ class Pool:
                 self._changed.wait(alone.LOOK_EVERY_S if ready else None)
             return None
 
-    def _is_time_for(self, item: _Item) -> bool:
+    def _is_time_for(self, item: Item) -> bool:
         return self._children.is_worth_starting(item.work.kind.tool) and _holds(item)
 
-    def _done(self, item: _Item) -> None:
+    def _done(self, item: Item) -> None:
         with self._changed:
             self._running.remove(item)
             self._changed.notify_all()
 
-    def _has_room(self, item: _Item) -> bool:
-        if not self._running:
-            return True
-        if any(running.wants_quiet for running in self._running) or item.wants_quiet:
-            return False
-        if sum(running.memory_bytes for running in self._running) + item.memory_bytes > self._memory_bytes:
-            return False
-        held = {name for running in self._running for name in running.takes.alone}
-        return held.isdisjoint(item.takes.alone)
+    def _has_room(self, item: Item) -> bool:
+        return self._fits(item, self._running) and keeps_apart(item, self._running)
+
+    def _fits(self, item: Item, beside: Sequence[Item]) -> bool:
+        """Whether there is memory for it beside others."""
+        taken = sum(running.memory_bytes for running in beside)
+        return not beside or taken + item.memory_bytes <= self._memory_bytes
+
+    def _perform(self, work: Work) -> bytes:
+        return self._children.perform(work)
 
 
-def _holds(item: _Item) -> bool:
+def keeps_apart(item: Item, beside: Sequence[Item]) -> bool:
+    """Whether an action may be done beside others on one machine."""
+    if not beside:
+        return True
+    if any(running.wants_quiet for running in beside) or item.wants_quiet:
+        return False
+    held = {name for running in beside for name in running.takes.alone}
+    return held.isdisjoint(item.takes.alone)
+
+
+def _holds(item: Item) -> bool:
     """Whether it has now what it must have alone in this machine."""
     try:
         found = alone.try_to_hold(item.takes.alone)

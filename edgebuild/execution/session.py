@@ -230,20 +230,39 @@ def _has_failed(future: Future[Any]) -> bool:
 
 @contextlib.contextmanager
 def session(
-    store: Store, listener: Listener, limits: LimitSettings, code: tuple[str, ...] = (), jobs: int = 1
+    store: Store,
+    listener: Listener,
+    limits: LimitSettings,
+    code: tuple[str, ...] = (),
+    jobs: int = 1,
+    cluster: str = "",
 ) -> Iterator[Session]:
-    """A session on this machine.
+    """A session on this machine, or with the help of a cluster.
 
     Args:
         store: where results are kept.
         listener: is told what happens.
         limits: what an action may take.
         code: folders where modules of the user are looked up, after everything else.
-        jobs: how many actions may be done at a time.
+        jobs: how many actions may be done at a time on this machine.
+        cluster: the Ray cluster that helps, as `connection.connected` takes it; empty for none.
+
+    Raises:
+        UsageError: it names no cluster.
+        UnavailableError: the cluster cannot be reached, or Ray is not installed.
     """
-    with store.workspace() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(store.workspace())
         children = Children(folder, limits, code)
-        executor: Executor = Pool(children, jobs, _memory_bytes()) if jobs > 1 else Inline(children)
+        executor: Executor
+        if cluster:
+            from edgebuild.execution.cluster import Cluster  # of use to few
+            from edgebuild.execution.connection import connected
+
+            link = stack.enter_context(connected(cluster, jobs))
+            executor = Cluster(link, children, limits, jobs, _memory_bytes())
+        else:
+            executor = Pool(children, jobs, _memory_bytes()) if jobs > 1 else Inline(children)
         session = Session(store, listener, executor, folder)
         try:
             yield session

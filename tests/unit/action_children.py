@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -19,7 +20,9 @@ _HEAVY = Tool("the converter", is_tensorflow=True)
 class Act(msgspec.Struct, frozen=True, kw_only=True):
     """Write the text, after that of a file if one is given.
 
-    `ends` says how it ends otherwise: "refuse", "raise", "crash", "crash once" (for which `note` is left), "sleep".
+    `ends` says how it ends otherwise: "refuse", "raise", "crash", "crash once" (for which `note` is left), "sleep", or
+    "lose the worker once", which ends the process that started this one, and leaves the number of this one in `note`.
+    "wait" lasts until `note` is there.
     """
 
     text: str
@@ -52,6 +55,12 @@ def _act(job: Act, say: Say) -> Acted:
         if job.note:
             Path(job.note).write_text("crashed")
         os.abort()
+    if job.ends == "lose the worker once" and not Path(job.note).exists():
+        Path(job.note).write_text(str(os.getpid()))
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    while job.ends == "wait" and not Path(job.note).exists():
+        time.sleep(0.01)
     if job.ends == "sleep":
         time.sleep(600)
     if job.ends == "take a while":

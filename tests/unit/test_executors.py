@@ -147,9 +147,10 @@ def _overlap(one: Acted, other: Acted) -> bool:
     return one.began_s < other.ended_s and other.began_s < one.ended_s
 
 
-def test_a_pool_does_several_at_a_time_but_what_is_timed_or_takes_all_cores_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [MAKERS["pool"]], ids=["pool"])
+def test_what_is_timed_or_takes_all_cores_is_done_alone_and_all_else_beside_others(make: Make, tmp_path: Path) -> None:
     slow = {"ends": "take a while"}
-    with _session(tmp_path, MAKERS["pool"]) as session:
+    with _session(tmp_path, make) as session:
         asked = {
             "a": session.submit(_act("a", **slow)),
             "b": session.submit(_act("b", **slow)),
@@ -182,17 +183,19 @@ def test_another_child_of_tensorflow_is_started_only_where_the_one_at_work_takes
         assert len({future.result(60).result.process for future in asked}) == processes
 
 
-def test_one_action_that_two_threads_ask_for_is_done_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [MAKERS["pool"]], ids=["pool"])
+def test_one_action_that_two_threads_ask_for_is_done_once(make: Make, tmp_path: Path) -> None:
     heard = Heard()
-    with _session(tmp_path, MAKERS["pool"], heard) as session:
+    with _session(tmp_path, make, heard) as session:
         done = session.each(lambda _: session.run(_act("both", ends="take a while")), [1, 2, 3])
     assert done[0] == done[1] == done[2]
     assert heard.lines.count("started write both") == 1
 
 
-def test_cancelling_ends_what_is_under_way_and_what_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [MAKERS["pool"]], ids=["pool"])
+def test_cancelling_ends_what_is_under_way_and_what_waits(make: Make, tmp_path: Path) -> None:
     heard = Heard()
-    with _session(tmp_path, MAKERS["pool"], heard) as session:
+    with _session(tmp_path, make, heard) as session:
         futures = [session.submit(_act(f"long {number}", ends="sleep")) for number in range(5)]
         while "long" not in " ".join(heard.lines):
             time.sleep(0.01)
@@ -200,17 +203,18 @@ def test_cancelling_ends_what_is_under_way_and_what_waits(tmp_path: Path) -> Non
         assert isinstance(future.exception(60), CancelledError)
 
 
-def test_the_timer_of_this_machine_is_held_against_other_sessions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [MAKERS["pool"]], ids=["pool"])
+def test_the_timer_of_this_machine_is_held_against_other_sessions(make: Make, tmp_path: Path) -> None:
     said: list[str] = []
     with alone.held((HOST_TIMER,), said.append):
-        with _session(tmp_path, MAKERS["pool"]) as session:
+        with _session(tmp_path, make) as session:
             timed = session.submit(_act("timed", alone=HOST_TIMER))
             assert session.run(_act("untimed", FRESH)) or True
             assert not timed.done()
             with pytest.raises(TimeoutError):
                 timed.result(0.3)
         assert isinstance(timed.exception(60), CancelledError)
-    with _session(tmp_path, MAKERS["pool"]) as session:
+    with _session(tmp_path, make) as session:
         assert session.run(_act("timed", alone=HOST_TIMER)).result.text == "timed"
 
 
