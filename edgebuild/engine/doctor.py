@@ -14,6 +14,7 @@ from edgebuild import host
 from edgebuild.core.facility import Facility
 from edgebuild.core.place import CORES
 from edgebuild.errors import EdgebuildError
+from edgebuild.execution import connection
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.arm64 import counting, emulator, installing
 from edgebuild.runtimes.places import adb
@@ -44,6 +45,7 @@ def examine(store: Path) -> tuple[Facility, ...]:
         _package("TensorFlow and Keras", _TRAINING, "reads, trains and converts networks", "pip install edgebuild"),
         _package("LiteRT", ("ai-edge-litert",), "runs artifacts on this machine", "pip install ai-edge-litert"),
         _package("TensorFlow Lite Micro", ("tflite-micro",), "runs artifacts as firmware does; arenas", wheel.INSTALL),
+        _package("Ray", ("ray",), "lets a cluster help (--on-cluster)", connection.INSTALL),
         _package("Vela", ("ethos-u-vela",), "compiles for Ethos-U", compilers.VELA_INSTALL),
         _program(compilers.EDGETPU, "compiles for the Edge TPU", compilers.EDGETPU_INSTALL, ("--version",)),
         _program("g++", "builds what is handed over for microcontrollers", "sudo apt-get install g++"),

@@ -220,7 +220,7 @@ class _Workers:
             except found.TaskCancelledError:
                 raise CancelledError from None
             except found.RayTaskError as error:
-                raise _unforeseen(error) from None
+                raise unforeseen(error) from None
             except found.RayError as error:
                 raise ChildDiedError(
                     f"the cluster lost the worker of this action {1 + RETRIES} times",
@@ -276,7 +276,7 @@ def refusal(reply: Reply) -> UsageError:
     )
 
 
-def _unforeseen(error: Exception) -> Exception:
+def unforeseen(error: Exception) -> Exception:
     """What a worker raised outside of an action: most often it has no edgebuild."""
     text = str(error)
     if "No module named 'edgebuild" in text:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from edgebuild import host
 from edgebuild.errors import UnavailableError, UsageError
-from edgebuild.execution import errands
 
 INSTALL = "pip install 'edgebuild[cluster]'"
 AUTO, LOCAL, REMOTE = "auto", "local", "ray://"
@@ -69,6 +68,8 @@ def connected(where: str, jobs: int) -> Iterator[Connection]:
 
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
+            from edgebuild.execution import errands  # what only asks how Ray is installed needs it not
+
             stack.callback(errands.sweep)  # of workers that ran here and were killed
             if where == LOCAL:
                 _start(ray, jobs, stack)
@@ -121,10 +122,17 @@ def _connect(ray: Any, where: str) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Ray's advice for those who write for it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without Ray's advice for those who write for it, nor what its libraries print of each try; errors tell enough."""
+    own, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(nothing)
 
 
 def _seen(ray: Any) -> Connection:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import sessions
 
-from edgebuild import host
+from edgebuild import api, host
 from edgebuild.errors import StepError, UsageError
 from edgebuild.execution import cluster, errands
 from edgebuild.execution import session as executing
@@ -150,3 +153,41 @@ def test_an_input_that_is_gone_fails_its_action(make: Make, tmp_path: Path) -> N
             session.run(_act("it", after=str(ref)))
         given.write_text("given ")
         assert session.run(_act("it", after=str(ref))).result.text == "given it"
+
+
+_MAKE = """
+import sys, numpy as np, tf_keras
+tf_keras.utils.set_random_seed(0)
+inputs = tf_keras.Input((8,), name="x")
+tf_keras.Model(inputs, tf_keras.layers.Dense(3, activation="softmax")(inputs)).save(sys.argv[1] + "/net.keras")
+x = np.random.default_rng(0).normal(size=(120, 8)).astype("float32")
+np.savez(sys.argv[1] + "/data.npz", x=x, y=np.arange(120) % 3)
+"""
+
+
+def test_a_build_has_the_same_result_as_without_a_cluster(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run([sys.executable, "-c", _MAKE, str(tmp_path)], check=True, capture_output=True)
+    used: list[Cluster] = []
+
+    def noted(*arguments: Any) -> Cluster:
+        used.append(Cluster(*arguments))
+        return used[-1]
+
+    monkeypatch.setattr(cluster, "Cluster", noted)
+    found = {}
+    for where in ("", LOCAL):
+        monkeypatch.setenv("EDGEBUILD_STORE", str(tmp_path / f"store{where}"))
+        settings = {
+            "build": {"compress": False, "refine": False, "repair": False, "cluster": where},
+            "bench": {"on": []},
+        }
+        model, data = tmp_path / "net.keras", tmp_path / "data.npz"
+        out = tmp_path / f"dist{where}"
+        found[where] = api.build(model, target="arm64", data=data, out=out, settings=settings)
+    assert found[LOCAL].artifact == found[""].artifact
+    assert found[LOCAL].verdict == found[""].verdict
+    assert found[LOCAL].accuracy == found[""].accuracy
+    assert sum(used[0].done_by.values()) > 3
+    assert min(used[0].sent) > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgebuild import host
 from edgebuild.cli.doctor import command
 from edgebuild.core.facility import Facility
 from edgebuild.engine import doctor
@@ -63,6 +64,8 @@ def test_what_is_there_is_named_with_its_version(bare: Path, tmp_path: Path, mon
     assert found["benchmark_model"].detail == str(program)
     assert found["Python"].is_there
     assert found["LiteRT"].detail.startswith("ai-edge-litert ")
+    assert found["Ray"].is_there == bool(host.versions(["ray"]))
+    assert found["Ray"].is_there or "pip install 'edgebuild[cluster]'" in found["Ray"].remedy
     assert not any(found[name].remedy for name in ("adb", "benchmark_model", "Python", "LiteRT"))
 
 

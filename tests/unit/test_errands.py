@@ -150,6 +150,13 @@ def _job(student: Student, lesson: LessonJob | None) -> CompressJob:
     )
 
 
+def test_a_worker_without_edgebuild_is_said_to_need_it() -> None:
+    lost = cluster.unforeseen(RuntimeError("ray::_do() ...\nModuleNotFoundError: No module named 'edgebuild'"))
+    assert isinstance(lost, UsageError)
+    assert lost.remedy.startswith("On its machines: pip install 'edgebuild[cluster]==")
+    assert isinstance(cluster.unforeseen(RuntimeError("ray::_do() ... ZeroDivisionError")), ChildBugError)
+
+
 def test_what_is_no_cluster_and_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="'nowhere' is no cluster") as wrong, connection.connected("nowhere", 1):
         pass
