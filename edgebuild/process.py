@@ -189,6 +189,8 @@ class Child:
         watched = psutil.Process(self._process.pid)
         deadline = time.monotonic() + limits.time_s
         while True:
+            # Processes that it forked may hold the pipe open when it is gone: its end is not seen there alone.
+            is_over = self._process.poll() is not None
             ready, _, _ = select.select([self._answers], [], [], _POLL_S)
             if ready:
                 chunk = os.read(self._answers, 1 << 16)
@@ -197,6 +199,8 @@ class Child:
                 *lines, self._pending = (self._pending + chunk).split(b"\n")
                 for line in lines:
                     yield msgspec.json.decode(line, type=Answer)
+            elif is_over:
+                self._died(None)
             with contextlib.suppress(psutil.NoSuchProcess):
                 resident = watched.memory_info().rss
                 if resident > limits.memory_bytes:

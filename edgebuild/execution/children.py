@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -97,6 +98,7 @@ class Children:
                 # What it did before may have been its end.
                 if not has_served or self._is_closed:
                     raise
+                _empty(work.out)
                 result = child.call(work.action.kind, settings, limits, work.say)
             is_sound = True
             return result
@@ -104,7 +106,8 @@ class Children:
             is_sound = child.runs
             raise
         finally:
-            self._give_back(child, work.kind.tool, is_kept=is_sound and not work.kind.tool.is_fresh)
+            is_kept = is_sound and not work.kind.tool.is_fresh and not _runs_own_code(work)
+            self._give_back(child, work.kind.tool, is_kept=is_kept)
 
     def _take(self, tool: Tool) -> Child:
         with self._lock:
@@ -137,3 +140,21 @@ class Children:
             children, self._idle[True] = self._idle[True], []
         for child in children:
             child.close()
+
+
+def _runs_own_code(work: Work) -> bool:
+    """Whether it calls functions of the user, whose traces must not reach what is done after it.
+
+    Such as another working folder, environment or seed, a policy of Keras, threads.
+    """
+    kind, settings = work.kind, work.action.settings
+    return kind.is_local(settings) or not kind.is_known(settings)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an action left that did not come to its end."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -21,6 +21,7 @@ from edgebuild.core.action import Action, Kind, R, Ref
 from edgebuild.core.plan import Source
 from edgebuild.core.progress import Listener
 from edgebuild.core.settings import LimitSettings
+from edgebuild.errors import StepError
 from edgebuild.execution import keys
 from edgebuild.execution.children import Children
 from edgebuild.execution.executor import Executor, Work
@@ -200,7 +201,10 @@ class Session:
             self._tell(lambda: self._listener.step_progressed(title, text))
 
         try:
-            result = self._executor.submit(Work(action, kind, out, self.path, say)).result()
+            try:
+                result = self._executor.submit(Work(action, kind, out, self.path, say)).result()
+            finally:
+                self._require_unchanged(action)
         except BaseException:
             self._tell(lambda: self._listener.step_failed(title))
             raise
@@ -208,6 +212,16 @@ class Session:
         self._tell(lambda: self._listener.step_finished(title, time_s, reused=False))
         self._spend(action, time_s)
         return result, time_s
+
+    def _require_unchanged(self, action: Action[Any]) -> None:
+        """Refuse what was made of a file that is another one by now: it would be kept under the digest of the old one.
+
+        What is gone was there when it was read, or the action has failed of it.
+        """
+        for ref in action.inputs():
+            path = self._given.get(ref.entry)
+            if path is not None and path.exists() and _digest(path) != ref.identity:
+                raise StepError(f"{path} was changed while it was read", remedy="Run again once nothing writes to it.")
 
     def _reuse(self, action: Action[Any], entry: Entry) -> Entry:
         self._tell(lambda: self._listener.step_finished(action.title, 0.0, reused=True))
@@ -221,6 +235,13 @@ class Session:
     def _spend(self, action: Action[Any], time_s: float) -> None:
         with self._lock:
             self.spent[action.kind] = self.spent.get(action.kind, 0.0) + time_s
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashing.of_tree(path)
+    except OSError:
+        return ""  # files of the folder come and go
 
 
 def _has_failed(future: Future[Any]) -> bool:

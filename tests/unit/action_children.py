@@ -22,7 +22,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
     `ends` says how it ends otherwise: "refuse", "raise", "crash", "crash once" (for which `note` is left), "sleep", or
     "lose the worker once", which ends the process that started this one, and leaves the number of this one in `note`.
-    "wait" lasts until `note` is there.
+    "wait" lasts until `note` is there. "leave a process" crashes as well, while a process that it forked holds what it
+    has open; "change" writes into `note` before it reads. "crash once" leaves a file in `out`.
     """
 
     text: str
@@ -54,7 +55,10 @@ def _act(job: Act, say: Say) -> Acted:
     if job.ends == "crash" or (job.ends == "crash once" and not Path(job.note).exists()):
         if job.note:
             Path(job.note).write_text("crashed")
+            (Path(job.out) / "half").mkdir()
+            (Path(job.out) / "half" / "done").write_text("half")
         os.abort()
+    _leave(job)
     if job.ends == "lose the worker once" and not Path(job.note).exists():
         Path(job.note).write_text(str(os.getpid()))
         os.kill(os.getppid(), signal.SIGKILL)
@@ -68,6 +72,16 @@ def _act(job: Act, say: Say) -> Acted:
     text = (Path(job.after).read_text() if job.after else "") + job.text
     (Path(job.out) / "text").write_text(text)
     return Acted(text=text, process=os.getpid(), began_s=began, ended_s=time.monotonic())
+
+
+def _leave(job: Act) -> None:
+    """What functions of a user may do to a process, or to a file."""
+    if job.ends == "leave a process":
+        if os.fork() == 0:
+            time.sleep(600)
+        os._exit(3)
+    if job.ends == "change":
+        Path(job.note).write_text("changed")
 
 
 def _kind(name: str, tool: Tool) -> Kind[Act, Acted]:

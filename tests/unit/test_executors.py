@@ -125,8 +125,9 @@ def test_a_child_that_ends_in_an_action_after_others_is_lost_and_the_action_done
 ) -> None:
     with _session(tmp_path, make) as session:
         before = session.run(_act("before")).result.process
-        done = session.run(_act("after all", ends="crash once", note=str(tmp_path / "note"))).result
-        assert (done.text, done.process == before) == ("after all", False)
+        done = session.run(_act("after all", ends="crash once", note=str(tmp_path / "note")))
+        assert (done.result.text, done.result.process == before) == ("after all", False)
+        assert set(done.sha256) == {"text"}  # what the first try left is gone
         # In a child that did nothing before it is its own fault.
         with pytest.raises(ChildDiedError, match="the worker crashed"):
             session.run(_act("at once", FRESH, ends="crash once", note=str(tmp_path / "other")))
@@ -229,3 +230,38 @@ def test_a_lock_is_no_link_and_its_folder_may_be_anybodys(tmp_path: Path, monkey
     with pytest.raises(Exception, match="cannot be opened"), alone.held(("board",), lambda _: None):
         pass
     assert kept.read_text() == "mine"
+
+
+REAL = pytest.mark.parametrize("make", [MAKERS["inline"], MAKERS["pool"]], ids=["inline", "pool"])
+
+
+@REAL
+def test_a_child_that_is_gone_is_seen_though_a_process_of_its_own_holds_its_pipes(make: Make, tmp_path: Path) -> None:
+    with (
+        _session(tmp_path, make) as session,
+        pytest.raises(ChildDiedError, match=r"the worker crashed \(exit code 3\)"),
+    ):
+        session.run(_act("forked", ends="leave a process"))
+
+
+@REAL
+def test_a_process_that_called_functions_of_the_user_serves_nothing_else(make: Make, tmp_path: Path) -> None:
+    with _session(tmp_path, make) as session:
+        own = session.run(_act("own", is_known=False)).result.process
+        after = session.run(_act("after")).result.process
+        assert own != after
+        # It may have served before.
+        assert session.run(_act("own again", is_known=False)).result.process == after
+
+
+@REAL
+def test_what_is_made_of_a_file_that_changes_meanwhile_is_not_kept(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "given"
+    file.write_text("given")
+    with _session(tmp_path, make) as session:
+        action = _act(" read", after=str(session.give_file(file)), ends="change", note=str(file))
+        with pytest.raises(StepError, match="was changed while it was read"):
+            session.run(action)
+    file.write_text("given")
+    with _session(tmp_path, make) as session:
+        assert session.run(_act(" read", after=str(session.give_file(file)))).result.text == "given read"
