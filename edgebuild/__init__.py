@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgebuild.api import bench, build, check
     from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
+    from edgebuild.many import build_many
 
 _ERRORS = ("EdgebuildError", "StepError", "UnavailableError", "UsageError")
-__all__ = ["EdgebuildError", "StepError", "UnavailableError", "UsageError", "bench", "build", "check"]
+__all__ = ["EdgebuildError", "StepError", "UnavailableError", "UsageError", "bench", "build", "build_many", "check"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,6 @@ def __getattr__(name: str) -> Any:
         from edgebuild import errors
 
         return getattr(errors, name)
-    from edgebuild import api
+    from edgebuild import api, many
 
-    return getattr(api, name)
+    return getattr(many if name == "build_many" else api, name)

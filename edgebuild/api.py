@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 from msgspec.structs import replace
@@ -26,7 +27,7 @@ from edgebuild.engine import benching, calibrating, calibrations, functions, out
 from edgebuild.engine import build as building
 from edgebuild.engine import check as checking
 from edgebuild.errors import UsageError
-from edgebuild.execution.session import default_jobs
+from edgebuild.execution.session import Session, default_jobs
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
 from edgebuild.plan import plan
@@ -91,30 +92,57 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
         UsageError: the request is wrong.
         StepError: a step that all targets share failed.
     """
+    ready = make_ready(configuration)
+    with working(configuration, listener) as session:
+        return build_ready(ready, session, listener)
+
+
+class Ready(NamedTuple):
+    """A build that can begin: what is asked for, its plans, and the commit that it is of."""
+
+    configuration: config.Configuration
+    plans: list[Plan]
+    commit: Commit
+
+
+def make_ready(configuration: config.Configuration) -> Ready:
+    """Plan a build before anything is published: the folder may be tracked.
+
+    Raises:
+        EdgebuildError: the request is wrong, or network or data cannot be read.
+    """
     settings = configuration.settings
-    out = Path(settings.build.out)
     planned = plans(configuration)
     for item in planned:
-        publish.require_writable(out / item.target)
-    # Before anything is published: the folder may be tracked.
-    commit = _commit(configuration, *_places(settings.model.path))
+        publish.require_writable(Path(settings.build.out) / item.target)
+    return Ready(configuration, planned, _commit(configuration, *_places(settings.model.path)))
+
+
+def working(configuration: config.Configuration, listener: Listener) -> contextlib.AbstractContextManager[Session]:
+    """A session as a configuration wants it."""
+    settings = configuration.settings
     jobs = settings.build.jobs or default_jobs()
     code, cluster = _code_folders(configuration), settings.build.cluster
-    with opened(Store(store_folder()), listener, settings.limits, code, jobs, cluster) as session:
-        outcomes = building.build(
-            planned,
-            out,
-            session,
-            listener,
-            again=settings.build.measure_again,
-            vet=settings.build.vet,
-            repair=settings.build.repair,
-        )
-        if all(outcome.error is None for outcome in outcomes):
-            outlook.keep(store_folder(), planned, session.spent)
+    return opened(Store(store_folder()), listener, settings.limits, code, jobs, cluster)
+
+
+def build_ready(ready: Ready, session: Session, listener: Listener) -> list[building.Outcome]:
+    """Build for all targets; raises EdgebuildError where a step that all share failed."""
+    settings = ready.configuration.settings.build
+    outcomes = building.build(
+        ready.plans,
+        Path(settings.out),
+        session,
+        listener,
+        again=settings.measure_again,
+        vet=settings.vet,
+        repair=settings.repair,
+    )
+    if all(outcome.error is None for outcome in outcomes):
+        outlook.keep(store_folder(), ready.plans, session.spent)
     for outcome in outcomes:
         if outcome.manifest is not None:
-            _tell(history.append(outcome.manifest, commit), listener)
+            _tell(history.append(outcome.manifest, ready.commit), listener)
     return outcomes
 
 

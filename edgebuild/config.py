@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,13 @@ class Configuration(NamedTuple):
 
 
 def load(
-    options: Tree, environment: Mapping[str, str], *, file: Path | None = None, use_file: bool = True
+    options: Tree,
+    environment: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    use_file: bool = True,
+    number: int = 0,
+    over: Sequence[Layer] = (),
 ) -> Configuration:
     """Merge all sources: options over environment over edgebuild.toml over defaults.
 
@@ -73,6 +79,8 @@ def load(
         environment: where EDGEBUILD_* variables are looked up.
         file: the configuration to read; None for ./edgebuild.toml where there is one.
         use_file: whether to look for ./edgebuild.toml at all.
+        number: which of several [[build]] tables lies over the rest of the file, from 1; 0 for none of them.
+        over: layers above all others.
 
     Raises:
         UsageError: a file that is absent or is no TOML, an unknown key, or a value that cannot be read.
@@ -80,9 +88,9 @@ def load(
     found = file or (Path(FILE_NAME) if use_file and Path(FILE_NAME).is_file() else None)
     layers = [Layer("default", _read(_DEFAULTS))]
     if found is not None:
-        layers.append(Layer(str(found), _rooted(_read(found), found.parent)))
+        layers += _file_layers(found, number)
     layers += _environment_layers(environment)
-    layers.append(Layer(OPTIONS, options))
+    layers += [Layer(OPTIONS, options), *over]
     layered = overlay(layers)
     if not any(_named(layered.values.get(table)) for table in ("model", "data")):
         layers.insert(1, Layer("default of the example", _read(_EXAMPLE_DEFAULTS)))
@@ -93,6 +101,41 @@ def load(
     _check_preprocess(settings)
     _check_lint(settings)
     return Configuration(settings, layered, tuple(layers[1:]), found)
+
+
+def tables(file: Path | None) -> int:
+    """How many [[build]] tables a file has (None for ./edgebuild.toml); 0 where [build] is one or none."""
+    found = file or Path(FILE_NAME)
+    builds = _read(found).get("build") if file is not None or found.is_file() else None
+    return len(builds) if isinstance(builds, list) else 0
+
+
+def _file_layers(file: Path, number: int) -> list[Layer]:
+    """The file, and over it one of its [[build]] tables."""
+    values = _read(file)
+    builds = values.get("build")
+    if not isinstance(builds, list):
+        return [Layer(str(file), _rooted(values, file.parent))]
+    del values["build"]
+    layers = [Layer(str(file), _rooted(values, file.parent))]
+    if number:
+        layers.append(Layer(f"{file} [[build]] {number}", _rooted(_spread(builds[number - 1]), file.parent)))
+    return layers
+
+
+def _spread(table: Mapping[str, object]) -> dict[str, object]:
+    """One of [[build]] as tables of the file: those that it holds, its model and data, and what is of [build]."""
+    spread: dict[str, dict[str, object]] = {}
+    for key, value in table.items():
+        if key in ("model", "data") and isinstance(value, str):
+            spread.setdefault(key, {})["path"] = value
+        elif key == "name":
+            spread.setdefault("model", {})["name"] = value
+        elif isinstance(value, Mapping):
+            spread.setdefault(key, {}).update(value)
+        else:
+            spread.setdefault("build", {})[key] = value
+    return dict(spread)
 
 
 def _named(table: object) -> bool:

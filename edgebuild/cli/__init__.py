@@ -20,6 +20,7 @@ from edgebuild.errors import EdgebuildError, ExitCode, StepError, UsageError
 VERBS = {
     "bench": "edgebuild.cli.bench",
     "build": "edgebuild.cli.build",
+    "build-all": "edgebuild.cli.build_all",
     "calibrate": "edgebuild.cli.calibrate",
     "check": "edgebuild.cli.check",
     "diff": "edgebuild.cli.diff",

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from edgebuild.core.outlook import Outlook
     from edgebuild.core.plan import Plan
     from edgebuild.engine.build import Outcome
+    from edgebuild.layering import Tree
 
 _EPILOG = """\b
 Other commands (each has --help):
+  edgebuild build-all ...    several networks in one go: [[build]] tables, or models named here
   edgebuild check [DIST]     gate again what is built; no TensorFlow
   edgebuild inspect FILE     what a .tflite file holds: operators, memory, bytes
   edgebuild diff A B         two files or builds beside each other
@@ -100,10 +102,29 @@ def command(
     built; without that, the example: scikit-learn's handwritten digits and a small network trained on the spot.
     """
     from edgebuild import api  # --help should not wait for what it does not need
-    from edgebuild.cli import progress
+    from edgebuild.cli import build_all, progress
     from edgebuild.report import plans as plan_report
 
-    tree = options.merged(
+    tree = settings_of(model, target, budget, more)
+    if not model and (builds := options.builds(config, tree)):
+        return build_all.run(builds, dry_run=dry_run, explain=explain, as_json=as_json, quiet=quiet)
+    configuration = options.configuration(config, tree)
+    if explain:
+        output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))
+        return ExitCode.OK
+    if dry_run:
+        planned = api.plans(configuration)
+        show(planned, api.outlooks(planned), as_json)
+        return ExitCode.OK
+    if not quiet and not configuration.settings.model.path:
+        output.say("no model was named and there is no edgebuild.toml: building the example (handwritten digits)")
+    outcomes = api.build_all(configuration, progress.listener(quiet=quiet))
+    return _report(outcomes, configuration.settings.build.out, as_json=as_json, verbose=more["verbose"])
+
+
+def settings_of(model: str, target: tuple[str, ...], budget: tuple[str, ...], more: dict[str, Any]) -> Tree:
+    """What the options say, shaped like edgebuild.toml."""
+    return options.merged(
         options.given(
             model={"path": model, "name": more["name"], "allow_code": more["allow_code"]},
             data={"path": more["data"], "calibration_samples": more["calibration_samples"], "seed": more["seed"]},
@@ -127,21 +148,10 @@ def command(
         *({"build": {switch: False}} for switch in ("compress", "refine", "repair") if more[f"no_{switch}"]),
         *map(options.setting, more["settings"]),
     )
-    configuration = options.configuration(config, tree)
-    if explain:
-        output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))
-        return ExitCode.OK
-    if dry_run:
-        planned = api.plans(configuration)
-        _show(planned, api.outlooks(planned), as_json)
-        return ExitCode.OK
-    if not quiet and not configuration.settings.model.path:
-        output.say("no model was named and there is no edgebuild.toml: building the example (handwritten digits)")
-    outcomes = api.build_all(configuration, progress.listener(quiet=quiet))
-    return _report(outcomes, configuration.settings.build.out, as_json=as_json, verbose=more["verbose"])
 
 
-def _show(plans: Sequence[Plan], outlooks: Sequence[Outlook], as_json: bool) -> None:
+def show(plans: Sequence[Plan], outlooks: Sequence[Outlook], as_json: bool) -> None:
+    """Print plans, of which nothing was built."""
     from edgebuild.report import plans as plan_report
 
     if as_json:

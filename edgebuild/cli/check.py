@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,11 @@ from edgebuild import api
 from edgebuild.cli import options, output
 from edgebuild.cli.outcome import exit_code
 from edgebuild.report import summary
+
+if TYPE_CHECKING:
+    from edgebuild.config import Configuration
+    from edgebuild.engine.check import Checked
+    from edgebuild.layering import Tree
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +35,7 @@ def command(
     """
     given = options.given(budgets=dict(options.budget_table(budget)), bench={"baseline_required": require_baseline})
     configuration = options.configuration(config, given)
-    checked = api.check(dist, configuration)
+    checked = _checked(dist, config, given, configuration)
     judged = [(item.manifest, item.verdict) for item in checked if item.manifest and item.verdict]
     failed = [(item.path.parent, item.error) for item in checked if item.error is not None]
     if as_json:
@@ -45,3 +51,23 @@ def command(
         folders = [str(folder) for folder, _ in failed]
         output.result(summary.closing(given_verdicts, folders, output.paint, "no verdict on"))
     return exit_code([verdict.status for _, verdict in judged], [error.exit_code for _, error in failed])
+
+
+def _checked(dist: Path | None, config: Path | None, given: Tree, configuration: Configuration) -> list[Checked]:
+    """Of all [[build]] tables, of the one that left a folder, or of what is at a place."""
+    builds = options.builds(config, given)
+    inside = [
+        build
+        for build in builds
+        if dist is None or Path(build.configuration.settings.build.out).absolute().is_relative_to(dist.absolute())
+    ]
+    if inside:
+        from edgebuild import many
+
+        return many.check(inside)
+    around = [
+        build
+        for build in builds
+        if dist is not None and dist.absolute().is_relative_to(Path(build.configuration.settings.build.out).absolute())
+    ]
+    return api.check(dist, around[0].configuration if around else configuration)

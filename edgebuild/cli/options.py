@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from edgebuild.config import Configuration
     from edgebuild.layering import Tree
+    from edgebuild.many import Build
 
 config_option = click.option(
     "--config", "-c", type=click.Path(path_type=Path), help="The configuration  [default: ./edgebuild.toml if there]"
@@ -57,6 +58,17 @@ def configuration(file: Path | None, options: Tree) -> Configuration:
     from edgebuild import config  # here and below: --help should not wait for what it does not need
 
     return config.load(options, os.environ, file=file)
+
+
+def builds(file: Path | None, options: Tree, models: Sequence[str] = ()) -> list[Build]:
+    """The builds of several models, or of [[build]] tables; none where there are neither; raises UsageError."""
+    from edgebuild import config
+
+    if not models and not config.tables(file):
+        return []
+    from edgebuild import many
+
+    return many.load(options, os.environ, models=models, file=file)
 
 
 def budget_table(texts: Sequence[str]) -> Tree:

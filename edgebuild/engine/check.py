@@ -40,7 +40,7 @@ class Demands(NamedTuple):
 
 
 def find(place: Path, wanted: Sequence[Path] = ()) -> list[Path]:
-    """The manifests at a place: itself, the one in a target's folder, or those of a folder of targets.
+    """The manifests at a place: itself, the one in a folder of a target, those of a folder of targets or of builds.
 
     Args:
         place: where to look.
@@ -52,6 +52,7 @@ def find(place: Path, wanted: Sequence[Path] = ()) -> list[Path]:
     if place.is_file():
         return [place]
     found = [place / FILE_NAME] if (place / FILE_NAME).is_file() else sorted(place.glob(f"*/{FILE_NAME}"))
+    found = found or sorted(place.glob(f"*/*/{FILE_NAME}"))  # of several builds
     if not found:
         why = "There is no such folder." if not place.exists() else f"It holds no {FILE_NAME}."
         raise UsageError(f"nothing to check at {place}", why, "Build first, or name the folder given as --out.")

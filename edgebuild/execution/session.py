@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import os
 import tempfile
@@ -32,6 +33,8 @@ from edgebuild.execution.store import Entry, Store
 T = TypeVar("T")
 U = TypeVar("U")
 
+# The build, of several in a session, that asks for what is done.
+_BUILD: contextvars.ContextVar[str] = contextvars.ContextVar("build", default="")
 # How the entries of what users gave begin; those of the store are digests.
 _GIVEN = "given-"
 
@@ -152,10 +155,19 @@ class Session:
     def noted(self, text: str) -> None:
         """Tell the user something."""
         with self._lock:
-            self._listener.noted(text)
+            self._listener.noted(_of_build(text))
+
+    @contextlib.contextmanager
+    def on_behalf_of(self, build: str) -> Iterator[None]:
+        """What is done and noted in here carries the name of a build, of several in this session."""
+        token = _BUILD.set(build)
+        try:
+            yield
+        finally:
+            _BUILD.reset(token)
 
     def _start(self, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=work, daemon=True)
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
         with self._lock:
             self._threads = [other for other in self._threads if other.is_alive()]
             thread.start()
@@ -193,7 +205,7 @@ class Session:
                 return key, self._store.publish(key, out, result)
 
     def _do(self, action: Action[Any], kind: Kind[Any, Any], out: Path) -> tuple[bytes, float]:
-        title = action.title
+        title = _of_build(action.title)
         self._tell(lambda: self._listener.step_started(title))
         started = time.monotonic()
 
@@ -224,7 +236,8 @@ class Session:
                 raise StepError(f"{path} was changed while it was read", remedy="Run again once nothing writes to it.")
 
     def _reuse(self, action: Action[Any], entry: Entry) -> Entry:
-        self._tell(lambda: self._listener.step_finished(action.title, 0.0, reused=True))
+        title = _of_build(action.title)
+        self._tell(lambda: self._listener.step_finished(title, 0.0, reused=True))
         self._spend(action, entry.time_s)
         return entry
 
@@ -242,6 +255,10 @@ def _digest(path: Path) -> str:
         return hashing.of_tree(path)
     except OSError:
         return ""  # files of the folder come and go
+
+
+def _of_build(text: str) -> str:
+    return f"{_BUILD.get()}: {text}" if _BUILD.get() else text
 
 
 def _has_failed(future: Future[Any]) -> bool:
