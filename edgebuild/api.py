@@ -69,8 +69,8 @@ def build(
     """
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as folder:
         options: dict[str, dict[str, object]] = {table: dict(values) for table, values in (settings or {}).items()}
-        options.setdefault("model", {}).update({"path": _model_path(model, Path(folder)), "name": name})
-        options.setdefault("data", {})["path"] = _data_path(data, Path(folder))
+        options.setdefault("model", {}).update({"path": sources.model_file(model, Path(folder)), "name": name})
+        options.setdefault("data", {})["path"] = sources.data_file(data, Path(folder))
         options.setdefault("build", {}).update({"targets": [target], "out": str(out)})
         options.setdefault("budgets", {}).update(budgets or {})
         if not name and hasattr(model, "save"):
@@ -398,37 +398,3 @@ def _code_folders(configuration: config.Configuration) -> tuple[str, ...]:
     """Where a module:callable is looked up: beside edgebuild.toml, and in the working folder."""
     beside = [str(configuration.file.absolute().parent)] if configuration.file else []
     return tuple(dict.fromkeys([*beside, str(Path.cwd())]))
-
-
-def _model_path(model: Any, folder: Path) -> str:
-    """A path for a model that may be one already; a Keras object is saved first."""
-    if model is None or isinstance(model, str | Path):
-        return str(model or "")
-    if not hasattr(model, "save"):
-        raise UsageError(f"{type(model).__name__} is no model", remedy="Give a path or a Keras model.")
-    path = folder / "model.keras"
-    model.save(path)
-    return str(path)
-
-
-def _data_path(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str:
-    if data is None or isinstance(data, str | Path):
-        return str(data or "")
-    import numpy as np
-
-    path = folder / "data.npz"
-    np.savez(path, **data)
-    return str(path)
-
-
-__all__: Sequence[str] = [
-    "bench",
-    "build",
-    "build_all",
-    "calibrate",
-    "check",
-    "outlooks",
-    "plans",
-    "resolve",
-    "store_folder",
-]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -111,3 +112,25 @@ def _source(path: str, what: str, kinds: str) -> Source:
     if is_callable(path):
         return Source(kind="callable", path=path, sha256="")
     raise UsageError(f"there is no {what} at {path}", remedy=f"Name {kinds}.")
+
+
+def model_file(model: Any, folder: Path) -> str:
+    """A path for a model that may be one already; a Keras object is saved first."""
+    if model is None or isinstance(model, str | Path):
+        return str(model or "")
+    if not hasattr(model, "save"):
+        raise UsageError(f"{type(model).__name__} is no model", remedy="Give a path or a Keras model.")
+    path = folder / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+def data_file(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str:
+    """A path for data that may be one already; arrays by name are saved first."""
+    if data is None or isinstance(data, str | Path):
+        return str(data or "")
+    import numpy as np
+
+    path = folder / "data.npz"
+    np.savez(path, **data)
+    return str(path)
