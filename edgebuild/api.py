@@ -94,7 +94,11 @@ def build_all(configuration: config.Configuration, listener: Listener) -> list[b
     """
     ready = make_ready(configuration)
     with working(configuration, listener) as session:
-        return build_ready(ready, session, listener)
+        outcomes = build_ready(ready, session, listener)
+        # Of one build alone: a session of several does not know which of them took what.
+        if all(outcome.error is None for outcome in outcomes):
+            outlook.keep(store_folder(), ready.plans, session.spent)
+    return outcomes
 
 
 class Ready(NamedTuple):
@@ -138,8 +142,6 @@ def build_ready(ready: Ready, session: Session, listener: Listener) -> list[buil
         vet=settings.vet,
         repair=settings.repair,
     )
-    if all(outcome.error is None for outcome in outcomes):
-        outlook.keep(store_folder(), ready.plans, session.spent)
     for outcome in outcomes:
         if outcome.manifest is not None:
             _tell(history.append(outcome.manifest, ready.commit), listener)

@@ -107,7 +107,11 @@ def tables(file: Path | None) -> int:
     """How many [[build]] tables a file has (None for ./edgebuild.toml); 0 where [build] is one or none."""
     found = file or Path(FILE_NAME)
     builds = _read(found).get("build") if file is not None or found.is_file() else None
-    return len(builds) if isinstance(builds, list) else 0
+    if not isinstance(builds, list):
+        return 0
+    if not all(isinstance(table, dict) for table in builds):
+        raise UsageError(f"{found}: build is no table", remedy="Write [build], or [[build]] for each of several.")
+    return len(builds)
 
 
 def _file_layers(file: Path, number: int) -> list[Layer]:

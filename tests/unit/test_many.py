@@ -74,6 +74,12 @@ def test_tables_that_cannot_be_built_together_are_refused(file: Path, extra: str
         many.load({}, {}, file=file)
 
 
+def test_a_list_of_anything_else_is_refused(file: Path) -> None:
+    file.write_text("build = [1, 2]", encoding="utf-8")
+    with pytest.raises(UsageError, match="build is no table"):
+        many.load({}, {}, file=file)
+
+
 def test_what_is_wrong_of_each_is_said_and_the_code_is_the_worst(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
