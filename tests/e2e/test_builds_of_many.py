@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from conftest import Edgebuild
 
 BUILDS = """
@@ -32,6 +33,7 @@ targets = ["mcu"]
 """
 
 
+@pytest.mark.slow
 def test_models_for_targets_are_built_and_gated_in_one_go(edgebuild: Edgebuild, networks: Path) -> None:
     edgebuild.config((BUILDS + BROKEN).format(networks=networks))
     (edgebuild.folder / "broken.keras").write_text("no network")
