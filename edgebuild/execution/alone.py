@@ -15,6 +15,8 @@ from edgebuild.errors import UnavailableError
 
 # How often it is looked whether what others hold is free.
 LOOK_EVERY_S = 0.05
+# No link is followed, and a pipe that another user put there is not waited for: nobody may ever write to it.
+_OPENS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 Say = Callable[[str], None]
 
@@ -63,13 +65,13 @@ def _open(name: str) -> int:
     path = Path(tempfile.gettempdir()) / f"edgebuild-{hashing.of_bytes(name.encode())[:16]}.lock"
     try:
         # Reading is enough for a lock; in folders that all may write to Linux refuses to create what another has made.
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        return os.open(path, _OPENS)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise _unusable(path, error) from None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(path, _OPENS | os.O_CREAT, 0o644)
     except OSError as error:
         raise _unusable(path, error) from None
     return descriptor

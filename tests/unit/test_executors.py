@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -230,6 +231,11 @@ def test_a_lock_is_no_link_and_its_folder_may_be_anybodys(tmp_path: Path, monkey
     with pytest.raises(Exception, match="cannot be opened"), alone.held(("board",), lambda _: None):
         pass
     assert kept.read_text() == "mine"
+    # A pipe keeps apart as a file does; nobody waits for someone to write to it.
+    lock.unlink()
+    os.mkfifo(lock)
+    with alone.held(("board",), lambda _: None):
+        assert alone.try_to_hold(("board",)) == "board"
 
 
 REAL = pytest.mark.parametrize("make", [MAKERS["inline"], MAKERS["pool"]], ids=["inline", "pool"])
