@@ -30,14 +30,20 @@ def of_tree(path: Path) -> str:
 
 def _files_below(path: Path) -> Iterator[Path]:
     """Every file of a folder, also behind links to folders, which networks and data are read through; no loop twice."""
+    for folder, _, files in walk(path):
+        yield from (Path(folder, name) for name in files if Path(folder, name).is_file())
+
+
+def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, also behind links to folders; no loop twice."""
     seen: set[Path] = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
+    for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(folder, name) for name in files if Path(folder, name).is_file())
+        yield folder, folders, files
 
 
 def of_files(root: Path, files: Iterable[Path]) -> str:

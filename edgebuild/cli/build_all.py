@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.cli import build as single
-from edgebuild.cli import options, output
+from edgebuild.cli import output
 from edgebuild.cli.outcome import exit_code
-from edgebuild.errors import ExitCode, UsageError
+from edgebuild.errors import ExitCode
 
 if TYPE_CHECKING:
     from edgebuild.many import Build, Made
@@ -37,14 +38,10 @@ def command_body(
     OUT/NAME/TARGET/. What several share is done once, one that fails leaves the others alone, and the exit code is the
     worst of all.
     """
+    from edgebuild import many  # --help should not wait for what it does not need
+
     tree = single.settings_of("", target, budget, {**more, "name": ""})
-    builds = options.builds(config, tree, models)
-    if not builds:
-        raise UsageError(
-            "there are no builds",
-            "No model was named, and there is no [[build]] table.",
-            "Name models: edgebuild build-all models/*.keras -t arm64, or write [[build]] tables in edgebuild.toml.",
-        )
+    builds = many.load(tree, os.environ, models=models, file=config)
     return run(builds, dry_run=dry_run, explain=explain, as_json=as_json, quiet=quiet)
 
 

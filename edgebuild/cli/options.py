@@ -60,15 +60,15 @@ def configuration(file: Path | None, options: Tree) -> Configuration:
     return config.load(options, os.environ, file=file)
 
 
-def builds(file: Path | None, options: Tree, models: Sequence[str] = ()) -> list[Build]:
-    """The builds of several models, or of [[build]] tables; none where there are neither; raises UsageError."""
+def builds(file: Path | None, options: Tree) -> list[Build]:
+    """The builds of [[build]] tables; none where there are no such tables; raises UsageError."""
     from edgebuild import config
 
-    if not models and not config.tables(file):
+    if not config.tables(file):
         return []
     from edgebuild import many
 
-    return many.load(options, os.environ, models=models, file=file)
+    return many.load(options, os.environ, file=file)
 
 
 def budget_table(texts: Sequence[str]) -> Tree:

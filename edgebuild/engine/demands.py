@@ -80,7 +80,7 @@ def score(built: Built, data: Data, place: Place) -> Action[Score]:
 def outputs_at(built: Built, data: Data, place: Place) -> Action[Outputs]:
     """Run evaluation samples at a place."""
     job = OutputsAtJob(at=_at(place), outputs=_outputs_job(built, data, built.plan.runtime.kernels))
-    return OUTPUTS_AT.action(job, of=built.plan.target, title=f"run samples on {_name(place)}")
+    return OUTPUTS_AT.action(job, of=built.plan.target)
 
 
 def outputs(built: Built, data: Data, family: Kernels) -> Action[Outputs]:

@@ -37,8 +37,7 @@ class Children:
         self._of_tensorflow = Limits(time_s=limits.step_time, memory_bytes=limits.step_memory)
         self._of_runs = Limits(time_s=limits.run_time, memory_bytes=limits.run_memory)
         self._idle: defaultdict[bool, list[Child]] = defaultdict(list)  # by whether they hold TensorFlow
-        self._busy: dict[Child, float] = {}  # since when
-        self._busy_with_tensorflow: set[Child] = set()
+        self._busy: dict[Child, tuple[Tool, float]] = {}  # with what, and since when
         self._started = 0
         self._is_closed = False
         self._lock = threading.Lock()
@@ -69,10 +68,8 @@ class Children:
         if not tool.is_tensorflow:
             return True
         with self._lock:
-            if self._idle[True] or not self._busy_with_tensorflow:
-                return True
-            latest = max(self._busy[child] for child in self._busy_with_tensorflow)
-            return time.monotonic() - latest > _TENSORFLOW_STARTS_S
+            since = [begun for busy, begun in self._busy.values() if busy.is_tensorflow]
+            return bool(self._idle[True]) or not since or time.monotonic() - max(since) > _TENSORFLOW_STARTS_S
 
     def close(self) -> None:
         """End all of them, those at work as well."""
@@ -107,7 +104,7 @@ class Children:
             raise
         finally:
             is_kept = is_sound and not work.kind.tool.is_fresh and not _runs_own_code(work)
-            self._give_back(child, work.kind.tool, is_kept=is_kept)
+            self._give_back(child, is_kept=is_kept)
 
     def _take(self, tool: Tool) -> Child:
         with self._lock:
@@ -119,15 +116,12 @@ class Children:
                 self._started += 1
                 child = Child(self._table, tool.purpose, self._logs / f"child{self._started}.log", self._code)
             child.purpose = tool.purpose
-            self._busy[child] = time.monotonic()
-            if tool.is_tensorflow:
-                self._busy_with_tensorflow.add(child)
+            self._busy[child] = tool, time.monotonic()
             return child
 
-    def _give_back(self, child: Child, tool: Tool, *, is_kept: bool) -> None:
+    def _give_back(self, child: Child, *, is_kept: bool) -> None:
         with self._lock:
-            self._busy.pop(child)
-            self._busy_with_tensorflow.discard(child)
+            tool, _ = self._busy.pop(child)
             is_kept = is_kept and not self._is_closed
             if is_kept:
                 self._idle[tool.is_tensorflow].append(child)

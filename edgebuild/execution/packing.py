@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from edgebuild import hashing
 from edgebuild.errors import StepError
 
 # What is sent at once: several times this is held in memory, however large a file is.
@@ -94,13 +95,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 
 def _below(root: Path) -> Iterator[Path]:
     """Everything in a folder, also behind links to folders; no loop twice."""
-    seen: set[Path] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
+    for folder, folders, files in hashing.walk(root):
         yield from (Path(folder, name) for name in folders)
         yield from (Path(folder, name) for name in files if Path(folder, name).is_file())
 

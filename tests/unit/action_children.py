@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edgebuild.child import Job, Say
-from edgebuild.core.action import HOST_TIMER, File, Kind, Out, Takes, Tool
+from edgebuild.core.action import File, Kind, Out, Takes, Tool
 from edgebuild.errors import StepError
 
 _TOOL, _FRESH = Tool("the worker"), Tool("the worker", is_fresh=True)
@@ -100,4 +100,3 @@ def _kind(name: str, tool: Tool) -> Kind[Act, Acted]:
 ACT, FRESH, HEAVY = _kind("act", _TOOL), _kind("act-fresh", _FRESH), _kind("act-heavy", _HEAVY)
 KINDS = {kind.name: kind for kind in (ACT, FRESH, HEAVY)}
 JOBS = {name: Job(Act, _act) for name in KINDS}
-TIMER = HOST_TIMER

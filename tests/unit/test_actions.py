@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,6 @@ from edgebuild.execution import code, keys
 
 ROOT = Path(__file__).parents[2]
 REF = Ref("ab" * 32, "cd" * 32, "folder/model.tflite")
-_MARKS = ("input", "output", "time limit", "memory limit")
-
-
-def _hints(settings: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
-    """The fields of settings with their types, evaluated."""
-    yield from ((field.name, field.type) for field in msgspec.structs.fields(settings))
-
-
-def _example(kind: Any) -> Any:
-    """A value of a type, made without knowing what it means."""
-    return Values(0).of(msgspec.inspect.type_info(kind))
 
 
 class Values:
