@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ for _own in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "GIT_DIR", "GIT_WORK
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     with contextlib.suppress(ValueError):  # elsewhere than in the main thread
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once where Python is told to write no bytecode, as an installation has it compiled.
+
+    Else each of the many processes that tests start would compile all that it imports.
+    """
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        compileall.compile_dir(ROOT / "edgebuild", quiet=1)
+
 
 settings.register_profile("edgebuild", deadline=None, derandomize=True, database=None)
 settings.load_profile("edgebuild")
