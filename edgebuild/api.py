@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import platformdirs
 from msgspec.structs import replace
 
-from edgebuild import config, hashing, history, judgeable, renewed, repository, targets
+from edgebuild import config, hashing, history, judgeable, plugins, renewed, repository, targets
 from edgebuild.core.benched import Benched
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.metric import Metric
 from edgebuild.core.outlook import DataOutline, Outlook
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
@@ -221,7 +220,7 @@ def _learns_from(target: Target, configuration: config.Configuration) -> tuple[S
     named = [teacher.network for teacher in settings.distill.teachers]
     named += [student.network] if student is not None and student.network else []
     named += [settings.train.augment] if settings.train.augment else []
-    named += [settings.metric.name] if Metric.asked(settings.metric).is_callable else []
+    named += [settings.metric.name] if config.is_callable(settings.metric.name) else []
     folders = _code_folders(configuration)
     return tuple(sources.learnt(path, folders) for path in dict.fromkeys(named))
 
@@ -255,7 +254,7 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
         if len(same) > 1:
             raise UsageError(f"{' and '.join(same)} are both called {_short(name)}", "Each has a folder of that name.")
     _require_known_targets(configuration)
-    metric = Metric.asked(settings.metric)
+    metric = plugins.metric(settings.metric)
     return [targets.load(name, metric, configuration.over_profile(_short(name))) for name in names]
 
 

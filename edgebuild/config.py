@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from edgebuild import plugins
 from edgebuild.core.finding import Code
 from edgebuild.core.settings import AUTO, INPUT, KERAS, LABELS, MetricKind, Settings
 from edgebuild.decode import closest, decode
@@ -224,12 +225,15 @@ def _check_lint(settings: Settings) -> None:
 def _check_metric(settings: Settings) -> None:
     """The name of a Keras metric gets its prefix in `_with_prefix`; all others must be known here."""
     asked = settings.metric
-    known = {AUTO, *MetricKind}
-    if asked.name not in known and not is_callable(asked.name):
-        raise UsageError(
-            f'no metric is called "{asked.name}"{closest(asked.name, known)}',
-            f"There are: {', '.join((AUTO, *MetricKind))}, Keras metrics by class (F1Score), and any module:callable.",
-        )
+    known = (AUTO, *MetricKind)
+    is_keras = asked.name.startswith(KERAS)
+    if asked.name not in known and not is_callable(asked.name) and not is_keras:
+        there = (*known, *plugins.names(plugins.Group.METRICS))
+        if asked.name not in there:
+            raise UsageError(
+                f'no metric is called "{asked.name}"{closest(asked.name, there)}',
+                f"There are: {', '.join(there)}, Keras metrics by class (F1Score), and any module:callable.",
+            )
     if asked.target not in (LABELS, INPUT):
         raise UsageError(
             f'[metric] target is "{asked.target}"{closest(asked.target, (LABELS, INPUT))}',

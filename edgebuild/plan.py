@@ -7,8 +7,7 @@ from pathlib import PurePath
 
 from msgspec.structs import replace
 
-from edgebuild import judgeable
-from edgebuild.core.metric import Metric
+from edgebuild import judgeable, plugins
 from edgebuild.core.passes import (
     Change,
     Cluster,
@@ -82,7 +81,7 @@ def plan(
         accelerator=target.accelerator,
         delivery=target.delivery,
         about=settings.about,
-        metric=Metric.asked(settings.metric),
+        metric=plugins.metric(settings.metric),
         bench=settings.bench,
         budgets=target.budgets,
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgebuild import budgets as budget_tables
-from edgebuild import config, judgeable, targets
+from edgebuild import config, judgeable, plugins, targets
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.metric import Metric
 from edgebuild.layering import overlay
 
 
@@ -20,7 +19,7 @@ def budgets(manifest: Manifest | None, of: judgeable.Of, known: config.Configura
             when it was built.
     """
     table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
-    metric = manifest.plan.metric if manifest is not None else Metric.asked(known.settings.metric)
+    metric = manifest.plan.metric if manifest is not None else plugins.metric(known.settings.metric)
     given = budget_tables.read(table, metric)
     judgeable.require(given, of)
     recorded = manifest.plan.budgets if manifest is not None else ()

@@ -127,5 +127,5 @@ LINT = Kind(
     tool=TENSORFLOW,
     title=lambda _: "look for faults in the data",
     packages=(*TENSORFLOW_PACKAGES, *DATA_PACKAGES),
-    is_known=lambda job: not job.metric.is_callable,
+    is_known=lambda job: job.metric.is_known,
 )

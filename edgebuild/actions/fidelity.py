@@ -37,7 +37,7 @@ OUTPUT_LOSS = Kind(
     tool=INTERPRETER,
     title=lambda _: "compare predictions with the float network's",
     packages=DATA_PACKAGES,
-    is_known=lambda job: not job.metric.is_callable,
+    is_known=lambda job: job.metric.is_known,
 )
 
 
@@ -164,5 +164,5 @@ PARITY = Kind(
     tool=INTERPRETER,
     title=lambda job: f"compare outputs of {job.kernels[0]} with those of {job.kernels[1]}",
     packages=("numpy",),
-    is_known=lambda job: job.metric is None or not job.metric.is_callable,
+    is_known=lambda job: job.metric is None or job.metric.is_known,
 )

@@ -55,7 +55,7 @@ BASELINE = Kind(
     tool=TENSORFLOW,
     title=lambda _: "score the float network",
     packages=(*TENSORFLOW_PACKAGES, *DATA_PACKAGES),
-    is_known=lambda job: not job.metric.is_callable,
+    is_known=lambda job: job.metric.is_known,
 )
 
 
@@ -95,7 +95,7 @@ SCORE = Kind(
     title=lambda job: f"score samples on {job.kernels} kernels{_reset(job)}",
     packages=(*LITERT_PACKAGES, *DATA_PACKAGES),
     of_host=True,
-    is_known=lambda job: not job.metric.is_callable,
+    is_known=lambda job: job.metric.is_known,
 )
 
 TFLM_SCORE = Kind(
@@ -107,7 +107,7 @@ TFLM_SCORE = Kind(
     title=lambda job: f"score samples on TensorFlow Lite Micro's kernels{_reset(job)}",
     packages=(*TFLM_PACKAGES, *DATA_PACKAGES),
     of_host=True,
-    is_known=lambda job: not job.metric.is_callable,
+    is_known=lambda job: job.metric.is_known,
 )
 
 
@@ -148,7 +148,7 @@ SCORE_AT = Kind(
     packages=(*LITERT_PACKAGES, *DATA_PACKAGES),
     of_host=True,
     takes=lambda job: on_device(job.at.place),
-    is_known=lambda job: not job.score.metric.is_callable,
+    is_known=lambda job: job.score.metric.is_known,
 )
 
 # Processes are started beside the time that is measured, and a remote one is given up on its own first.

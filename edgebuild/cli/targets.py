@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from edgebuild import config, targets
+from edgebuild import config, plugins, targets
 from edgebuild.cli import options, output
-from edgebuild.core.metric import Metric
 from edgebuild.report import plans as report
 
 
@@ -15,7 +14,7 @@ from edgebuild.report import plans as report
 @options.json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the target profiles, or show all of the profile NAME (or TOML file) with where each value comes from."""
-    metric = Metric.asked(config.load({}, {}, use_file=False).settings.metric)
+    metric = plugins.metric(config.load({}, {}, use_file=False).settings.metric)
     if name is not None:
         resolved = targets.load(name, metric)
         output.result(output.as_json(resolved.target) if as_json else report.of_profile(resolved))

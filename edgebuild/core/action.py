@@ -15,6 +15,8 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
 
 import msgspec
 
+from edgebuild.core.plugin import Plugin
+
 S = TypeVar("S", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -124,6 +126,10 @@ class Kind(Generic[S, R]):
     is_local: Callable[[S], bool] = lambda _: False
     if_it_crashes: str = ""
 
+    def runs_own_code(self, settings: S) -> bool:
+        """Whether it runs code of the user or of a plug-in, which may be nowhere else and may leave traces."""
+        return self.is_local(settings) or not self.is_known(settings) or names_plugin(settings)
+
     def action(self, settings: S, *, of: str = "", title: str = "") -> Action[R]:
         """An action of this kind; `of` goes before its title, `title` takes that one's place."""
         said = title or self.title(settings)
@@ -172,6 +178,12 @@ def with_files(settings: S, change: Callable[[str], str], bound: Bound | None = 
         elif isinstance(value, msgspec.Struct):
             changed[name] = with_files(value, change, bound)
     return msgspec.structs.replace(settings, **changed) if changed else settings
+
+
+def names_plugin(settings: msgspec.Struct) -> bool:
+    """Whether settings, nested ones too, name code that another package brings."""
+    nested = (getattr(settings, name) for name in settings.__struct_fields__)
+    return any(isinstance(item, Plugin) or names_plugin(item) for item in nested if isinstance(item, msgspec.Struct))
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

@@ -6,7 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from edgebuild.core.plugin import Plugin
 from edgebuild.core.settings import AUTO, INPUT, KERAS, AtLeastOne, Count, MetricKind, MetricSettings
 
 
@@ -49,6 +51,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         low: the label that means no, where labels are yes or no.
         high: the label that means yes.
         why: why it was chosen, for people; empty where nothing was chosen.
+        plugin: what computes it where another package brings it; None for all others.
+        share: whether that one's score is a fraction of one.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     low: float = 0.0
     high: float = 1.0
     why: str = ""
+    plugin: Plugin | None = None
+    share: bool = False
 
     @classmethod
     def asked(cls, settings: MetricSettings) -> Metric:
@@ -81,6 +87,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
             ignore=settings.ignore if isinstance(settings.ignore, float | int) else None,
         )
 
+    def by(self, plugin: Plugin, *, lower_is_better: bool, is_share: bool) -> Metric:
+        """The same, computed by a plug-in."""
+        return replace(self, plugin=plugin, lower_is_better=lower_is_better, share=is_share)
+
     @property
     def is_auto(self) -> bool:
         """Whether it is chosen by what the labels are."""
@@ -93,8 +103,13 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_callable(self) -> bool:
-        """Whether it is a function of the user's own."""
-        return ":" in self.name and not self.is_keras
+        """Whether it is a function of the user's own, or of a plug-in."""
+        return self.plugin is not None or (":" in self.name and not self.is_keras)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its code is: a function of the user's may be another one tomorrow."""
+        return self.plugin is not None or not self.is_callable
 
     @property
     def is_open(self) -> bool:
@@ -104,7 +119,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def less_is_more(self) -> bool:
         """Whether a smaller score is the better one."""
-        return self.name in _ERRORS or (self.is_open and self.lower_is_better)
+        takes_word = self.is_open or self.plugin is not None
+        return self.name in _ERRORS or (takes_word and self.lower_is_better)
 
     @property
     def classifies(self) -> bool:
@@ -119,7 +135,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_share(self) -> bool:
         """Whether the score is a fraction of one, written with %; a callable's may be either."""
-        return self.name in _SHARES
+        return self.name in _SHARES or self.share
 
     @property
     def label(self) -> str:

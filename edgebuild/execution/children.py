@@ -141,8 +141,7 @@ def _runs_own_code(work: Work) -> bool:
 
     Such as another working folder, environment or seed, a policy of Keras, threads.
     """
-    kind, settings = work.kind, work.action.settings
-    return kind.is_local(settings) or not kind.is_known(settings)
+    return work.kind.runs_own_code(work.action.settings)
 
 
 def _empty(folder: Path) -> None:

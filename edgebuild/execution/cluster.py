@@ -105,8 +105,7 @@ class Cluster(Pool):
 def goes(work: Work) -> bool:
     """Whether an action may be done elsewhere: its result, and what it reads, are no matter of this machine."""
     kind, settings = work.kind, work.action.settings
-    is_bound = kind.of_host or kind.is_local(settings) or not kind.is_known(settings)
-    return not is_bound and not kind.takes(settings).alone
+    return not (kind.of_host or kind.runs_own_code(settings)) and not kind.takes(settings).alone
 
 
 class _Workers:

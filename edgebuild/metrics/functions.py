@@ -1,4 +1,4 @@
-"""Scores that are functions: the user's own, and Keras metrics."""
+"""Scores that are functions: the user's own, those of plug-ins, and Keras metrics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def called(outputs: Array, y: Array, metric: Metric) -> float:
         UsageError: it cannot be found, or refuses its options.
         StepError: it failed.
     """
-    function = load_callable(_KERAS if metric.is_keras else metric.name)
+    named = metric.plugin.run if metric.plugin is not None else metric.name
+    function = load_callable(_KERAS if metric.is_keras else named)
     path = metric.label
     try:
         return float(function(outputs, y, metric) if metric.is_keras else function(outputs, y))

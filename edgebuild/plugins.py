@@ -1,0 +1,257 @@
+"""Plug-ins: what other packages add to edgebuild, and how they are found.
+
+A package names an object of one of the types below in an entry point group, such as `edgebuild.metrics`; the name of
+the entry point is the name that users write. Groups are read only where a name is none of the built-in ones, since to
+read them takes time. The module that an entry point names is imported by edgebuild's own process, so it must import
+nothing that is heavy: the work is done by a function that `run` names, in a child process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from edgebuild import hashing
+from edgebuild.core.metric import Metric
+from edgebuild.core.plugin import Plugin
+from edgebuild.core.settings import AUTO, MetricKind, MetricSettings
+from edgebuild.decode import closest
+from edgebuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# What Python leaves beside the sources of a package decides nothing.
+_CODE_ENDINGS = (".pyc", ".pyo")
+
+
+class Group(StrEnum):
+    """The kinds of plug-ins; the name of the entry point group has "edgebuild." before it."""
+
+    PASSES = "passes"
+    DEVICES = "devices"
+    COMPILERS = "compilers"
+    IMPORTERS = "importers"
+    METRICS = "metrics"
+    REPORTS = "reports"
+
+    @property
+    def entry_points(self) -> str:
+        """The name of the entry point group."""
+        return f"edgebuild.{self}"
+
+    @property
+    def one(self) -> str:
+        """One of the kind, for people."""
+        return {"passes": "pass", "reports": "report format"}.get(self, self.removesuffix("s"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPlugin:
+    """A score, by the name that `--metric` and `[metric] name` take.
+
+    Attributes:
+        run: "module:function" that takes the network's outputs, [samples, ...], real values, and labels as they were
+            given, [samples, ...], as arrays, and returns the score as a finite number.
+        lower_is_better: the direction of the score.
+        is_share: whether it is a fraction of one, which budgets limit in %.
+        packages: further distributions whose versions decide the score.
+    """
+
+    run: str
+    lower_is_better: bool = False
+    is_share: bool = False
+    packages: tuple[str, ...] = ()
+
+
+P = TypeVar("P")
+_TYPES: dict[Group, type[Any]] = {Group.METRICS: MetricPlugin}
+
+
+class Found(NamedTuple):
+    """A plug-in: the object that its entry point names, and what plans keep of it."""
+
+    offer: Any
+    plugin: Plugin
+
+
+def built_in(group: Group) -> tuple[str, ...]:
+    """The names of a kind that edgebuild has itself."""
+    return {Group.METRICS: (AUTO, *MetricKind)}[group]
+
+
+def names(group: Group) -> tuple[str, ...]:
+    """The names that installed packages add to a kind, sorted.
+
+    Raises:
+        UsageError: one of them is built in, is none that users can write, or two packages bring the same.
+    """
+    return tuple(sorted(_points(group)))
+
+
+def find(group: Group, name: str) -> Found | None:
+    """The plug-in of a name that is not built in; None where no package brings it.
+
+    Raises:
+        UsageError: it cannot be imported, is no object of its kind's type, or takes a name that is not free.
+    """
+    point = _points(group).get(name)
+    return _load(group, point) if point is not None else None
+
+
+def require(group: Group, name: str, known: Collection[str]) -> Found:
+    """As `find`.
+
+    Args:
+        group: the kind.
+        name: as the user wrote it.
+        known: the names that are built in.
+
+    Raises:
+        UsageError: also where there is none of that name.
+    """
+    found = find(group, name)
+    if found is None:
+        there = (*known, *names(group))
+        raise UsageError(
+            f'no {group.one} is called "{name}"{closest(name, there)}',
+            f"There are: {', '.join(there)}.",
+            f"Others come from packages with entry points in {group.entry_points}.",
+        )
+    return found
+
+
+def metric(settings: MetricSettings) -> Metric:
+    """The metric that settings ask for, before anything is known of labels; raises UsageError as `require` does."""
+    asked = Metric.asked(settings)
+    if asked.name in built_in(Group.METRICS) or asked.is_open:
+        return asked
+    offer, plugin = require(Group.METRICS, asked.name, built_in(Group.METRICS))
+    return asked.by(plugin, lower_is_better=offer.lower_is_better, is_share=offer.is_share)
+
+
+def _points(group: Group) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # to read those of all packages takes time
+
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group.entry_points):
+        if point.name in found and found[point.name].value == point.value:
+            continue  # a package that is on the path twice
+        _require_free(group, point, found)
+        found[point.name] = point
+    return found
+
+
+def _require_free(group: Group, point: EntryPoint, found: dict[str, EntryPoint]) -> None:
+    whose = f"the {group.one} {point.name} of the package {_package(point)}"
+    if point.name in built_in(group):
+        raise UsageError(
+            f"{whose} has the name of a built-in {group.one}",
+            f"edgebuild's own {point.name} cannot be replaced.",
+            f"Uninstall {_package(point)}, or let its author give the {group.one} another name.",
+        )
+    if point.name in found:
+        other = _package(found[point.name])
+        raise UsageError(
+            f"two packages bring the {group.one} {point.name}: {other} and {_package(point)}",
+            remedy=f"Uninstall {other} or {_package(point)}.",
+        )
+    if not _NAME.fullmatch(point.name):
+        raise UsageError(
+            f"{whose} has a name that cannot be written",
+            "Names are lower-case letters, digits, - and _, a letter first.",
+            f"Uninstall {_package(point)}, or let its author give the {group.one} another name.",
+        )
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+def _load(group: Group, point: EntryPoint) -> Found:
+    whose = f"the {group.one} {point.name} of the package {_package(point)}"
+    remedy = f"Uninstall {_package(point)}, or report this to its author: edgebuild.testing checks plug-ins."
+    try:
+        offer = point.load()
+    except (Exception, SystemExit) as error:
+        why = f"{point.value}: {type(error).__name__}: {error}"
+        raise UsageError(f"{whose} cannot be imported", why, remedy) from None
+    problem = misfit(group, offer)
+    if problem:
+        raise UsageError(f"{whose} is not one that edgebuild can use", f"{point.value} {problem}.", remedy)
+    version = point.dist.version if point.dist is not None else ""
+    code = _code((point.value, offer.run), version, offer.packages)
+    return Found(offer, Plugin(name=point.name, package=_package(point), version=version, run=offer.run, code=code))
+
+
+def misfit(group: Group, offer: object) -> str:
+    """What is wrong with the object of an entry point, as the end of a sentence; empty where nothing is.
+
+    Nothing of what it runs is imported.
+    """
+    wanted = _TYPES[group]
+    if not isinstance(offer, wanted):
+        return f"is {_article(type(offer).__name__)}, not an edgebuild.plugins.{wanted.__name__}"
+    if not isinstance(offer.run, str) or not _RUN.fullmatch(offer.run):
+        return f'has run = {offer.run!r}, which is not "module:function"'
+    top = offer.run.partition(":")[0].partition(".")[0]
+    if importlib.util.find_spec(top) is None:
+        return f"has run = {offer.run!r}, and there is no module {top}"
+    if not isinstance(offer.packages, tuple) or not all(isinstance(name, str) for name in offer.packages):
+        return "has packages that are no tuple of names"
+    return ""
+
+
+def function(path: str) -> Any:
+    """The function that "module:function" of a plug-in names; raises UsageError where it cannot be imported."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{path} of a plug-in cannot be loaded", f"{type(error).__name__}: {error}") from None
+    if not callable(found):
+        raise UsageError(f"{path} of a plug-in is not callable")
+    return found
+
+
+def _code(paths: Collection[str], version: str, packages: tuple[str, ...]) -> str:
+    """What decides what a plug-in does: all files of its packages, and versions."""
+    tops = sorted({path.partition(":")[0].partition(".")[0] for path in paths})
+    return hashing.of_data([[_sources(top) for top in tops], version, _versions(packages)])
+
+
+def _sources(top: str) -> str:
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return ""
+    if not spec.submodule_search_locations:
+        return hashing.of_file(Path(spec.origin)) if spec.origin and Path(spec.origin).is_file() else ""
+    found: list[str] = []
+    for root in map(Path, spec.submodule_search_locations):
+        files = (Path(folder, name) for folder, _, names in hashing.walk(root) for name in names)
+        found.append(hashing.of_files(root, sorted(file for file in files if file.suffix not in _CODE_ENDINGS)))
+    return hashing.of_data(found)
+
+
+def _versions(packages: tuple[str, ...]) -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return ""
+
+    return [f"{package} {installed(package)}" for package in packages]
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"

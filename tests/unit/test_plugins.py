@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import strangers
+
+from edgebuild import config, metrics, plugins
+from edgebuild.cli import run
+from edgebuild.core.action import names_plugin
+from edgebuild.core.metric import Metric
+from edgebuild.core.settings import MetricSettings
+from edgebuild.errors import UsageError
+from edgebuild.plugins import Group
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return strangers.installed(tmp_path / "site", monkeypatch)
+
+
+def _asked(name: str) -> MetricSettings:
+    return config.load({"metric": {"name": name}}, {}, use_file=False).settings.metric
+
+
+def _offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, *points: str, group: str = "metrics", name: str = "odd"
+) -> None:
+    """A package whose module odd.py holds this source, and whose entry points are points of it, by the same names."""
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    strangers.distribution(folder, f"{name}-package", {group: {point: f"{name}:OFFER" for point in points}})
+    strangers.on_path(folder, monkeypatch)
+
+
+def test_a_metric_of_a_stranger_is_scored_by_its_name_in_its_direction(installed: Path) -> None:
+    metric = plugins.metric(_asked("worst-class"))
+    assert metric.plugin is not None
+    assert (metric.plugin.package, metric.plugin.version) == ("edge-stranger", "1.2")
+    assert (metric.is_share, metric.less_is_more, metric.is_known) == (True, False, True)
+    outputs, y = np.eye(2)[[0, 0, 1, 0]], np.array([0, 0, 1, 1])
+    assert metrics.score(outputs, y, metric) == 0.5
+    misses = plugins.metric(_asked("misses"))
+    assert (misses.is_share, misses.less_is_more) == (False, True)
+    assert metrics.score(outputs, y, misses) == 1.0
+
+
+def test_what_a_plugin_runs_decides_what_plans_hold_of_it(installed: Path) -> None:
+    before = plugins.metric(_asked("worst-class")).plugin
+    assert before == plugins.metric(_asked("worst-class")).plugin
+    source = installed / "edge_stranger" / "scores.py"
+    source.write_text(source.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    after = plugins.metric(_asked("worst-class")).plugin
+    assert before is not None
+    assert after is not None
+    assert before.code != after.code
+
+
+def test_names_of_edgebuild_are_used_without_reading_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unread(group: Group) -> None:
+        raise AssertionError(f"{group} was read")
+
+    monkeypatch.setattr(plugins, "_points", unread)
+    for name in ("auto", "accuracy", "F1Score", "my.module:score"):
+        assert plugins.metric(_asked(name)).plugin is None
+
+
+def test_an_unknown_name_is_answered_with_those_of_plugins(installed: Path) -> None:
+    with pytest.raises(UsageError, match=r'"worst-clas"; did you mean "worst-class"\?'):
+        _asked("worst-clas")
+
+
+@pytest.mark.parametrize(
+    ("source", "points", "said"),
+    [
+        ("OFFER = 1", ("accuracy",), r"metric accuracy of the package odd-package has the name of a built-in metric"),
+        ("OFFER = 1", ("Odd",), r"metric Odd of the package odd-package has a name that cannot be written"),
+        ("import nothing_there", ("odd",), r"cannot be imported\nodd:OFFER: ModuleNotFoundError: .*nothing_there"),
+        ("1 / 0", ("odd",), r"cannot be imported\nodd:OFFER: ZeroDivisionError"),
+        ("raise SystemExit(0)", ("odd",), r"cannot be imported\nodd:OFFER: SystemExit: 0"),
+        ("OTHER = 1", ("odd",), r"cannot be imported\nodd:OFFER: AttributeError"),
+        ("OFFER = 1", ("odd",), r"odd:OFFER is an int, not an edgebuild.plugins.MetricPlugin"),
+        (
+            "from edgebuild.plugins import MetricPlugin\nOFFER = MetricPlugin(run='odd.score')",
+            ("odd",),
+            r'odd:OFFER has run = \'odd.score\', which is not "module:function"',
+        ),
+        (
+            "from edgebuild.plugins import MetricPlugin\nOFFER = MetricPlugin(run='nowhere:score')",
+            ("odd",),
+            r"there is no module nowhere",
+        ),
+    ],
+)
+def test_a_wrong_plugin_is_one_error_that_names_its_package(
+    source: str, points: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "site", monkeypatch, source, *points)
+    with pytest.raises(UsageError) as caught:
+        plugins.metric(_asked("odd"))
+    assert re.search(said, str(caught.value))
+    assert "odd-package" in str(caught.value)
+
+
+def test_a_wrong_plugin_is_no_bug_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _offered(tmp_path / "site", monkeypatch, "1 / 0", "odd")
+    monkeypatch.chdir(tmp_path)
+    assert run(["--target", "arm64", "--metric", "odd", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "Traceback" not in said
+
+
+def test_two_packages_may_not_bring_one_name(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _offered(tmp_path / "other", monkeypatch, "OFFER = 1", "misses")
+    with pytest.raises(UsageError, match="two packages bring the metric misses: .*edge-stranger"):
+        plugins.metric(_asked("misses"))
+
+
+def test_work_of_plugins_is_done_by_a_process_of_its_own_on_this_machine(installed: Path) -> None:
+    metric = plugins.metric(_asked("misses"))
+    assert names_plugin(metric)
+    assert not names_plugin(Metric(name="accuracy"))
