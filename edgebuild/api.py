@@ -140,6 +140,7 @@ def build_ready(ready: Ready, session: Session, listener: Listener) -> list[buil
         again=settings.measure_again,
         vet=settings.vet,
         repair=settings.repair,
+        reports=settings.reports,
     )
     for outcome in outcomes:
         if outcome.manifest is not None:
@@ -282,6 +283,7 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
         _digest(known.settings.model.path),
         _digest(known.settings.data.path),
         known.settings.bench.baseline_required,
+        known.settings.build.reports,
     )
     return checking.check(checking.find(Path(place or out), wanted), demands)
 

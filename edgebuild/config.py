@@ -101,6 +101,7 @@ def load(
     _check_metric(settings)
     _check_preprocess(settings)
     _check_lint(settings)
+    plugins.require_each(plugins.Group.REPORTS, settings.build.reports)
     return Configuration(settings, layered, tuple(layers[1:]), found)
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgebuild import hashing
 from edgebuild.core.metric import Metric
 from edgebuild.core.plugin import Plugin
-from edgebuild.core.settings import AUTO, MetricKind, MetricSettings
+from edgebuild.core.settings import AUTO, MetricKind, MetricSettings, ReportFormat
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 
@@ -72,8 +72,22 @@ class MetricPlugin:
     packages: tuple[str, ...] = ()
 
 
-P = TypeVar("P")
-_TYPES: dict[Group, type[Any]] = {Group.METRICS: MetricPlugin}
+@dataclass(frozen=True, kw_only=True)
+class ReportPlugin:
+    """A report format, by the name that `--report` and `[build] reports` take.
+
+    Attributes:
+        run: "module:function" that takes a `core.manifest.Manifest` and returns text or bytes by relative path: the
+            files that are left in `reports/` beside the manifest. It is called in edgebuild's own process.
+        packages: further distributions that it needs.
+    """
+
+    run: str
+    packages: tuple[str, ...] = ()
+
+
+_TYPES: dict[Group, type[Any]] = {Group.METRICS: MetricPlugin, Group.REPORTS: ReportPlugin}
+_BUILT_IN: dict[Group, tuple[str, ...]] = {Group.METRICS: (AUTO, *MetricKind), Group.REPORTS: tuple(ReportFormat)}
 
 
 class Found(NamedTuple):
@@ -85,7 +99,7 @@ class Found(NamedTuple):
 
 def built_in(group: Group) -> tuple[str, ...]:
     """The names of a kind that edgebuild has itself."""
-    return {Group.METRICS: (AUTO, *MetricKind)}[group]
+    return _BUILT_IN[group]
 
 
 def names(group: Group) -> tuple[str, ...]:
@@ -107,20 +121,11 @@ def find(group: Group, name: str) -> Found | None:
     return _load(group, point) if point is not None else None
 
 
-def require(group: Group, name: str, known: Collection[str]) -> Found:
-    """As `find`.
-
-    Args:
-        group: the kind.
-        name: as the user wrote it.
-        known: the names that are built in.
-
-    Raises:
-        UsageError: also where there is none of that name.
-    """
+def require(group: Group, name: str) -> Found:
+    """As `find`; raises UsageError also where no package brings the name."""
     found = find(group, name)
     if found is None:
-        there = (*known, *names(group))
+        there = (*built_in(group), *names(group))
         raise UsageError(
             f'no {group.one} is called "{name}"{closest(name, there)}',
             f"There are: {', '.join(there)}.",
@@ -129,12 +134,19 @@ def require(group: Group, name: str, known: Collection[str]) -> Found:
     return found
 
 
+def require_each(group: Group, asked: Iterable[str]) -> None:
+    """Refuse names that are neither built in nor of a plug-in that can be used; raises UsageError."""
+    for name in asked:
+        if name not in built_in(group):
+            require(group, name)
+
+
 def metric(settings: MetricSettings) -> Metric:
     """The metric that settings ask for, before anything is known of labels; raises UsageError as `require` does."""
     asked = Metric.asked(settings)
     if asked.name in built_in(Group.METRICS) or asked.is_open:
         return asked
-    offer, plugin = require(Group.METRICS, asked.name, built_in(Group.METRICS))
+    offer, plugin = require(Group.METRICS, asked.name)
     return asked.by(plugin, lower_is_better=offer.lower_is_better, is_share=offer.is_share)
 
 

@@ -81,6 +81,7 @@ Exit codes:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--explain", is_flag=True, help="Show where each setting comes from, and do nothing.")
+@options.report_option
 @options.json_option
 @options.verbose_option
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
@@ -134,6 +135,7 @@ def settings_of(model: str, target: tuple[str, ...], budget: tuple[str, ...], mo
                 "measure_again": more["measure_again"],
                 "jobs": more["jobs"],
                 "cluster": more["on_cluster"],
+                "reports": options.listed(more["reports"]),
             },
             bench={
                 "on": list(more["on"]) or None,

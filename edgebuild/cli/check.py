@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 @options.budget_option
 @options.require_baseline_option
 @options.config_option
+@options.report_option
 @options.json_option
 def command(
-    dist: Path | None, budget: tuple[str, ...], require_baseline: bool, config: Path | None, as_json: bool
+    dist: Path | None,
+    budget: tuple[str, ...],
+    require_baseline: bool,
+    config: Path | None,
+    reports: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Gate the artifacts in DIST again, from their files and manifests; nothing is run and TensorFlow is not needed.
 
@@ -33,7 +39,11 @@ def command(
     folder in it, or a manifest. The budgets are those recorded in the manifests, under those of edgebuild.toml and of
     --budget. What edgebuild.toml says of targets, model and data must be what was built.
     """
-    given = options.given(budgets=dict(options.budget_table(budget)), bench={"baseline_required": require_baseline})
+    given = options.given(
+        budgets=dict(options.budget_table(budget)),
+        bench={"baseline_required": require_baseline},
+        build={"reports": options.listed(reports)},
+    )
     configuration = options.configuration(config, given)
     checked = _checked(dist, config, given, configuration)
     judged = [(item.manifest, item.verdict) for item in checked if item.manifest and item.verdict]

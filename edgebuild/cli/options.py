@@ -50,6 +50,13 @@ require_baseline_option = click.option(
 verbose_option = click.option(
     "--verbose", "-v", is_flag=True, help="Also this host's times where they are not the target's."
 )
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT",
+    help="Write reports/ beside the manifest: text, card, json, or a plug-in's, comma-separated. Repeatable.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 
 
@@ -69,6 +76,11 @@ def builds(file: Path | None, options: Tree) -> list[Build]:
     from edgebuild import many
 
     return many.load(options, os.environ, file=file)
+
+
+def listed(texts: Sequence[str]) -> list[str] | None:
+    """The names of an option that takes several, comma-separated and repeated; None where it was not given."""
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip())) or None
 
 
 def budget_table(texts: Sequence[str]) -> Tree:

@@ -38,6 +38,14 @@ class MetricKind(StrEnum):
     R2 = "r2"
 
 
+class ReportFormat(StrEnum):
+    """The report formats that are built in; others come from plug-ins."""
+
+    TEXT = "text"
+    CARD = "card"
+    JSON = "json"
+
+
 class MetricSettings(_Table, frozen=True, kw_only=True):
     """`[metric]`: how an artifact is scored on the evaluation split.
 
@@ -138,6 +146,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
         repair: whether more is tried where the accuracy budget is missed.
         jobs: how many actions are done at a time; 0 for one on each core, as far as memory lasts.
         cluster: the Ray cluster that does actions too: "auto", "ray://HOST:PORT" or "local"; empty for none.
+        reports: formats that are written beside the manifest: a ReportFormat, or of a plug-in.
     """
 
     targets: tuple[str, ...]
@@ -149,6 +158,7 @@ class BuildSettings(_Table, frozen=True, kw_only=True):
     measure_again: bool
     jobs: Count = 0
     cluster: str = ""
+    reports: tuple[str, ...] = ()
 
 
 class BenchSettings(_Table, frozen=True, kw_only=True):

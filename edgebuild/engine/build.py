@@ -25,6 +25,7 @@ from edgebuild.errors import EdgebuildError
 from edgebuild.execution.session import Session
 from edgebuild.ladder import Means
 from edgebuild.process import ChildBugError
+from edgebuild.report import formats
 
 T = TypeVar("T")
 
@@ -38,7 +39,15 @@ class Outcome(NamedTuple):
 
 
 def build(
-    plans: Sequence[Plan], out: Path, session: Session, listener: Listener, *, again: bool, vet: bool, repair: bool
+    plans: Sequence[Plan],
+    out: Path,
+    session: Session,
+    listener: Listener,
+    *,
+    again: bool,
+    vet: bool,
+    repair: bool,
+    reports: Sequence[str] = (),
 ) -> list[Outcome]:
     """Build every plan; all share one network and its data.
 
@@ -50,6 +59,7 @@ def build(
         again: whether to measure anew what was measured on this machine already.
         vet: whether to hold a refined artifact against the plain conversion, where train samples have answers.
         repair: whether to try more where a build misses its accuracy budget.
+        reports: formats that are written beside each manifest.
 
     Returns:
         An outcome for each plan, in order. A step that fails for one target leaves the others alone.
@@ -59,7 +69,7 @@ def build(
     """
     shared = prepare(plans, session, listener)
     plans = [settled(plan, shared) for plan in plans]
-    builder = _Builder(shared, out, session, again=again)
+    builder = _Builder(shared, out, session, again=again, reports=reports)
     tools = Tools(builder.glance, builder.complete, session.noted) if repair else None
     # All of them before any training; and all are converted before any is timed, while TensorFlow is at hand.
     looked = session.each(lambda plan: _unless_it_fails(plan, builder.look), plans)
@@ -86,7 +96,7 @@ def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> 
         if tools is not None:
             done = climb(done, builder.means(), tools)
         manifest, files = handover.with_card(done.manifest, done.files)
-        publish.publish(manifest, files, out / plan.target)
+        publish.publish(manifest, {**files, **builder.reports(manifest)}, out / plan.target)
     except EdgebuildError as error:
         return Outcome(plan.target, None, error)
     return Outcome(plan.target, manifest, None)
@@ -99,14 +109,19 @@ def _with_note(built: Built, note: str) -> Built:
 class _Builder:
     """From plans to builds that are judged, all of one network and its data."""
 
-    def __init__(self, shared: Shared, out: Path, session: Session, *, again: bool) -> None:
+    def __init__(self, shared: Shared, out: Path, session: Session, *, again: bool, reports: Sequence[str]) -> None:
         self._shared, self._out, self._session, self._again = shared, out, session, again
+        self._reports = reports
         self._bases: dict[str, Base] = {}  # by target
 
     def means(self) -> Means:
         """What a repair ladder may use."""
         learns = self._shared.data is not None and self._shared.data.learns
         return Means(learns, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
+
+    def reports(self, manifest: Manifest) -> dict[str, bytes]:
+        """The files of the report formats that were asked for."""
+        return formats.files(manifest, self._reports)
 
     def look(self, plan: Plan) -> None:
         """See whether the target takes the network, before anything is trained; raises StepError where it does not."""

@@ -14,7 +14,7 @@ from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.plan import Source
 from edgebuild.core.verdict import Verdict
-from edgebuild.engine import figures
+from edgebuild.engine import figures, publish
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 
 # Gives the budgets that hold now, for a manifest and those that it recorded.
@@ -31,12 +31,16 @@ class Checked(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """What is asked of artifacts now: the budgets, the digests of network and data (empty for any), a baseline."""
+    """What is asked of artifacts now.
+
+    The budgets, the digests of network and data (empty for any), a baseline, formats of reports to write.
+    """
 
     budgets: Budgets
     model_sha256: str = ""
     data_sha256: str = ""
     baseline_required: bool = False
+    reports: tuple[str, ...] = ()
 
 
 def find(place: Path, wanted: Sequence[Path] = ()) -> list[Path]:
@@ -102,9 +106,18 @@ def _check(path: Path, demands: Demands) -> Checked:
             comparison=manifest.comparison,
             baseline_required=demands.baseline_required or manifest.plan.bench.baseline_required,
         )
+        if demands.reports:
+            _report(msgspec.structs.replace(manifest, verdict=verdict), demands.reports, path.parent)
     except EdgebuildError as error:
         return Checked(path, None, None, error)
     return Checked(path, manifest, verdict, None)
+
+
+def _report(manifest: Manifest, reports: Sequence[str], folder: Path) -> None:
+    """Write reports of what the gate says now; the manifest stays as it was built."""
+    from edgebuild.report import formats  # of use to few
+
+    publish.leave(formats.files(manifest, reports), folder)
 
 
 def _not_measured(budgets: Sequence[Budget]) -> dict[str, str]:

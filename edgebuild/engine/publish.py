@@ -31,15 +31,27 @@ def publish(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Non
         StepError: the folder cannot be made or written.
     """
     encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    written = {**files, FILE_NAME: encoded}
+    leave({**files, FILE_NAME: encoded}, folder, outdated=_left_before(folder) - {*files, FILE_NAME})
+
+
+def leave(files: Mapping[str, bytes], folder: Path, outdated: Iterable[str] = ()) -> None:
+    """Put files into a folder, all complete on disk before the first is moved into place, in this order.
+
+    Args:
+        files: contents by path, relative to the folder with slashes.
+        folder: is made where there is none.
+        outdated: is taken away once they are there.
+
+    Raises:
+        StepError: the folder cannot be made or written.
+    """
     waiting: dict[str, str] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        outdated = _left_before(folder) - written.keys()
-        for name, data in written.items():
+        for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             waiting[name] = _write_beside(folder / name, data)
-        for name in written:
+        for name in files:
             if (folder / name).is_dir():
                 raise IsADirectoryError(f"{folder / name} is a folder")
         for name, temporary in waiting.items():

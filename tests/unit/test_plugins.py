@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import strangers
+from making import figure, manifest
 
 from edgebuild import config, metrics, plugins
 from edgebuild.cli import run
 from edgebuild.core.action import names_plugin
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import MetricSettings
-from edgebuild.errors import UsageError
+from edgebuild.errors import StepError, UsageError
 from edgebuild.plugins import Group
+from edgebuild.report import formats
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def _offered(
     """A package whose module odd.py holds this source, and whose entry points are points of it, by the same names."""
     folder.mkdir()
     (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    strangers.distribution(folder, f"{name}-package", {group: {point: f"{name}:OFFER" for point in points}})
+    strangers.distribution(folder, f"{name}-package", {group: dict.fromkeys(points, f"{name}:OFFER")})
     strangers.on_path(folder, monkeypatch)
 
 
@@ -117,7 +119,7 @@ def test_a_wrong_plugin_is_no_bug_of_the_command(
 
 def test_two_packages_may_not_bring_one_name(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _offered(tmp_path / "other", monkeypatch, "OFFER = 1", "misses")
-    with pytest.raises(UsageError, match="two packages bring the metric misses: .*edge-stranger"):
+    with pytest.raises(UsageError, match=r"two packages bring the metric misses: .*edge-stranger"):
         plugins.metric(_asked("misses"))
 
 
@@ -125,3 +127,41 @@ def test_work_of_plugins_is_done_by_a_process_of_its_own_on_this_machine(install
     metric = plugins.metric(_asked("misses"))
     assert names_plugin(metric)
     assert not names_plugin(Metric(name="accuracy"))
+
+
+def test_reports_of_edgebuild_and_of_a_stranger_are_files_beside_the_manifest(installed: Path) -> None:
+    built = manifest(measurements=(figure("size", 1000),))
+    files = formats.files(built, ("text", "card", "json", "lines"))
+    assert list(files) == ["reports/summary.txt", "reports/card.md", "reports/verdict.json", "reports/lines.txt"]
+    assert files["reports/lines.txt"].decode().startswith(f"{built.target}: {built.verdict.status}\n")
+    assert built.name in files["reports/card.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 1 / 0", r"report format odd \(odd-package 1.2\) failed\nZeroDivisionError"),
+        ("return 'text'", r"returned str, not a mapping"),
+        ("return {'../up.txt': ''}", r"the path '../up.txt', which is not one below a folder"),
+        ("return {'/up.txt': ''}", r"the path '/up.txt'"),
+        ("return {'a.txt': 1}", r"returned int for a.txt"),
+        ("return {}", r"returned no files"),
+        ("return {'summary.txt': ''}", r"two report formats write reports/summary.txt"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_one_error(
+    body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"from edgebuild.plugins import ReportPlugin\nOFFER = ReportPlugin(run='odd:it')\ndef it(_):\n    {body}\n"
+    _offered(tmp_path / "site", monkeypatch, source, "odd", group="reports")
+    with pytest.raises(StepError) as caught:
+        formats.files(manifest(measurements=(figure("size", 1000),)), ("text", "odd"))
+    assert re.search(said, str(caught.value))
+
+
+def test_an_unknown_report_is_refused_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["--target", "arm64", "--report", "text,jsn"]) == 2
+    assert 'no report format is called "jsn"; did you mean "json"?' in capsys.readouterr().err
