@@ -165,7 +165,8 @@ class BenchSettings(_Table, frozen=True, kw_only=True):
     """`[bench]`: where and how artifacts are measured.
 
     Attributes:
-        on: the places, as `core.place` reads them; those that budgets name are added.
+        on: the places, as `core.place` reads them; those that budgets name are added. AUTO is this host, but for a
+            target whose costs no host has.
         baseline: what artifacts are held against: a manifest, a folder, or a git ref; empty for nothing.
         baseline_required: whether a verdict without it is inconclusive rather than a warning.
         time: seconds that one artifact at one place may take, or a pair that is compared; at least a block is run.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from edgebuild.actions.compression import (
     LAYER_TIMES,
     LAYERS,
@@ -36,7 +38,15 @@ from edgebuild.core.action import Action, Ref
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.losses import LayerLosses, OutputLoss
-from edgebuild.core.passes import Calibrate, Change, Channels, Compression, QuantizeAware, Refinement
+from edgebuild.core.passes import (
+    Calibrate,
+    Change,
+    Channels,
+    Compression,
+    QuantizeAware,
+    Recurrent,
+    Refinement,
+)
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
 from edgebuild.engine.material import Built, Data, Network, Part, Reference
@@ -216,16 +226,19 @@ def _pass_time_s(plan: Plan) -> float:
     return plan.train.time / max(1, len(learning))
 
 
-def quantize(plan: Plan, network: Network, data: Data | None, title: str = "") -> Action[Converted]:
-    """Convert to the plan's scheme."""
+def quantize(
+    plan: Plan, network: Network, data: Data | None, title: str = "", *, ships: bool = True
+) -> Action[Converted]:
+    """Convert to the plan's scheme, for the target to run; what is only compared with is the same for all targets."""
     calibrates = plan.quantize.scheme.needs_calibration and data is not None and data.calibrates
     job = QuantizeJob(
         saved_model=str(network.ref),
         calibration=str(data.calibration.ref) if calibrates and data is not None else "",
         preprocess=plan.preprocess,
-        quantize=plan.quantize,
+        # Recurrent layers are as the frozen network has them, whatever is planned.
+        quantize=replace(plan.quantize, recurrent=Recurrent.AUTO),
         network=network.frozen.network,
-        sliced=plan.operators.sliced(),
+        sliced=plan.operators.sliced() if ships else (),
     )
     return QUANTIZE.action(job, of=plan.target, title=title or f"convert to {wording.ends(plan.quantize)}")
 

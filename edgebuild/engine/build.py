@@ -15,10 +15,10 @@ from edgebuild.core.progress import Listener
 from edgebuild.engine import asking, fallback, handover, judging, losses, operator_check, publish, vetting
 from edgebuild.engine.compress import Compressed, compress
 from edgebuild.engine.fallback import FAILURES
-from edgebuild.engine.judging import Stage
+from edgebuild.engine.judging import Evaluated, Stage, Tried
 from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.operator_check import Base, without_passes
-from edgebuild.engine.repair import Tools, Tried, climb
+from edgebuild.engine.repair import Tools, climb
 from edgebuild.engine.sharing import Shared, prepare, settled
 from edgebuild.engine.usable import usable
 from edgebuild.errors import EdgebuildError
@@ -71,14 +71,17 @@ def build(
     plans = [settled(plan, shared) for plan in plans]
     builder = _Builder(shared, out, session, again=again, reports=reports)
     tools = Tools(builder.glance, builder.complete, session.noted) if repair else None
-    # All of them before any training; and all are converted before any is timed, while TensorFlow is at hand.
+    # All of them before any training; and all are converted before any is timed, which ends what holds TensorFlow.
     looked = session.each(lambda plan: _unless_it_fails(plan, builder.look), plans)
-    make = builder.vetted if vet else builder.convert
-    built = session.each(
-        lambda item: item[1] if item[1] is not None else _unless_it_fails(item[0], make),
-        list(zip(plans, looked, strict=True)),
+    convert = builder.vetted if vet else builder.convert
+
+    def made(plan: Plan) -> Evaluated | Outcome:
+        return _unless_it_fails(plan, lambda plan: builder.evaluated(convert(plan)))
+
+    evaluated = session.each(lambda item: item[1] or made(item[0]), list(zip(plans, looked, strict=True)))
+    return session.each(
+        lambda item: item if isinstance(item, Outcome) else _finish(item, builder, tools, out), evaluated
     )
-    return session.each(lambda item: item if isinstance(item, Outcome) else _finish(item, builder, tools, out), built)
 
 
 def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
@@ -88,11 +91,11 @@ def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
         return Outcome(plan.target, None, error)
 
 
-def _finish(built: Built, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
+def _finish(evaluated: Evaluated, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
     """Measure an artifact, judge it, climb the repair ladder where there are tools for it, and publish."""
-    plan = built.plan
+    plan = evaluated.built.plan
     try:
-        done = builder.judge(built)
+        done = builder.judge(evaluated)
         if tools is not None:
             done = climb(done, builder.means(), tools)
         manifest, files = handover.with_card(done.manifest, done.files)
@@ -129,11 +132,11 @@ class _Builder:
 
     def glance(self, plan: Plan) -> Tried:
         """Convert, and judge the accuracy alone."""
-        return self.judge(self.convert(plan), Stage.ACCURACY)
+        return self.judge(self.evaluated(self.convert(plan)), Stage.ACCURACY)
 
     def complete(self, tried: Tried) -> Tried:
         """Judge in all ways what was converted."""
-        return self.judge(tried.built)
+        return self.judge(tried.evaluated)
 
     def vetted(self, plan: Plan) -> Built:
         """Convert; plainly where that turns out better."""
@@ -167,9 +170,13 @@ class _Builder:
         said = dict.fromkeys((*base.notes, *compressed.notes, *built.notes, *lacking))
         return built._replace(plain=plain, notes=tuple(said), reference=reference)
 
-    def judge(self, built: Built, stage: Stage = Stage.EVERYTHING) -> Tried:
-        """Evaluate an artifact as far as a stage, and hold it against its budgets."""
-        return judging.judge(built, self._shared, self._out, self._session, again=self._again, stage=stage)
+    def evaluated(self, built: Built) -> Evaluated:
+        """Pack an artifact and score it."""
+        return judging.evaluate(built, self._shared, self._session, again=self._again)
+
+    def judge(self, evaluated: Evaluated, stage: Stage = Stage.EVERYTHING) -> Tried:
+        """Measure an artifact as far as a stage, and hold it against its budgets."""
+        return judging.judge(evaluated, self._shared, self._out, self._session, again=self._again, stage=stage)
 
     def _reference(self, plan: Plan, compressed: Compressed) -> tuple[Reference | None, tuple[str, ...]]:
         """The float network whose layers the artifact has, where there are samples to compare on; why it is lacking."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from edgebuild.core.budget import SCORES
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
-from edgebuild.core.manifest import Inputs, Shrinkage
+from edgebuild.core.manifest import Inputs, Manifest, Shrinkage
 from edgebuild.core.plan import Plan
 from edgebuild.engine import (
     asking,
@@ -36,16 +37,16 @@ from edgebuild.engine.baselines import Baseline, Wanted
 from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
+from edgebuild.engine.finishing import Finished
 from edgebuild.engine.handover import Handed
 from edgebuild.engine.material import Built, Data
 from edgebuild.engine.places import Placed
-from edgebuild.engine.repair import Tried
 from edgebuild.engine.sharing import Shared, without_labels
 from edgebuild.execution import toolchain
 from edgebuild.execution.session import Done, Session
 
 
-class _Scored(NamedTuple):
+class Scoring(NamedTuple):
     """The score that an interpreter gave, and what was lost; `notes` say why there is not more."""
 
     score: Scored | None
@@ -60,13 +61,51 @@ class Stage(IntEnum):
     EVERYTHING = 1  # what its target's devices and compilers say, its costs, and what is handed over
 
 
+class Evaluated(NamedTuple):
+    """An artifact as the converter left it, as it ships, and its score."""
+
+    built: Built
+    finished: Finished
+    scored: Scoring
+
+
+class Tried(NamedTuple):
+    """A build that was evaluated and judged.
+
+    Attributes:
+        evaluated: the artifact.
+        manifest: all that is known of it.
+        files: what is left for its developer, the artifact among it, by path beside the manifest.
+    """
+
+    evaluated: Evaluated
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+    @property
+    def built(self) -> Built:
+        """The artifact as the converter left it."""
+        return self.evaluated.built
+
+
+def evaluate(built: Built, shared: Shared, session: Session, *, again: bool) -> Evaluated:
+    """Pack and score an artifact.
+
+    Raises:
+        EdgebuildError: it does not run.
+    """
+    devices.require_kernels(built, session)
+    finished = finishing.finish(built, shared, session)
+    return Evaluated(built, finished, _scored(finished.built, built, shared, session, again=again))
+
+
 def judge(
-    built: Built, shared: Shared, out: Path, session: Session, *, again: bool, stage: Stage = Stage.EVERYTHING
+    evaluated: Evaluated, shared: Shared, out: Path, session: Session, *, again: bool, stage: Stage = Stage.EVERYTHING
 ) -> Tried:
-    """Pack, measure and judge an artifact.
+    """Measure an artifact and judge it.
 
     Args:
-        built: as the converter left it.
+        evaluated: the artifact and its score.
         shared: the network and the data.
         out: the folder that is built into.
         session: where actions are done or found.
@@ -76,11 +115,8 @@ def judge(
     Raises:
         EdgebuildError: the artifact does not run.
     """
-    plan, is_whole = built.plan, stage == Stage.EVERYTHING
-    devices.require_kernels(built, session)
-    finished = finishing.finish(built, shared, session)
-    shipped = finished.built
-    scored = _scored(shipped, built, shared, session, again=again)
+    built, finished, scored = evaluated
+    plan, is_whole, shipped = built.plan, stage == Stage.EVERYTHING, finished.built
     baseline = _baseline(plan, out, session) if is_whole else None
     placed = _placed(shipped, baseline, shared, session, again=again) if is_whole else Placed()
     answered = devices.ask(shipped, built, shared.data, session) if is_whole else Answered(DeviceReport())
@@ -116,7 +152,7 @@ def judge(
             *(f"{plan.target}: {note}" for note in told),
         ),
     )
-    return Tried(built, manifest, handed.files)
+    return Tried(evaluated, manifest, handed.files)
 
 
 def _findings(plan: Plan, shared: Shared) -> tuple[Finding, ...]:
@@ -135,7 +171,7 @@ def _baseline(plan: Plan, out: Path, session: Session) -> Baseline | None:
 def _placed(shipped: Built, baseline: Baseline | None, shared: Shared, session: Session, *, again: bool) -> Placed:
     """Measure what ships at all places, and score it at those that are not this machine."""
     plan = shipped.plan
-    at = places.wanted(plan.bench, plan.budgets)
+    at = places.wanted(plan.bench, plan.budgets, is_of_host=not plan.has_costs_of_its_own)
     item = Runnable(session.path(shipped.ref), plan.runtime.kernels)
     demand = Demand(plan.bench, plan.budgets, baseline.artifact if baseline is not None else None)
     stands_in = plan.has_costs_of_its_own
@@ -145,12 +181,12 @@ def _placed(shipped: Built, baseline: Baseline | None, shared: Shared, session: 
     return places.together(measured, places.score(shipped, at, shared.data, shared.baseline, session, again=again))
 
 
-def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, again: bool) -> _Scored:
+def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, again: bool) -> Scoring:
     """Score what ships; layers are compared on the same network with the names of its tensors."""
     data = shared.data
     if data is None or shared.outputs is None:
         lost = losses.measure(named, data, None, session) if data is not None else losses.Lost(None, ())
-        return _Scored(None, lost.losses, (*lost.notes, *states.notes(shipped)))
+        return Scoring(None, lost.losses, (*lost.notes, *states.notes(shipped)))
     scored = _run(shipped, data, session, again=again)
     kernels = figures.TFLM_KERNELS if devices.runs_on_tflm(shipped) else str(shipped.plan.runtime.kernels)
     lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.ref()), session)
@@ -163,7 +199,7 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
         except UNMEASURED as error:
             notes.append(f"it was not scored with its state reset: {fallback.reason(error)}")
     score = Scored(found.score, found.samples, kernels, host.describe(), further=found.further)
-    return _Scored(score, lost.losses, tuple(notes))
+    return Scoring(score, lost.losses, tuple(notes))
 
 
 def _run(shipped: Built, data: Data, session: Session, *, again: bool, resets: bool = False) -> Done[Score]:
@@ -181,7 +217,7 @@ def _unscored(shared: Shared) -> dict[str, str]:
     return {str(subject): without_labels(shared, "nothing was scored") for subject in SCORES}
 
 
-def _shrinkage(built: Built, finished: finishing.Finished, session: Session) -> Shrinkage | None:
+def _shrinkage(built: Built, finished: Finished, session: Session) -> Shrinkage | None:
     """What the passes did, by the files that ship with and without them, but for their metadata."""
     if built.plain is None:
         return None

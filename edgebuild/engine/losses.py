@@ -48,7 +48,8 @@ def reference(plan: Plan, network: Network, session: Session) -> Reference:
         StepError: the converter refused it.
     """
     floating = msgspec.structs.replace(plan, passes=(_FLOAT,))
-    made = session.run(asking.quantize(floating, network, None, "convert to float32, to compare layers"))
+    title = "convert to float32, to compare layers"
+    made = session.run(asking.quantize(floating, network, None, title, ships=False))
     spec = readback.in_order(made.result.artifact, network.frozen.network)
     return Reference(made.ref(conversion.ARTIFACT), spec, network.frozen.network.layers)
 

@@ -14,7 +14,7 @@ from edgebuild.core.budget import SCORES, Budget, Subject
 from edgebuild.core.mapping import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
-from edgebuild.core.settings import BenchSettings
+from edgebuild.core.settings import AUTO, BenchSettings
 from edgebuild.engine import demands, devices, fallback, figures, place_figures
 from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.engine.fallback import FAILURES, UNMEASURED
@@ -46,13 +46,20 @@ class Placed(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def wanted(bench: BenchSettings, budgets: Iterable[Budget]) -> list[Place]:
+def wanted(bench: BenchSettings, budgets: Iterable[Budget], *, is_of_host: bool = True) -> list[Place]:
     """The places that settings and budgets name, each once, in that order.
+
+    Args:
+        bench: where to measure.
+        budgets: which may name further places.
+        is_of_host: whether AUTO is this host; else it is no place at all.
 
     Raises:
         UsageError: one of them is no place.
     """
-    named = [*bench.on, *(budget.on for budget in budgets if budget.on is not None)]
+    own = [PlaceKind.HOST] if is_of_host else []
+    on = [name for asked in bench.on for name in (own if asked == AUTO else [asked])]
+    named = [*on, *(budget.on for budget in budgets if budget.on is not None)]
     try:
         return list(dict.fromkeys(place.parse(text) for text in named))
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -16,24 +16,11 @@ from edgebuild.core.repair import Rung
 from edgebuild.core.verdict import Status
 from edgebuild.engine import fallback
 from edgebuild.engine.fallback import FAILURES
+from edgebuild.engine.judging import Tried
 from edgebuild.engine.material import Built
 from edgebuild.ladder import Attempt, Means
 
 _AS_PLANNED = "as planned"
-
-
-class Tried(NamedTuple):
-    """A build that was evaluated and judged.
-
-    Attributes:
-        built: the artifact as the converter left it.
-        manifest: all that is known of it.
-        files: what is left for its developer, the artifact among it, by path beside the manifest.
-    """
-
-    built: Built
-    manifest: Manifest
-    files: Mapping[str, bytes]
 
 
 class Tools(NamedTuple):

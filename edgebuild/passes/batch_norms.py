@@ -37,14 +37,19 @@ class FrozenView:
 
     def __init__(self, module: Any, *, batched: bool) -> None:
         traces = module.network.concrete_functions
-        self._function = convert_variables_to_constants_v2(
+        frozen = convert_variables_to_constants_v2(
             next(trace for trace in traces if (trace.inputs[0].shape[0] is None) == batched)
         )
+        # Without a signature each call fails to bind first, and writes out all values for a text that nobody reads.
+        takes = tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frozen.inputs)
+        self._function = frozen.prune(frozen.inputs, frozen.outputs, input_signature=(takes, {}))
         self._rows = _ROWS if batched else _EACH
         self._each = _EACH if batched else 1
         found = _first(self._function)
         fetches = [tensor for norm in found for tensor in norm]
-        self._look = self._function.prune(self._function.inputs, fetches) if found else None
+        self._look = (
+            self._function.prune(self._function.inputs, fetches, input_signature=(takes, {})) if found else None
+        )
 
     def norms(self, x: Sequence[Array]) -> tuple[Norm, ...]:
         """The batch norms that no other one comes before, with what they see of (at most 256) samples."""

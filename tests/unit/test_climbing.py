@@ -16,8 +16,10 @@ from edgebuild.core.losses import LayerLoss, LayerLosses, Losses, Signal
 from edgebuild.core.manifest import Artifact
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
+from edgebuild.engine.finishing import Finished
+from edgebuild.engine.judging import Evaluated, Scoring, Tried
 from edgebuild.engine.material import Built
-from edgebuild.engine.repair import Tools, Tried, climb
+from edgebuild.engine.repair import Tools, climb
 from edgebuild.errors import StepError
 from edgebuild.ladder import Means
 from edgebuild.layering import Layer
@@ -59,7 +61,7 @@ def _climbed(
         content = Artifact(path="kws.tflite", sha256=content_of(made), size_bytes=1, size_gzip_bytes=1)
         record: dict[str, Any] = {"artifact": content, "losses": Losses(layers=compared), "measurements": FIGURES}
         built = Built(made, NOWHERE, artifact(), None, notes, network())
-        return Tried(built, replace(manifest((BUDGET,), **record), target=made.target), {})
+        return Tried(_evaluated(built), replace(manifest((BUDGET,), **record), target=made.target), {})
 
     return climb(make(first), means, Tools(make, lambda done: done, lambda _: None)), tried
 
@@ -95,6 +97,10 @@ def test_where_no_layer_is_known_a_target_with_float_gets_int16_all_over(means: 
     assert [made.quantize.scheme for made in tried[1:]] == [Scheme.INT16X8] * runs_int16
 
 
+def _evaluated(built: Built) -> Evaluated:
+    return Evaluated(built, Finished(built, built), Scoring(None))
+
+
 def _scored(made: Plan, score: float, layers: tuple[LayerLoss, ...] = ()) -> Tried:
     """A build of a plan with a score, whose artifact is like no other."""
     content = Artifact(path="kws.tflite", sha256=f"{score}", size_bytes=1, size_gzip_bytes=1)
@@ -103,7 +109,7 @@ def _scored(made: Plan, score: float, layers: tuple[LayerLoss, ...] = ()) -> Tri
     figures = tuple(replace(item, value=score) if item.subject == Subject.ACCURACY else item for item in FIGURES)
     record: dict[str, Any] = {"artifact": content, "losses": Losses(layers=compared), "measurements": figures}
     whole = replace(manifest((BUDGET,), **record), target=made.target, accuracy=accuracy)
-    return Tried(Built(made, NOWHERE, artifact(), None, (), network()), whole, {})
+    return Tried(_evaluated(Built(made, NOWHERE, artifact(), None, (), network())), whole, {})
 
 
 @pytest.mark.parametrize(
