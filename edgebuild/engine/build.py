@@ -18,14 +18,14 @@ from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.judging import Evaluated, Stage, Tried
 from edgebuild.engine.material import Built, Reference
 from edgebuild.engine.operator_check import Base, without_passes
-from edgebuild.engine.repair import Tools, climb
+from edgebuild.engine.pursuing import Tools, pursue
 from edgebuild.engine.sharing import Shared, prepare, settled
 from edgebuild.engine.usable import usable
 from edgebuild.errors import EdgebuildError
 from edgebuild.execution.session import Session
-from edgebuild.ladder import Means
 from edgebuild.process import ChildBugError
 from edgebuild.report import formats
+from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
 
 T = TypeVar("T")
 
@@ -92,12 +92,12 @@ def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
 
 
 def _finish(evaluated: Evaluated, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
-    """Measure an artifact, judge it, climb the repair ladder where there are tools for it, and publish."""
+    """Measure an artifact, judge it, recover its accuracy where that is missed and may be recovered, and publish."""
     plan = evaluated.built.plan
     try:
         done = builder.judge(evaluated)
         if tools is not None:
-            done = climb(done, builder.means(), tools)
+            done = pursue(AccuracyRecovery(builder.means()), done, tools)
         manifest, files = handover.with_card(done.manifest, done.files)
         publish.publish(manifest, {**files, **builder.reports(manifest)}, out / plan.target)
     except EdgebuildError as error:

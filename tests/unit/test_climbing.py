@@ -19,12 +19,12 @@ from edgebuild.core.plan import Plan
 from edgebuild.engine.finishing import Finished
 from edgebuild.engine.judging import Evaluated, Scoring, Tried
 from edgebuild.engine.material import Built
-from edgebuild.engine.repair import Tools, climb
+from edgebuild.engine.pursuing import Tools, pursue
 from edgebuild.errors import StepError
-from edgebuild.ladder import Means
 from edgebuild.layering import Layer
 from edgebuild.plan import plan
 from edgebuild.report import wording
+from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
 
 # More than the builds of these tests have.
 BUDGET = Budget(subject=Subject.ACCURACY, limit=0.99, unit=Unit.SHARE)
@@ -63,7 +63,7 @@ def _climbed(
         built = Built(made, NOWHERE, artifact(), None, notes, network())
         return Tried(_evaluated(built), replace(manifest((BUDGET,), **record), target=made.target), {})
 
-    return climb(make(first), means, Tools(make, lambda done: done, lambda _: None)), tried
+    return pursue(AccuracyRecovery(means), make(first), Tools(make, lambda done: done, lambda _: None)), tried
 
 
 def test_an_attempt_that_comes_to_an_artifact_known_already_is_no_rung_and_the_reason_is_told(means: Means) -> None:
@@ -136,7 +136,7 @@ def test_only_what_is_left_is_evaluated_in_all_ways(
 
     first = _plan("edgetpu", refine=False)
     tools = Tools(lambda made: _scored(made, to_come.pop(0)), complete, lambda _: None)
-    last = climb(_scored(first, scores[0]), means, tools)
+    last = pursue(AccuracyRecovery(means), _scored(first, scores[0]), tools)
     assert done == completed
     assert float(last.manifest.artifact.sha256) == left
     assert dict(last.files) == ({"made": b""} if completed else {})

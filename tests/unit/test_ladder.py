@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from making import ACCURACY, DATA, MODEL, settings
 
-from edgebuild import ladder, targets
+from edgebuild import targets
 from edgebuild.core.passes import (
     BiasCorrection,
     Calibrate,
@@ -20,10 +20,12 @@ from edgebuild.core.passes import (
     Scheme,
 )
 from edgebuild.core.plan import Plan
-from edgebuild.ladder import Attempt, Means
 from edgebuild.layering import Layer
 from edgebuild.plan import plan
 from edgebuild.report import wording
+from edgebuild.search import accuracy_recovery as ladder
+from edgebuild.search.accuracy_recovery import Means
+from edgebuild.search.strategy import Proposal
 
 
 def _plan(name: str, **passes: Any) -> Plan:
@@ -36,7 +38,7 @@ def means() -> Means:
     return Means(True, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
 
 
-def _kinds(attempt: Attempt) -> list[str]:
+def _kinds(attempt: Proposal) -> list[str]:
     return [wording.kind(step) for step in attempt.plan.passes]
 
 

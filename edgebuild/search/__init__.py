@@ -1,0 +1,1 @@
+"""Strategies: what proposes plans, and looks at what became of them."""
