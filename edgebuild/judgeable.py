@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 from edgebuild.core.budget import COSTS, OF_NPU, SCORES, Budget, Subject
 from edgebuild.core.plan import Plan
-from edgebuild.core.target import Accelerator, Compiler, Interpreter, Target, has_costs_of_its_own
+from edgebuild.core.target import Accelerator, Interpreter, Target, has_costs_of_its_own
 from edgebuild.errors import UsageError
-
-_OF_VELA = (Subject.NPU_LATENCY, Subject.NPU_SRAM)
 
 
 class Of(NamedTuple):
@@ -155,7 +153,8 @@ def _of_other_targets(subject: Subject, of: Of) -> _Refusal | None:
     if subject == Subject.FLASH and not is_micro:
         why = "flash is of the firmware's sources, which builds for microcontrollers write"
         return _Refusal(why, f"Limit size, or leave it out: {off}.")
-    if subject in _OF_VELA and of.accelerator is not None and of.accelerator.compiler != Compiler.VELA:
+    is_told = of.accelerator is None or subject in of.accelerator.tells
+    if subject in (Subject.NPU_LATENCY, Subject.NPU_SRAM) and not is_told:
         why = f"Vela estimates it, and the compiler of {of.name} tells none"
         return _Refusal(why, f"Limit npu_share or size, or leave it out: {off}.")
     if subject in OF_NPU and of.accelerator is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import traceback
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgebuild import hashing
+from edgebuild.core.budget import Subject
 from edgebuild.core.metric import Metric
 from edgebuild.core.plugin import Plugin
 from edgebuild.core.settings import AUTO, MetricKind, MetricSettings, ReportFormat
+from edgebuild.core.target import Compiler
 from edgebuild.decode import closest
-from edgebuild.errors import UsageError
+from edgebuild.errors import EdgebuildError, StepError, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -86,8 +89,34 @@ class ReportPlugin:
     packages: tuple[str, ...] = ()
 
 
-_TYPES: dict[Group, type[Any]] = {Group.METRICS: MetricPlugin, Group.REPORTS: ReportPlugin}
-_BUILT_IN: dict[Group, tuple[str, ...]] = {Group.METRICS: (AUTO, *MetricKind), Group.REPORTS: tuple(ReportFormat)}
+@dataclass(frozen=True, kw_only=True)
+class CompilerPlugin:
+    """A compiler for an accelerator, by the name that `[accelerator] compiler` of a target profile takes.
+
+    Attributes:
+        run: "module:function" that takes the artifact's path, the `core.target.Accelerator` of the profile and the
+            path of an empty folder, writes the file for the device into that folder, if it makes one, and returns a
+            `core.mapping.Compiled`. It raises `errors.UnavailableError` where the compiler is not installed, and
+            `errors.StepError` where it refuses the artifact.
+        tells: which of Subject.NPU_LATENCY and Subject.NPU_SRAM it estimates, so that budgets may limit them.
+        packages: further distributions whose versions decide what it makes.
+    """
+
+    run: str
+    tells: tuple[Subject, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+_TYPES: dict[Group, type[Any]] = {
+    Group.COMPILERS: CompilerPlugin,
+    Group.METRICS: MetricPlugin,
+    Group.REPORTS: ReportPlugin,
+}
+_BUILT_IN: dict[Group, tuple[str, ...]] = {
+    Group.COMPILERS: tuple(Compiler),
+    Group.METRICS: (AUTO, *MetricKind),
+    Group.REPORTS: tuple(ReportFormat),
+}
 
 
 class Found(NamedTuple):
@@ -232,6 +261,36 @@ def function(path: str) -> Any:
     if not callable(found):
         raise UsageError(f"{path} of a plug-in is not callable")
     return found
+
+
+def call(group: Group, plugin: Plugin, *arguments: object) -> Any:
+    """Call what a plug-in runs.
+
+    Raises:
+        EdgebuildError: it raised one, or cannot be imported.
+        StepError: it raised anything else.
+    """
+    run = function(plugin.run)
+    try:
+        return run(*arguments)
+    except EdgebuildError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        raise StepError(
+            f"the {group.one} {plugin.label} failed",
+            f"{type(error).__name__}: {error}{where}",
+            f"Report this to the author of {plugin.package}, or build without it.",
+        ) from None
+
+
+def refused(group: Group, plugin: Plugin, problem: str) -> StepError:
+    """The error of what a plug-in returned and cannot be used: `problem` is the end of a sentence."""
+    return StepError(
+        f"the {group.one} {plugin.label} returned {problem}",
+        remedy=f"Report this to the author of {plugin.package}: edgebuild.testing checks it.",
+    )
 
 
 def _code(paths: Collection[str], version: str, packages: tuple[str, ...]) -> str:

@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from edgebuild import budgets
+from edgebuild import budgets, plugins
 from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.metric import Metric
 from edgebuild.core.target import (
     Accelerator,
+    AcceleratorTable,
+    Compiler,
     Device,
     InputOutput,
     Interpreter,
@@ -52,7 +54,7 @@ class _Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     operators: Operators
     passes: PassTables
     memory: Memory = Memory()
-    accelerator: Accelerator | None = None
+    accelerator: AcceleratorTable | None = None
     delivery: Delivery = Delivery()
     device: Device | None = None
     budgets: dict[str, object] = {}
@@ -106,13 +108,21 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         operators=profile.operators,
         passes=profile.passes,
         memory=profile.memory,
-        accelerator=profile.accelerator,
+        accelerator=_accelerator(profile.accelerator),
         delivery=profile.delivery,
         device=profile.device,
         budgets=_within_memory(budgets.read(table, metric), table, profile, layered),
         sources=profile.sources,
     )
     return ResolvedTarget(target, layered)
+
+
+def _accelerator(table: AcceleratorTable | None) -> Accelerator | None:
+    """With what compiles for it; raises UsageError where that is not there."""
+    if table is None or table.compiler in set(Compiler):
+        return Accelerator.of(table) if table is not None else None
+    offer, plugin = plugins.require(plugins.Group.COMPILERS, table.compiler)
+    return Accelerator.of(table, (plugin, offer.tells))
 
 
 def default_pass(kind: type[P]) -> P:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.actions.tools import (
+    COMPILER,
     EDGETPU_COMPILER,
     INTERPRETER,
     LITERT_PACKAGES,
@@ -16,10 +17,10 @@ from edgebuild.actions.tools import (
 from edgebuild.core.action import File, Kind, MemoryLimit, Out
 from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import Vector
-from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping
+from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU, Mapping
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import AtLeastOne, Count, Preprocess
-from edgebuild.core.target import Kernels
+from edgebuild.core.target import Accelerator, Kernels
 
 # No microcontroller has more, and what an arena does not use of it costs the host nothing.
 MOST_ARENA_BYTES = 256 * 2**20
@@ -214,4 +215,23 @@ ETHOS_U = Kind(
     tool=VELA,
     title=lambda job: f"compile for {job.accelerator} with Vela",
     packages=VELA_PACKAGES,
+)
+
+
+class CompileJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Compile an artifact with the compiler of a plug-in, which the accelerator names, into the folder `out`."""
+
+    artifact: File
+    accelerator: Accelerator
+    out: Out = ""
+
+
+COMPILE = Kind(
+    name="compile",
+    settings=CompileJob,
+    result=Compiled,
+    run="edgebuild.runtimes.plugged:compile_",
+    tool=COMPILER,
+    title=lambda job: f"compile for {job.accelerator.called}",
+    packages=("numpy",),
 )

@@ -40,6 +40,7 @@ _ALL: tuple[Kind[Any, Any], ...] = (
     runtimes.EDGETPU,
     runtimes.EDGETPU_RULES,
     runtimes.ETHOS_U,
+    runtimes.COMPILE,
     measuring.MEASURE,
     measuring.OPERATOR_TIMES,
 )

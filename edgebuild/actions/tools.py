@@ -13,6 +13,7 @@ WRITER = Tool("the writer of what is handed over")
 TIMED = Tool("the interpreter", is_fresh=True)
 MEASUREMENT = Tool("the measurement", is_fresh=True)
 EDGETPU_COMPILER = Tool("the Edge TPU compiler", is_fresh=True)
+COMPILER = Tool("the compiler of a plug-in", is_fresh=True)
 VELA = Tool("Vela", is_fresh=True)
 
 TENSORFLOW_PACKAGES = ("tensorflow", "tensorflow-model-optimization", "tf-keras", "keras", "numpy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.arena import Arena
-from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
+from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU, Mapping, Parity
 
 
 class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +17,7 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
         arena: of TensorFlow Lite Micro.
         edgetpu: what its compiler maps, or will map by its published rules.
         ethosu: what Vela maps, and estimates.
+        npu: what the compiler of a plug-in maps, and estimates.
         places: the target's kernels on this machine against the places that the artifact was run at.
     """
 
@@ -25,4 +26,5 @@ class DeviceReport(msgspec.Struct, frozen=True, kw_only=True):
     arena: Arena | None = None
     edgetpu: EdgeTpu | None = None
     ethosu: EthosU | None = None
+    npu: Compiled | None = None
     places: tuple[Parity, ...] = ()

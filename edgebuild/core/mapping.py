@@ -141,6 +141,22 @@ class EthosU(msgspec.Struct, frozen=True, kw_only=True):
     figures: NpuFigures
 
 
+class Compiled(msgspec.Struct, frozen=True, kw_only=True):
+    """What the compiler of a plug-in made of an artifact.
+
+    Attributes:
+        mapping: the fate of the operators of the file that it was given.
+        compiled: the name of the file for the device; empty where it only tells.
+        inference_s: its estimate of an inference, in seconds; None where it tells none.
+        sram_bytes: its estimate of the accelerator's on-chip memory; likewise.
+    """
+
+    mapping: Mapping
+    compiled: str = ""
+    inference_s: float | None = None
+    sram_bytes: int | None = None
+
+
 class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
     """How far two runs of one artifact lie apart at one output.
 

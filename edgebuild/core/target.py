@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from edgebuild.core.budget import Budget
+from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.passes import (
     Calibrate,
@@ -23,6 +23,7 @@ from edgebuild.core.passes import (
     Scheme,
     Student,
 )
+from edgebuild.core.plugin import Plugin
 from edgebuild.units import parse_bytes
 
 
@@ -176,28 +177,76 @@ class Memory(_Table, frozen=True, kw_only=True):
 
 
 class Compiler(StrEnum):
-    """What turns a .tflite file into one for an accelerator."""
+    """What turns a .tflite file into one for an accelerator: the built-in ones."""
 
     EDGETPU = "edgetpu"
     VELA = "vela"
 
 
-class Accelerator(_Table, frozen=True, kw_only=True):
-    """What computes beside the CPU.
+class CompilerFacts(NamedTuple):
+    """What is known of a compiler.
 
     Attributes:
-        compiler: of its vendor.
-        configuration: Vela's name for the NPU and its size, such as "ethos-u55-128"; empty for others.
+        tells: the figures that it tells beside its share of operators.
+        called: what people call the accelerator; empty where its configuration says that.
+    """
+
+    tells: tuple[Subject, ...] = ()
+    called: str = ""
+
+
+_COMPILERS = {
+    Compiler.EDGETPU: CompilerFacts(called="Edge TPU"),
+    Compiler.VELA: CompilerFacts(tells=(Subject.NPU_LATENCY, Subject.NPU_SRAM)),
+}
+
+
+class AcceleratorTable(_Table, frozen=True, kw_only=True):
+    """`[accelerator]` of a profile: what computes beside the CPU.
+
+    Attributes:
+        compiler: of its vendor: a Compiler, or of a plug-in.
+        configuration: Vela's name for the NPU and its size, such as "ethos-u55-128"; of a plug-in what its author says;
+            empty for others.
         system_config: Vela's name for clock and memories; empty for its default.
         memory_mode: Vela's name for what is kept where; empty for its default.
         memory: bytes of its own memory for parameters; None where there is none.
     """
 
-    compiler: Compiler
+    compiler: str
     configuration: str = ""
     system_config: str = ""
     memory_mode: str = ""
     memory: Annotated[int, parse_bytes] | None = None
+
+
+class Accelerator(AcceleratorTable, frozen=True, kw_only=True):
+    """The same, with what compiles for it.
+
+    Attributes:
+        plugin: the compiler, where another package brings it; None for a built-in one.
+        told: the figures that this one tells beside its share of operators.
+    """
+
+    plugin: Plugin | None = None
+    told: tuple[Subject, ...] = ()
+
+    @classmethod
+    def of(cls, table: AcceleratorTable, facts: tuple[Plugin, tuple[Subject, ...]] | None = None) -> Accelerator:
+        """The accelerator of a profile; `facts` are of a compiler that a plug-in brings."""
+        plugin, told = facts if facts is not None else (None, ())
+        return cls(**msgspec.structs.asdict(table), plugin=plugin, told=told)
+
+    @property
+    def tells(self) -> tuple[Subject, ...]:
+        """The figures that its compiler tells beside its share of operators."""
+        return self.told if self.plugin is not None else _COMPILERS[Compiler(self.compiler)].tells
+
+    @property
+    def called(self) -> str:
+        """What people call it."""
+        own = "" if self.plugin is not None else _COMPILERS[Compiler(self.compiler)].called
+        return own or self.configuration or self.compiler
 
 
 def has_costs_of_its_own(runtime: Runtime, accelerator: Accelerator | None, board: str) -> bool:

@@ -12,9 +12,11 @@ from typing import NamedTuple, Protocol
 
 from edgebuild import hashing, readback
 from edgebuild.actions.runtimes import (
+    COMPILE,
     EDGETPU,
     EDGETPU_RULES,
     ETHOS_U,
+    CompileJob,
     EdgeTpuJob,
     EdgeTpuRulesJob,
     EthosUJob,
@@ -28,6 +30,7 @@ from edgebuild.core.target import Accelerator, Compiler
 from edgebuild.engine import fallback
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built
+from edgebuild.errors import UnavailableError
 from edgebuild.execution.session import Session
 from edgebuild.runtimes import compilers
 
@@ -122,4 +125,25 @@ def _left(mapping: Mapping, named: Built) -> Iterator[str]:
         yield f"{place.count} {place.operator}{origin} on the CPU" + (f": {why}" if why else "")
 
 
-COMPILERS: MappingOf[Compiler, Ask] = {Compiler.EDGETPU: _of_edgetpu, Compiler.VELA: _of_vela}
+def _of_plugin(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
+    try:
+        job = CompileJob(artifact=str(built.ref), accelerator=accelerator)
+        made = session.run(COMPILE.action(job, of=built.plan.target))
+    except UnavailableError as error:
+        why = ". ".join(filter(None, [error.what, error.why.rstrip("."), error.remedy]))
+        lacking = dict.fromkeys(map(str, (Subject.NPU_SHARE, *accelerator.tells)), why)
+        return Answered(DeviceReport(), lacking, (why,))
+    found = made.result
+    return Answered(
+        DeviceReport(npu=found),
+        notes=tuple(_left(found.mapping, named)),
+        compiled=made.ref(found.compiled) if found.compiled else None,
+    )
+
+
+_COMPILERS: MappingOf[str, Ask] = {Compiler.EDGETPU: _of_edgetpu, Compiler.VELA: _of_vela}
+
+
+def ask(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
+    """Ask the compiler of an accelerator, see `Ask`."""
+    return _COMPILERS.get(accelerator.compiler, _of_plugin)(built, named, accelerator, session)

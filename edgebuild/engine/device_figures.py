@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import EdgeTpu, EthosU
+from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Runtime
 from edgebuild.engine import devices
@@ -44,6 +44,8 @@ def of_device(
         found.append(_share(report.edgetpu))
     if report.ethosu is not None:
         found += _of_ethosu(report.ethosu)
+    if report.npu is not None:
+        found += _of_npu(report.npu)
     return tuple(found)
 
 
@@ -86,7 +88,7 @@ def _of_arena(arena: Arena, versions: Mapping[str, str], runtime: Interpreter) -
     )
 
 
-def _share(found: EdgeTpu | EthosU) -> Measurement:
+def _share(found: EdgeTpu | EthosU | Compiled) -> Measurement:
     mapping = found.mapping
     return Measurement(
         subject=Subject.NPU_SHARE,
@@ -112,3 +114,18 @@ def _of_ethosu(found: EthosU) -> Iterator[Measurement]:
             where=mapping.accelerator,
             machine=f"{mapping.source}, {figures.system_config}, {figures.memory_mode}",
         )
+
+
+def _of_npu(found: Compiled) -> Iterator[Measurement]:
+    """What the compiler of a plug-in tells: the share, and estimates."""
+    yield _share(found)
+    for subject, value in ((Subject.NPU_LATENCY, found.inference_s), (Subject.NPU_SRAM, found.sram_bytes)):
+        if value is not None:
+            yield Measurement(
+                subject=subject,
+                value=value,
+                unit=subject.unit,
+                mode=Mode.ESTIMATED,
+                where=found.mapping.accelerator,
+                machine=found.mapping.source,
+            )

@@ -24,8 +24,8 @@ from edgebuild.core.delivery import Vector
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.mapping import Parity
 from edgebuild.core.target import Kernels
-from edgebuild.engine import demands, fallback
-from edgebuild.engine.accelerators import COMPILERS, Answered
+from edgebuild.engine import accelerators, demands, fallback
+from edgebuild.engine.accelerators import Answered
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built, Data
 from edgebuild.errors import StepError, UnavailableError
@@ -63,7 +63,7 @@ def ask(built: Built, named: Built, data: Data | None, session: Session) -> Answ
     plan = built.plan
     evaluation = data if data is not None and data.splits.evaluation_samples else None
     if plan.accelerator is not None:
-        return COMPILERS[plan.accelerator.compiler](built, named, plan.accelerator, session)
+        return accelerators.ask(built, named, plan.accelerator, session)
     if plan.runtime.name.is_micro:
         return _of_micro(built, evaluation, session)
     if plan.runtime.kernels == Kernels.XNNPACK:

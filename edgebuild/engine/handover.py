@@ -45,7 +45,7 @@ def gather(built: Built, answered: Answered, shared: Shared, session: Session) -
     files = {f"{plan.name}.tflite": session.path(built.ref).read_bytes()}
     if answered.compiled is not None:
         compiled = session.path(answered.compiled)
-        files[f"{plan.name}_{compiled.stem.rpartition('_')[2]}.tflite"] = compiled.read_bytes()
+        files[f"{plan.name}_{compiled.stem.rpartition('_')[2]}{compiled.suffix}"] = compiled.read_bytes()
     if not plan.runtime.name.is_micro:
         return Handed(files, None)
     made = session.run(_firmware(built, answered, shared, session))

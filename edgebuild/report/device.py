@@ -10,7 +10,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.mapping import EdgeTpu, EthosU, Mapping, Parity
+from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds, format_share
@@ -48,6 +48,8 @@ def _of_report(report: DeviceReport, runtime: Interpreter) -> Iterator[tuple[str
     if report.ethosu is not None:
         yield "npu", _mapping(report.ethosu.mapping)
         yield "", _ethosu(report.ethosu)
+    if report.npu is not None:
+        yield "npu", _mapping(report.npu.mapping) + _estimates(report.npu)
 
 
 def _leaner(leaner: Leaner) -> str:
@@ -117,6 +119,12 @@ def _cache(found: EdgeTpu) -> str:
 def _between(ends: tuple[int, int] | None) -> str:
     """How far an estimate may be off."""
     return f" ({format_bytes(ends[0])} to {format_bytes(ends[1])})" if ends is not None and ends[0] < ends[1] else ""
+
+
+def _estimates(found: Compiled) -> str:
+    """What the compiler of a plug-in estimates."""
+    time = f"; {format_seconds(found.inference_s)} an inference (estimated)" if found.inference_s is not None else ""
+    return time + (f"; {format_bytes(found.sram_bytes)} of SRAM (estimated)" if found.sram_bytes is not None else "")
 
 
 def _ethosu(found: EthosU) -> str:

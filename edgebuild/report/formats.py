@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 import msgspec
 
 from edgebuild import plugins
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.settings import ReportFormat
-from edgebuild.errors import EdgebuildError, StepError, UsageError
+from edgebuild.errors import StepError
 from edgebuild.plugins import Group
 from edgebuild.report import card, summary
 
@@ -54,27 +53,16 @@ def files(manifest: Manifest, formats: Iterable[str]) -> dict[str, bytes]:
 def _of_format(manifest: Manifest, name: str) -> dict[str, bytes]:
     write = _BUILT_IN.get(name)
     if write is not None:
-        return _checked(write(manifest))
+        return _encoded(write(manifest))
     _, plugin = plugins.require(Group.REPORTS, name)
-    try:
-        return _checked(plugins.function(plugin.run)(manifest))
-    except UsageError:
-        raise
-    except EdgebuildError as error:
-        raise StepError(f"the report format {plugin.label}: {error.what}", error.why, error.remedy) from None
-    except Exception as error:
-        raise StepError(
-            f"the report format {plugin.label} failed",
-            f"{type(error).__name__}: {error}",
-            f"Leave it out: --report without {name}.",
-        ) from None
-
-
-def _checked(written: Any) -> dict[str, bytes]:
-    """The files that a format returned; raises StepError where these are none."""
+    written = plugins.call(Group.REPORTS, plugin, manifest)
     problem = misfit(written)
     if problem:
-        raise StepError(f"it returned {problem}", "A report is text or bytes by relative path.")
+        raise plugins.refused(Group.REPORTS, plugin, problem)
+    return _encoded(written)
+
+
+def _encoded(written: Mapping[str, str | bytes]) -> dict[str, bytes]:
     return {
         f"{FOLDER}/{path}": content.encode() if isinstance(content, str) else content
         for path, content in written.items()

@@ -13,7 +13,7 @@ from edgebuild.core.paired import Paired
 from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
 from edgebuild.core.plan import Plan
 from edgebuild.core.repair import Rung
-from edgebuild.core.target import Compiler, Interpreter
+from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _ROUNDS_TO_ALL = 0.995  # with three figures
@@ -185,8 +185,7 @@ def runs_on(plan: Plan) -> str:
     runtime, accelerator = plan.runtime.name.called, plan.accelerator
     if accelerator is None:
         return runtime
-    beside = "Edge TPU" if accelerator.compiler == Compiler.EDGETPU else accelerator.configuration
-    return f"{beside}, {runtime} for what it leaves"
+    return f"{accelerator.called}, {runtime} for what it leaves"
 
 
 def numbers(manifest: Manifest) -> str:

@@ -3,19 +3,31 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import strangers
+from making import budget as making_budget
 from making import figure, manifest
+from sessions import opened
 
-from edgebuild import config, metrics, plugins
+from edgebuild import config, judgeable, metrics, plugins, targets
+from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.cli import run
 from edgebuild.core.action import names_plugin
+from edgebuild.core.budget import Subject
+from edgebuild.core.device import DeviceReport
+from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import MetricSettings
-from edgebuild.errors import StepError, UsageError
+from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime
+from edgebuild.engine import device_figures
+from edgebuild.errors import StepError, UnavailableError, UsageError
+from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.plugins import Group
 from edgebuild.report import formats
+
+LITERT = Runtime(name=Interpreter.LITERT, kernels=Kernels.XNNPACK)
 
 
 @pytest.fixture
@@ -165,3 +177,57 @@ def test_an_unknown_report_is_refused_before_the_build(
     monkeypatch.chdir(tmp_path)
     assert run(["--target", "arm64", "--report", "text,jsn"]) == 2
     assert 'no report format is called "jsn"; did you mean "json"?' in capsys.readouterr().err
+
+
+PROFILE = """
+extends = "arm64"
+[accelerator]
+compiler = "sxc"
+configuration = "sx1-64"
+"""
+DENSE = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=8, out_channels=4)
+
+
+def _accelerator(folder: Path, profile: str = PROFILE) -> Accelerator:
+    path = folder / "sx.toml"
+    path.write_text(profile, encoding="utf-8")
+    found = targets.load(str(path), Metric(name="accuracy")).target.accelerator
+    assert found is not None
+    return found
+
+
+def test_a_compiler_of_a_stranger_is_run_on_the_artifact_and_tells_what_budgets_limit(
+    installed: Path, tmp_path: Path
+) -> None:
+    accelerator = _accelerator(tmp_path)
+    assert (accelerator.called, accelerator.tells) == ("sx1-64", (Subject.NPU_LATENCY,))
+    artifact = tmp_path / "dense.tflite"
+    artifact.write_bytes(single_operator.artifact(DENSE))
+    with opened(tmp_path) as session:
+        job = CompileJob(artifact=str(session.give_file(artifact)), accelerator=accelerator)
+        made = session.run(COMPILE.action(job))
+        assert made.result.mapping.share == 1
+        assert session.path(made.ref(made.result.compiled)).read_bytes() == b"SX1\0" + artifact.read_bytes()
+        figures = device_figures.of_device(DeviceReport(npu=made.result), None, {}, LITERT)
+        assert {figure.subject: figure.value for figure in figures} == {"npu_share": 1, "npu_latency": 1e-3}
+        other = msgspec.structs.replace(accelerator, configuration="wrong")
+        with pytest.raises(StepError, match=r"compiler sxc \(edge-stranger 1.2\) returned \w+, not an edgebuild"):
+            session.run(COMPILE.action(msgspec.structs.replace(job, accelerator=other)))
+        missing = msgspec.structs.replace(accelerator, configuration="not-here")
+        with pytest.raises(UnavailableError, match="not installed"):
+            session.run(COMPILE.action(msgspec.structs.replace(job, accelerator=missing)))
+
+
+def test_a_budget_that_a_compiler_does_not_tell_is_refused(installed: Path, tmp_path: Path) -> None:
+    accelerator = _accelerator(tmp_path)
+    of = judgeable.Of("sx", Interpreter.LITERT, accelerator, has_costs_of_its_own=True)
+    judgeable.require([making_budget("npu_latency", 1.0)], of)
+    with pytest.raises(UsageError, match="npu_sram"):
+        judgeable.require([making_budget("npu_sram", 1.0)], of)
+
+
+def test_a_profile_cannot_name_a_compiler_that_is_not_there_nor_the_code_of_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r'no compiler is called "vella"; did you mean "vela"\?'):
+        _accelerator(tmp_path, PROFILE.replace("sxc", "vella"))
+    with pytest.raises(UsageError, match="plugin is not a known key"):
+        _accelerator(tmp_path, PROFILE.replace("sxc", "vela") + 'plugin = "mine"\n')

@@ -39,8 +39,9 @@ def _parts(manifest: Manifest, known: Facts) -> Iterator[str]:
     if known.resets or known.streams:
         yield _STREAMS if known.streams else _RESETS
     accelerator = manifest.plan.accelerator
-    if accelerator is not None and accelerator.compiler == Compiler.EDGETPU:
-        yield from _edgetpu(manifest, known)
+    own = _OF_COMPILERS.get(accelerator.compiler) if accelerator is not None else None
+    if own is not None:
+        yield from own(manifest, known)
         return
     yield from _android(known)
     yield from _ios(manifest, known)
@@ -100,3 +101,7 @@ def _edgetpu(manifest: Manifest, known: Facts) -> Iterator[str]:
 
 def _code(language: str, text: str) -> str:
     return f"```{language}\n{text}```"
+
+
+# Of accelerators that a program must ask for by name.
+_OF_COMPILERS = {str(Compiler.EDGETPU): _edgetpu}
