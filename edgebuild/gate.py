@@ -120,7 +120,7 @@ def _baseline(known: _Known) -> Iterator[Requirement]:
         why = f"no comparison: {comparison.lacking}"
         yield Requirement(what=f"baseline {comparison.baseline}", status=_without_baseline(known), reason=why)
     if comparison is None and known.baseline_required:
-        why = "a baseline is required, and none was named: --against, or [bench] baseline"
+        why = "a baseline is required, and this build was compared with none: name one (--against) and build"
         yield Requirement(what="baseline", status=Status.INCONCLUSIVE, reason=why)
 
 

@@ -141,11 +141,12 @@ def _with_kernels(layers: Sequence[Layer]) -> list[Layer]:
     name: object = None
     for layer in layers:
         runtime = layer.values.get(_RUNTIME)
-        if isinstance(runtime, Mapping) and runtime.get("name", name) != name:
-            kept, name = [_without_kernels(each) for each in kept], runtime["name"]
+        named = runtime.get("name", name) if isinstance(runtime, Mapping) else name
+        if named != name and named in list(Interpreter):  # decoding refuses others, and need not miss kernels as well
+            kept, name = [_without_kernels(each) for each in kept], named
         kept.append(layer)
-    if name not in list(Interpreter):
-        return kept  # decoding says so
+    if name is None:
+        return kept
     own = {_RUNTIME: {"kernels": str(Interpreter(str(name)).known.kernels)}}
     return [Layer(f"runtime {name}", own), *kept]
 

@@ -106,7 +106,8 @@ def of_plan(plan: Plan, earlier: Sequence[Took]) -> Outlook:
     if like is None:
         factor = _factor(_size(plan), _GUESS_BYTES)
         guess = {stage: round(time_s * factor, 1) for stage, time_s in _GUESS.items()}
-        return Outlook(stages=guess, basis="a rough guess: nothing was built here before", training=training)
+        nothing = "no build with these passes was timed here before" if earlier else "nothing was built here before"
+        return Outlook(stages=guess, basis=f"a rough guess: {nothing}", training=training)
     factor = 1.0 if like.is_same_network else _factor(_size(plan), like.took.size_bytes)
     expected = {stage: round(time_s * factor, 1) for stage, time_s in like.took.stages.items()}
     if plan.compressions and "compress" in expected:

@@ -52,6 +52,7 @@ def test_kernels_that_are_set_win_and_names_that_are_not_known_are_listed() -> N
         _loaded("mcu", name="x-cube")
     assert "x-cube" in f"{caught.value.what} {caught.value.why}"
     assert "x-cube-ai" in f"{caught.value.what} {caught.value.why} {caught.value.remedy}"
+    assert "1 mistake" in caught.value.what, "the kernels that the name would have brought are not missing as well"
 
 
 def test_a_profile_in_a_file_may_name_a_runtime(tmp_path: Path) -> None:

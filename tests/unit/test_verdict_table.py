@@ -391,6 +391,8 @@ def test_a_required_baseline_must_be_named(dist: Path, capsys: pytest.CaptureFix
     ended = _ended(capsys, "check", dist / "all" / "arm64", "--require-baseline")
     (found,) = ended.document
     assert (ended.code, found["verdict"]["status"]) == (5, "inconclusive")
+    (missing,) = found["verdict"]["requirements"]
+    assert "was compared with none" in missing["reason"], "one may be named by now: it is too late for this build"
 
 
 def test_a_place_that_was_named_and_is_not_there_is_inconclusive_in_text_json_and_exit_code(
