@@ -12,31 +12,60 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from dense_files import dense_file
 from making import metric, network, tensor
-from tflite_networks import TYPE, Network
 
-from edgebuild.actions.compression import PASSES, Compressed, CompressJob
+from edgebuild.actions.compression import PASSES, Compressed, CompressJob, Layers, LayerTimes
 from edgebuild.actions.conversion import ARTIFACT, Converted, Described, Leaned, LeanJob, QuantizeJob, Sources
 from edgebuild.actions.datasets import Linted, Splits
-from edgebuild.actions.fidelity import LayerLossJob, OutputLossJob, Outputs
-from edgebuild.actions.measuring import Measured, MeasureJob, Timing
-from edgebuild.actions.networks import NETWORK, SAVED_MODEL, Called, Carried, FreezeJob, Frozen
-from edgebuild.actions.runtimes import MissingKernels, Ran
+from edgebuild.actions.fidelity import LayerLossJob, OutputLossJob, Outputs, OutputsJob
+from edgebuild.actions.measuring import Measured, MeasureJob, OperatorTimesJob, Ratio, Timing
+from edgebuild.actions.networks import (
+    EXAMPLE_DATA,
+    EXAMPLE_MODEL,
+    NETWORK,
+    SAVED_MODEL,
+    Called,
+    Carried,
+    FreezeJob,
+    Frozen,
+    Trained,
+)
+from edgebuild.actions.runtimes import KernelsJob, MissingKernels, Ran, RunsJob
 from edgebuild.actions.scores import Baseline, Score, ScoreAtJob, ScoreJob
 from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner, Vector
-from edgebuild.core.losses import OUTPUTS, LayerLosses, OutputLoss, Signal
+from edgebuild.core.layers import LayerKind, LayerShape
+from edgebuild.core.losses import OUTPUTS, LayerLoss, LayerLosses, OutputLoss, Signal
 from edgebuild.core.mapping import Mapping, Parity
+from edgebuild.core.mapping import Place as Fate
 from edgebuild.core.measurement import Mode
+from edgebuild.core.operator_times import OperatorTimes
 from edgebuild.core.passes import DType, Scheme
 from edgebuild.errors import EdgebuildError
 from edgebuild.execution.fake import Answer
 from edgebuild.flatbuffer import reader
 
 SAMPLES = 200
+SPLITS = Splits(
+    train_samples=SAMPLES,
+    calibration_samples=50,
+    evaluation_samples=SAMPLES,
+    given_samples=SAMPLES,
+    learning_samples=SAMPLES,
+    learning_sha256="learning",
+    calibration_sha256="calibration",
+    evaluation_sha256="evaluation",
+    has_answers=True,
+    learning_has_answers=True,
+    labels=(),
+    notes=("it was divided",),
+)
+ENDS = {"inputs": (tensor("x", (1, 4)),), "outputs": (tensor("y", (1, 3)),)}
+ARENA = Arena(required_bytes=2000, recorded_bytes=1900, head_bytes=500, tail_bytes=1400, parts=())
+VECTOR = Vector(inputs=(b"1",), outputs=(b"2",))
+SHAPE = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=4, out_channels=3, dtype="int8")
 _TEXT = "text"
 
 
@@ -46,8 +75,21 @@ class Bench:
     Attributes:
         scores: of artifacts, by their texts; 0.9 for others.
         worse: of how many samples an artifact alone is wrong, against one that it is compared with.
-        errors: what actions fail with, by "KIND TEXT", or by "KIND".
+        errors: what actions fail with, by "KIND TEXT" (of runs also by their kernels, of what is done at a place by
+            that), or by "KIND".
         findings: faults of the data.
+        frozen: of the network as it is frozen, by the kind that is given: "file", "callable", or "graph" of passes.
+        splits: of the data as they are divided.
+        tails: names of operators that follow the dense layer of an artifact, by its text.
+        keeps_state: whether artifacts carry state over from one inference to the next.
+        missing: what TensorFlow Lite Micro has no kernels for.
+        costs: of an inference in the unit of the place, by an artifact's text and the place; 1e-4 for others.
+        reset_score: of artifacts whose state is reset before each sample; None for the same.
+        losses: fields of what outputs lost, by the texts of both.
+        layers: what each operator lost, of all artifacts.
+        npu: what the compilers of accelerators tell.
+        firmware: the files of its sources.
+        changed: fields of what a pass made of a network, by its kind.
     """
 
     def __init__(self) -> None:
@@ -55,6 +97,18 @@ class Bench:
         self.worse: dict[tuple[str, str], int] = {}
         self.errors: dict[str, EdgebuildError] = {}
         self.findings: tuple[Any, ...] = ()
+        self.frozen: dict[str, dict[str, Any]] = {}
+        self.splits: dict[str, Any] = {}
+        self.tails: dict[str, tuple[str, ...]] = {}
+        self.keeps_state = False
+        self.missing: tuple[str, ...] = ()
+        self.costs: dict[tuple[str, str], float] = {}
+        self.reset_score: float | None = None
+        self.losses: dict[tuple[str, str], dict[str, Any]] = {}
+        self.layers: tuple[LayerLoss, ...] = ()
+        self.npu: Any = None
+        self.firmware: dict[str, str] = {}
+        self.changed: dict[str, dict[str, Any]] = {}
         self._texts: dict[str, str] = {}  # of artifacts, by their bytes
 
     def answers(self) -> dict[str, Answer]:
@@ -69,25 +123,31 @@ class Bench:
             "quantize": self._quantize,
             "lean": self._lean,
             "metadata": self._metadata,
-            "firmware": lambda *_: Sources(paths=(), flash_bytes=1000),
-            "runs": lambda job, _: self._checked("runs", job.artifact, Ran()),
-            "tflm-runs": lambda *_: Ran(),
+            "firmware": self._firmware,
+            "runs": self._runs,
+            "tflm-runs": lambda job, _: self._checked("tflm-runs", job.artifact, Ran()),
             "tflm-kernels": self._kernels,
-            "tflm-arena": lambda *_: Arena(
-                required_bytes=2000, recorded_bytes=1900, head_bytes=500, tail_bytes=1400, parts=()
-            ),
-            "tflm-sample": lambda *_: Vector(inputs=(b"1",), outputs=(b"2",)),
+            "tflm-arena": lambda job, _: self._checked("tflm-arena", job.artifact, ARENA),
+            "tflm-sample": lambda job, _: self._checked("tflm-sample", job.artifact, VECTOR),
             "score": self._score,
             "tflm-score": self._score,
             "output-loss": self._output_loss,
             "layer-loss": self._layer_loss,
-            "delegation": lambda *_: Mapping(
-                accelerator="xnnpack", mode=Mode.MEASURED, source="a table", places=(), partitions=0
-            ),
-            "outputs": lambda *_: Outputs(samples=SAMPLES),
+            "delegation": lambda job, _: self._checked("delegation", job.artifact, mapping("xnnpack")),
+            "edgetpu-rules": lambda job, _: self._checked("edgetpu-rules", job.artifact, self.npu),
+            "edgetpu": lambda job, out: self._compiled("edgetpu", job, out),
+            "ethos-u": lambda job, out: self._compiled("ethos-u", job, out),
+            "compile": lambda job, out: self._compiled("compile", job, out),
+            "outputs": self._outputs,
+            "outputs-at": lambda job, _: Outputs(samples=SAMPLES),
             "parity": lambda job, _: Parity(kernels=job.kernels, samples=1, differing_answers=0, outputs=()),
             "measure": self._measure,
             "score-at": self._score_at,
+            "example": self._example,
+            "synthesize": self._synthesize,
+            "layers": lambda *_: Layers(grids=((SHAPE, (SHAPE,)),)),
+            "layer-times": lambda job, _: LayerTimes(times_s=(1e-5,) * len(job.layers), invocation_s=1e-6),
+            "operator-times": self._operator_times,
         }
         return table | dict.fromkeys(PASSES, self._pass)
 
@@ -104,9 +164,56 @@ class Bench:
         self._fail(kind, self.text(Path(artifact).read_bytes()))
         return answer
 
-    def _kernels(self, *_: Any) -> MissingKernels:
+    def _kernels(self, job: KernelsJob, _: Path) -> MissingKernels:
         self._fail("tflm-kernels", "")
-        return MissingKernels(operators=())
+        return MissingKernels(operators=tuple(name for name in job.operators if name in self.missing))
+
+    def _runs(self, job: RunsJob, _: Path) -> Ran:
+        self._fail("runs", str(job.kernels))
+        return self._checked("runs", job.artifact, Ran())
+
+    def _outputs(self, job: OutputsJob, _: Path) -> Outputs:
+        self._fail("outputs", str(job.kernels))
+        return Outputs(samples=SAMPLES)
+
+    def _firmware(self, _: Any, out: Path) -> Sources:
+        for name, text in self.firmware.items():
+            (out / name).write_text(text)
+        return Sources(paths=tuple(self.firmware), flash_bytes=1000)
+
+    def _compiled(self, kind: str, job: Any, out: Path) -> Any:
+        self._fail(kind, self.text(Path(job.artifact).read_bytes()))
+        if self.npu.compiled:
+            (out / self.npu.compiled).write_text("compiled")
+        return self.npu
+
+    def _example(self, _: Any, out: Path) -> Trained:
+        (out / EXAMPLE_MODEL).write_text("an example")
+        (out / EXAMPLE_DATA).write_text("its data")
+        return Trained(epochs=1)
+
+    def _synthesize(self, _: Any, out: Path) -> Splits:
+        (out / "calibration").mkdir()
+        return msgspec.structs.replace(
+            SPLITS,
+            **dict.fromkeys(("train_samples", "evaluation_samples", "given_samples", "learning_samples"), 0),
+            **dict.fromkeys(("learning_sha256", "evaluation_sha256"), ""),
+            **dict.fromkeys(("has_answers", "learning_has_answers"), False),
+            notes=("it was made up",),
+        )
+
+    def _operator_times(self, job: OperatorTimesJob, _: Path) -> OperatorTimes:
+        self._fail("operator-times", "with the profiler" if job.profiler else "without it")
+        return OperatorTimes(
+            mode=Mode.MEASURED if job.profiler else Mode.ESTIMATED,
+            source="a table",
+            kernels=str(job.kernels),
+            threads=job.threads,
+            whole_s=1e-4,
+            beside_s=1e-6,
+            operators=(),
+            runs=1,
+        )
 
     def _call(self, job: FreezeJob, out: Path) -> Called:
         return Called(frozen=self._freeze(job, out), carried=self._carry(job, out))
@@ -116,8 +223,11 @@ class Bench:
         self._fail("freeze", text)
         (out / SAVED_MODEL).mkdir()
         (out / SAVED_MODEL / _TEXT).write_text(text)
-        made = network(inputs=(tensor("x", (1, 4)),), outputs=(tensor("y", (1, 3)),), layers=("dense",))
-        return Frozen(network=made, batched=True, identity_sha256=text, recurrent=job.recurrent)
+        fields = dict(self.frozen.get(job.kind, {}))
+        made = network(**{**ENDS, "layers": ("dense",), **fields.pop("network", {})})
+        return Frozen(
+            **{"network": made, "batched": True, "identity_sha256": text, "recurrent": job.recurrent, **fields}
+        )
 
     def _carry(self, _: FreezeJob, out: Path) -> Carried:
         self._fail("carry", "net")
@@ -129,26 +239,14 @@ class Bench:
         before = Path(job.network).read_text()
         self._fail(kind, before)
         (out / NETWORK).write_text(f"{before}+{kind}")
-        return Compressed(identity_sha256=f"{before}+{kind}", parameters=15, notes=(f"{kind} was done",))
+        made = Compressed(identity_sha256=f"{before}+{kind}", parameters=15, notes=(f"{kind} was done",))
+        return msgspec.structs.replace(made, **self.changed.get(kind, {}))
 
     def _split(self, _: Any, out: Path) -> Splits:
         for name in ("learning", "calibration", "evaluation"):
             (out / name).mkdir()
             (out / name / "x").write_text(name)
-        return Splits(
-            train_samples=SAMPLES,
-            calibration_samples=50,
-            evaluation_samples=SAMPLES,
-            given_samples=SAMPLES,
-            learning_samples=SAMPLES,
-            learning_sha256="learning",
-            calibration_sha256="calibration",
-            evaluation_sha256="evaluation",
-            has_answers=True,
-            learning_has_answers=True,
-            labels=(),
-            notes=("it was divided",),
-        )
+        return msgspec.structs.replace(SPLITS, **self.splits)
 
     def _baseline(self, _: Any, out: Path) -> Baseline:
         (out / OUTPUTS).write_text("net float")
@@ -159,7 +257,13 @@ class Bench:
         text = f"{(Path(job.saved_model) / _TEXT).read_text()} {scheme}"
         self._fail("quantize", text)
         is_int8 = job.quantize.scheme in (Scheme.INT8, Scheme.INT16X8)
-        data = dense_file(text, is_int8=is_int8, has_float_ends=job.quantize.input == DType.FLOAT32)
+        data = dense_file(
+            text,
+            is_int8=is_int8,
+            has_float_ends=job.quantize.input == DType.FLOAT32,
+            tail=self.tails.get(text, ()),
+            keeps_state=self.keeps_state,
+        )
         self._texts[hashlib.sha256(data).hexdigest()] = text
         (out / ARTIFACT).write_bytes(data)
         return Converted(artifact=reader.parse(data, "the artifact"))
@@ -187,58 +291,57 @@ class Bench:
         text = self.text(Path(job.artifact).read_bytes())
         self._fail("score", text)
         (out / OUTPUTS).write_text(text)
-        return Score(score=self.scores.get(text, 0.9), samples=job.most or SAMPLES)
+        score = self.scores.get(text, 0.9)
+        if job.resets:
+            self._fail("score", "reset")
+            score = score if self.reset_score is None else self.reset_score
+        return Score(score=score, samples=job.most or SAMPLES)
 
     def _score_at(self, job: ScoreAtJob, out: Path) -> Score:
-        self._fail("score-at", "")
+        self._fail("score-at", job.at.place.label)
         return self._score(job.score, out)
 
     def _output_loss(self, job: OutputLossJob, _: Path) -> OutputLoss:
         one, other = ((Path(folder) / OUTPUTS).read_text() for folder in (job.baseline, job.artifact))
         self._fail("output-loss", other)
         signal = Signal(sqnr_db=30.0, cosine=1.0)
-        return OutputLoss(samples=SAMPLES, signal=signal, worse=self.worse.get((one, other), 0))
+        lost = OutputLoss(samples=SAMPLES, signal=signal, worse=self.worse.get((one, other), 0))
+        return msgspec.structs.replace(lost, **self.losses.get((one, other), {}))
 
     def _layer_loss(self, job: LayerLossJob, _: Path) -> LayerLosses:
         self._fail("layer-loss", self.text(Path(job.artifact).read_bytes()))
-        return LayerLosses(split=job.split, samples=1, kernels=str(job.kernels), layers=())
+        return LayerLosses(split=job.split, samples=1, kernels=str(job.kernels), layers=self.layers)
 
     def _measure(self, job: MeasureJob, _: Path) -> Measured:
         self._fail("measure", self.text(Path(job.artifact).read_bytes()))
-        value = 1e-4
-        timing = Timing(
+        self._fail("measure", job.place.label)
+        timed = self._timing(job, job.artifact)
+        if not job.baseline:
+            return Measured(artifact=timed)
+        try:
+            self._fail("baseline of measure", job.place.label)
+        except EdgebuildError as error:
+            return Measured(artifact=timed, lacking=error.what)
+        before = self._timing(job, job.baseline)
+        ratio = timed.statistics["median"] / before.statistics["median"]
+        ratios = {"median": Ratio(ratio=ratio, interval=(ratio, ratio), test="a table")}
+        return Measured(artifact=timed, baseline=before, ratios=ratios)
+
+    def _timing(self, job: MeasureJob, artifact: str) -> Timing:
+        text = self._texts.get(hashlib.sha256(Path(artifact).read_bytes()).hexdigest(), "")
+        value = self.costs.get((text, job.place.label), 1e-4)
+        return Timing(
             subject=Subject.INSTRUCTIONS if job.place.emulates else Subject.LATENCY,
-            machine="a machine",
-            kernels=str(job.kernels),
+            machine=f"aarch64, {job.place.label}",
+            kernels=str(job.place.kernels or job.kernels),
             versions={},
             blocks=((value,),),
             processes=(1,),
             statistics={"median": value},
             intervals={"median": (value, value)},
         )
-        return Measured(artifact=timing)
 
 
-def dense_file(text: str, *, is_int8: bool, has_float_ends: bool) -> bytes:
-    """A file of one dense layer, of other weights for each text."""
-    net, code = Network(), schema.BuiltinOperator
-    weights = [byte % 100 for byte in hashlib.sha256(text.encode()).digest()[:12]]
-    fine: dict[str, Any] = {"scale": [0.5], "zero_point": [0]}
-    options = schema.FullyConnectedOptionsT()
-    if not is_int8:
-        given, made = net.tensor("x", [1, 4]), net.tensor("net/dense/MatMul", [1, 3])
-        kernel = net.tensor("w", [3, 4], constant=True, data=list(np.asarray(weights, np.float32).tobytes()))
-        net.operator(code.FULLY_CONNECTED, [given, kernel], [made], options=options)
-        return net.packed([given], [made])
-    given = net.tensor("x", [1, 4]) if has_float_ends else None
-    taken = net.tensor("x_int8" if has_float_ends else "x", [1, 4], TYPE.INT8, **fine)
-    kernel = net.tensor("w", [3, 4], TYPE.INT8, constant=True, data=weights, **fine)
-    made = net.tensor("net/dense/MatMul", [1, 3], TYPE.INT8, **fine)
-    if given is not None:
-        net.operator(code.QUANTIZE, [given], [taken])
-    net.operator(code.FULLY_CONNECTED, [taken, kernel], [made], version=4, options=options)
-    if given is None:
-        return net.packed([taken], [made])
-    last = net.tensor("y", [1, 3])
-    net.operator(code.DEQUANTIZE, [made], [last], version=2)
-    return net.packed([given], [last])
+def mapping(accelerator: str, *places: Fate) -> Mapping:
+    """What becomes of operators."""
+    return Mapping(accelerator=accelerator, mode=Mode.MEASURED, source="a table", places=places, partitions=1)

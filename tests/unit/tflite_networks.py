@@ -30,6 +30,7 @@ class Network:
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name, shape, dtype
         tensor.shapeSignature = more.get("signature")
+        tensor.isVariable = more.get("variable", False)
         if "scale" in more:
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.scale, tensor.quantization.zeroPoint = more["scale"], more["zero_point"]
