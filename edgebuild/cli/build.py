@@ -108,7 +108,8 @@ def command(
 
     tree = settings_of(model, target, budget, more)
     if not model and (builds := options.builds(config, tree)):
-        return build_all.run(builds, dry_run=dry_run, explain=explain, as_json=as_json, quiet=quiet)
+        ways = {"dry_run": dry_run, "explain": explain, "as_json": as_json, "quiet": quiet, "verbose": more["verbose"]}
+        return build_all.run(builds, **ways)
     configuration = options.configuration(config, tree)
     if explain:
         output.result(plan_report.explain(configuration.layered, api.resolve(configuration)))

@@ -30,6 +30,7 @@ def command_body(
     explain: bool,
     as_json: bool,
     quiet: bool,
+    verbose: bool,
     **more: Any,
 ) -> int:
     """Turn several networks into gated .tflite files, in one go.
@@ -42,7 +43,7 @@ def command_body(
 
     tree = single.settings_of("", target, budget, {**more, "name": ""})
     builds = many.load(tree, os.environ, models=models, file=config)
-    return run(builds, dry_run=dry_run, explain=explain, as_json=as_json, quiet=quiet)
+    return run(builds, dry_run=dry_run, explain=explain, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 command = click.Command(
@@ -54,7 +55,7 @@ command = click.Command(
 )
 
 
-def run(builds: Sequence[Build], *, dry_run: bool, explain: bool, as_json: bool, quiet: bool) -> int:
+def run(builds: Sequence[Build], *, dry_run: bool, explain: bool, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Build all, or show what would be done; returns the exit code."""
     from edgebuild import api, many  # --help should not wait for what it does not need
     from edgebuild.cli import progress
@@ -69,10 +70,10 @@ def run(builds: Sequence[Build], *, dry_run: bool, explain: bool, as_json: bool,
         planned = [plan for build in builds for plan in api.plans(build.configuration)]
         single.show(planned, [found for plan in planned for found in api.outlooks([plan])], as_json)
         return ExitCode.OK
-    return _report(many.build_many(builds, progress.listener(quiet=quiet)), as_json=as_json)
+    return _report(many.build_many(builds, progress.listener(quiet=quiet)), as_json=as_json, verbose=verbose)
 
 
-def _report(made: Sequence[Made], *, as_json: bool) -> int:
+def _report(made: Sequence[Made], *, as_json: bool, verbose: bool) -> int:
     from edgebuild.report import several, summary
 
     outcomes = [(build, outcome) for build in made for outcome in build.outcomes]
@@ -82,6 +83,10 @@ def _report(made: Sequence[Made], *, as_json: bool) -> int:
     if as_json:
         output.result(output.as_json({"exit_code": int(code), "builds": [_document(build) for build in made]}))
     else:
+        for build, each in outcomes if verbose else ():
+            if each.manifest is not None:
+                shown = summary.of_build(each.manifest, str(build.out / each.target), output.paint, verbose=True)
+                output.result(f"\n{build.name} for {shown}")
         lines = [several.Line(build.name, each.target, str(build.out), each.manifest) for build, each in outcomes]
         output.result("\n" + several.table(lines, output.paint))
         for text in several.actions(lines):
