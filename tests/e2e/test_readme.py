@@ -59,7 +59,6 @@ def labels(text: str) -> list[str]:
     return [label for label in dict.fromkeys(found) if label not in {"note", "layers", "energy", "warning"}]
 
 
-@pytest.mark.slow
 def test_the_transcript_has_the_lines_that_a_build_prints(edgebuild: Edgebuild) -> None:
     """Of each line what every machine prints: accuracy, and with it verdicts, are those of a training on this one."""
     transcript = next(block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if block.startswith("$ "))

@@ -1,8 +1,9 @@
 """edgebuild for three targets against a script by hand for one, and the times of what must feel instant.
 
-    ./tools/run python tools/benchmarks/against_by_hand.py [--runs N] [--assets DIR]
+    ./tools/run python tools/benchmarks/against_by_hand.py [--runs N] [--refined N] [--assets DIR]
 
-Runs the commands in turn, N times each, and prints a Markdown table of medians and ratios. Wall and processor time are
+Runs the commands in turn, N times each, and prints a Markdown table of medians and ratios; builds with refinement, one
+and two steps at a time, as often as --refined says. Wall and processor time are
 of the whole process tree; peak memory is the largest sum of the proportional set sizes (PSS) of all processes of the
 tree, sampled every 20 ms. Linux only.
 """
@@ -10,6 +11,7 @@ tree, sampled every 20 ms. Linux only.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import statistics
 import subprocess
@@ -26,6 +28,7 @@ from edgebuild import host
 
 _HERE = Path(__file__).parent
 _TARGETS = ("arm64", "edgetpu", "mcu")
+_REFINED = {jobs: f"edgebuild, 3 targets, refined, --jobs {jobs}" for jobs in (1, 2)}
 _SAMPLE_S = 0.02
 # Commands that must feel instant are over before the slower pace sees them.
 _FAST_SAMPLE_S = 0.002
@@ -44,28 +47,37 @@ def main() -> None:
     """Run everything in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--refined", type=int, default=2)
     default = os.environ.get("EDGEBUILD_ASSETS", str(_HERE.parents[2] / "shared" / "assets"))
     parser.add_argument("--assets", type=Path, default=Path(default))
     arguments = parser.parse_args()
     kws = arguments.assets / "kws"
     if not (kws / "kws.npz").is_file():
         sys.exit(f"no networks at {arguments.assets}: name them with --assets or EDGEBUILD_ASSETS")
+    # As an installation has it, whatever this shell says of bytecode.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(_HERE.parents[1] / "edgebuild", quiet=1)
     with tempfile.TemporaryDirectory() as folder:
-        _print(_runs(Path(folder), kws, arguments.runs), arguments.runs)
+        _print(_runs(Path(folder), kws, arguments.runs, arguments.refined), arguments.runs)
 
 
-def _runs(folder: Path, kws: Path, count: int) -> dict[str, list[Run]]:
+def _runs(folder: Path, kws: Path, count: int, refined: int) -> dict[str, list[Run]]:
     edgebuild = [sys.executable, "-m", "edgebuild"]
     model, data = str(kws / "saved_model"), str(kws / "kws.npz")
     by_hand = [sys.executable, str(_HERE / "by_hand.py"), model, data, str(folder / "by_hand.tflite")]
     out = str(folder / "dist")
     targets = [word for target in _TARGETS for word in ("--target", target)]
-    build = [*edgebuild, model, "--data", data, "--out", out, *targets, "--no-compress", "--no-refine"]
+    uncompressed = [*edgebuild, model, "--data", data, "--out", out, *targets, "--no-compress"]
+    build = [*uncompressed, "--no-refine"]
     found: dict[str, list[Run]] = {"script by hand, 1 target": [], "edgebuild, 3 targets": []}
     for turn in range(count):
         found["script by hand, 1 target"].append(_run(by_hand, folder / "unused"))
         # A new store each time: nothing is kept from the run before.
         found["edgebuild, 3 targets"].append(_run(build, folder / f"store{turn}"))
+    for turn in range(refined):
+        for jobs, name in _REFINED.items():
+            command = [*uncompressed, "--jobs", str(jobs)]
+            found.setdefault(name, []).append(_run(command, folder / f"refined{turn}-{jobs}"))
     quick = {
         "unchanged rebuild, 3 targets": build,
         "edgebuild check": [*edgebuild, "check", out],
@@ -118,8 +130,12 @@ def _print(found: dict[str, list[Run]], count: int) -> None:
         wall = f"{statistics.median(walls):.3f} s ({min(walls):.3f} to {max(walls):.3f})"
         print(f"| {name} | {wall} | {cpu:.3f} s | {peak / 1e6:.0f} MB |")
     hand, ours = found["script by hand, 1 target"], found["edgebuild, 3 targets"]
-    walls = [b.wall_s / a.wall_s for a, b in zip(hand, ours, strict=True)]
     peaks = [b.peak_bytes / a.peak_bytes for a, b in zip(hand, ours, strict=True)]
+    one, two = (found.get(name, []) for name in _REFINED.values())
+    if one:
+        walls = [b.wall_s / a.wall_s for a, b in zip(one, two, strict=True)]
+        print(f"\n--jobs 2 / --jobs 1, three targets with refinement, pair by pair: wall {_spread(walls)}.")
+    walls = [b.wall_s / a.wall_s for a, b in zip(hand, ours, strict=True)]
     print(
         f"\nedgebuild for three targets / script for one, pair by pair: wall {_spread(walls)}, memory {_spread(peaks)}."
     )
