@@ -215,7 +215,7 @@ def outlooks(planned: Sequence[Plan]) -> list[Outlook]:
 def _learns_from(target: Target, configuration: config.Configuration) -> tuple[Source, ...]:
     """The files and functions that training for a target depends on; none where nothing is trained."""
     settings = configuration.settings
-    if not settings.build.compress or not target.passes.compressions:
+    if not settings.build.compress or not target.compressions:
         return ()
     student = target.passes.student
     named = [teacher.network for teacher in settings.distill.teachers]

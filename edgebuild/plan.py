@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from edgebuild import judgeable, plugins
 from edgebuild.core.passes import (
     Change,
-    Cluster,
     Compression,
     DType,
     Equalize,
     Quantize,
     QuantizeAware,
     Recurrent,
+    Refinement,
     Scheme,
 )
 from edgebuild.core.plan import Plan, Source, Split
@@ -120,14 +120,14 @@ def _compressions(target: Target, settings: Settings, scheme: Scheme) -> tuple[C
 
     Clusters survive the converter only where their tensors have one scale each, so their ranges are chosen here.
     """
-    asked = target.passes.compressions if settings.build.compress else ()
-    aware = any(isinstance(step, QuantizeAware) for step in asked)
+    asked = target.compressions if settings.build.compress else ()
+    aware = any(step.brings_ranges for step in asked)
     if aware and scheme != Scheme.INT8:
         raise UsageError(
             f"{target.name} is to be trained for int8 (qat) and quantized to {scheme}",
             remedy="Leave one of them out: --set passes.qat=off, or --quantize int8.",
         )
-    if scheme == Scheme.INT8 and not aware and any(isinstance(step, Cluster) for step in asked):
+    if scheme == Scheme.INT8 and not aware and any(step.shares_values for step in asked):
         return (*asked, QuantizeAware(exclude=(), part=0.0, learning_rate=1.0, untrained=True))
     return asked
 
@@ -139,16 +139,20 @@ def _with_refinements(compressions: tuple[Compression, ...], target: Target, set
     training quantizes batch norms together with what they follow, and clusters are of one scale.
     """
     scheme = target.passes.quantize.scheme
-    wanted = target.passes.refinements if settings.build.refine and scheme.needs_calibration else ()
-    alike = tuple(step for step in wanted if isinstance(step, Equalize))
+    wanted = target.refinements if settings.build.refine and scheme.needs_calibration else ()
+    alike = tuple(step for step in wanted if step.suits_int16)
     if scheme == Scheme.INT16X8:
         return (*compressions, *alike)
     last = compressions[-1] if compressions else None
-    if not isinstance(last, QuantizeAware) or last.only_ranges:
+    if last is None or not last.trains_for_int8:
         return (*compressions, *wanted)
-    if any(isinstance(step, Cluster) for step in compressions):
+    if any(step.shares_values for step in compressions):
         return compressions
-    return (*compressions[:-1], *(replace(step, fold=False) for step in alike), last)
+    return (*compressions[:-1], *(_unfolded(step) for step in alike), last)
+
+
+def _unfolded(step: Refinement) -> Refinement:
+    return replace(step, fold=False) if isinstance(step, Equalize) else step
 
 
 def _checked(name: str) -> str:
@@ -213,7 +217,7 @@ def _require_float(
             f"passes.quantize.float_layers is for {Scheme.INT8}, not for {scheme}",
             remedy=f"Leave float_layers empty, or choose --quantize {Scheme.INT8}.",
         )
-    if layers and any(isinstance(step, QuantizeAware) for step in compressions):
+    if layers and any(step.brings_ranges for step in compressions):
         raise UsageError(
             f"passes.quantize.float_layers names layers, and {target.name} trains or clusters for {Scheme.INT8}",
             "The converter quantizes all of a network that brings its own ranges.",

@@ -18,12 +18,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from edgebuild import hashing
 from edgebuild.core.budget import Subject
 from edgebuild.core.metric import Metric
+from edgebuild.core.passes import AFTER, PluginPass
 from edgebuild.core.plugin import Plugin
 from edgebuild.core.settings import AUTO, MetricKind, MetricSettings, ReportFormat
-from edgebuild.core.target import Compiler
+from edgebuild.core.target import Compiler, PassTables
 from edgebuild.decode import closest
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 
@@ -107,14 +110,57 @@ class CompilerPlugin:
     packages: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassPlugin:
+    """A pass before quantization, by the name that `[passes.NAME]` takes.
+
+    Attributes:
+        run: "module:function" that takes a `passes.plugged.Work` and returns a `passes.plugged.Changed`.
+        settings: a frozen msgspec.Struct with a default for each field: what `[passes.NAME]` may set. A field that is
+            called `max_drop` limits what the pass may cost, as in the built-in ones.
+        after: the built-in pass that it follows where that is asked for: "student", "channels", "prune", "cluster";
+            "equalize" makes it one for the accuracy of int8, which is left out where it fails; empty for the first.
+        title: what it does, for people: "fold what is constant".
+        learns: whether it takes train data. Its network is then reverted where it loses more of the validation score
+            than is allowed.
+        observes: whether it takes calibration samples.
+        untrained: whether it is done where there are no train data.
+        packages: further distributions whose versions decide what it makes.
+    """
+
+    run: str
+    settings: type[msgspec.Struct]
+    after: str = "prune"
+    title: str
+    learns: bool = False
+    observes: bool = False
+    untrained: bool = True
+    packages: tuple[str, ...] = ()
+
+    def asked(self, plugin: Plugin, settings: msgspec.Struct) -> PluginPass:
+        """The pass with these settings, for a plan."""
+        return PluginPass(
+            plugin=plugin,
+            settings=msgspec.to_builtins(settings),
+            title=self.title,
+            after=self.after,
+            takes_train=self.learns,
+            takes_calibration=self.observes,
+            untrained=self.untrained,
+            max_drop=getattr(settings, "max_drop", None),
+        )
+
+
 _TYPES: dict[Group, type[Any]] = {
     Group.COMPILERS: CompilerPlugin,
     Group.METRICS: MetricPlugin,
+    Group.PASSES: PassPlugin,
     Group.REPORTS: ReportPlugin,
 }
 _BUILT_IN: dict[Group, tuple[str, ...]] = {
     Group.COMPILERS: tuple(Compiler),
     Group.METRICS: (AUTO, *MetricKind),
+    Group.PASSES: tuple(PassTables.__struct_fields__),
     Group.REPORTS: tuple(ReportFormat),
 }
 
@@ -228,9 +274,14 @@ def _load(group: Group, point: EntryPoint) -> Found:
     problem = misfit(group, offer)
     if problem:
         raise UsageError(f"{whose} is not one that edgebuild can use", f"{point.value} {problem}.", remedy)
+    return Found(offer, _plugin(point, offer))
+
+
+def _plugin(point: EntryPoint, offer: Any) -> Plugin:
     version = point.dist.version if point.dist is not None else ""
     code = _code((point.value, offer.run), version, offer.packages)
-    return Found(offer, Plugin(name=point.name, package=_package(point), version=version, run=offer.run, code=code))
+    package = _package(point)
+    return Plugin(name=point.name, package=package, version=version, offer=point.value, run=offer.run, code=code)
 
 
 def misfit(group: Group, offer: object) -> str:
@@ -248,7 +299,31 @@ def misfit(group: Group, offer: object) -> str:
         return f"has run = {offer.run!r}, and there is no module {top}"
     if not isinstance(offer.packages, tuple) or not all(isinstance(name, str) for name in offer.packages):
         return "has packages that are no tuple of names"
+    return _misfit_of_pass(offer) if isinstance(offer, PassPlugin) else ""
+
+
+def _misfit_of_pass(offer: PassPlugin) -> str:
+    if not (isinstance(offer.settings, type) and issubclass(offer.settings, msgspec.Struct)):
+        return f"has settings = {offer.settings!r}, which is no msgspec.Struct"
+    needed = [field.name for field in msgspec.structs.fields(offer.settings) if field.required]
+    if needed:
+        return f"has settings without a default for {', '.join(needed)}"
+    if not offer.settings.__struct_config__.frozen:
+        return f"has settings that are not frozen: class {offer.settings.__name__}(msgspec.Struct, frozen=True)"
+    if offer.after not in AFTER:
+        return f"has after = {offer.after!r}, which is none of {', '.join(map(repr, AFTER))}"
+    if not isinstance(offer.title, str) or not offer.title:
+        return "has no title"
     return ""
+
+
+def offer(plugin: Plugin) -> Any:
+    """The object that the entry point of a plug-in names; raises UsageError where it cannot be imported."""
+    module, _, name = plugin.offer.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{plugin.label} cannot be loaded", f"{type(error).__name__}: {error}") from None
 
 
 def function(path: str) -> Any:

@@ -13,6 +13,7 @@ from edgebuild import budgets, plugins
 from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.metric import Metric
+from edgebuild.core.passes import PluginPass
 from edgebuild.core.target import (
     Accelerator,
     AcceleratorTable,
@@ -29,6 +30,7 @@ from edgebuild.core.target import (
 from edgebuild.decode import closest, decode
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, overlay
+from edgebuild.plugins import Found, Group
 from edgebuild.units import is_binary
 
 _PACKAGE = Path(__file__).parent
@@ -97,8 +99,12 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
     Raises:
         UsageError: no such profile, an unknown key, a value that cannot be read, or profiles that extend each other.
     """
-    layered = _overlaid(_with_kernels([*_chain(name), *overrides]))
-    profile = decode(_Profile, layered, f"target {name}")
+    layers = _with_kernels([*_chain(name), *overrides])
+    offers = _offers(layers)
+    layered = _overlaid(layers, offers)
+    plugged = tuple(_plugged(kind, found, layered) for kind, found in offers.items() if kind in _asked_passes(layered))
+    rest = _without(layered, offers)
+    profile = decode(_Profile, rest, f"target {name}")
     table = _below(layered, "budgets")
     target = Target(
         name=Path(name).stem if name.endswith(".toml") else name,
@@ -107,8 +113,9 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
         io=profile.io,
         operators=profile.operators,
         passes=profile.passes,
+        plugged=plugged,
         memory=profile.memory,
-        accelerator=_accelerator(profile.accelerator),
+        accelerator=accelerator(profile.accelerator) if profile.accelerator is not None else None,
         delivery=profile.delivery,
         device=profile.device,
         budgets=_within_memory(budgets.read(table, metric), table, profile, layered),
@@ -117,11 +124,11 @@ def load(name: str, metric: Metric, overrides: Sequence[Layer] = ()) -> Resolved
     return ResolvedTarget(target, layered)
 
 
-def _accelerator(table: AcceleratorTable | None) -> Accelerator | None:
+def accelerator(table: AcceleratorTable) -> Accelerator:
     """With what compiles for it; raises UsageError where that is not there."""
-    if table is None or table.compiler in set(Compiler):
-        return Accelerator.of(table) if table is not None else None
-    offer, plugin = plugins.require(plugins.Group.COMPILERS, table.compiler)
+    if table.compiler in set(Compiler):
+        return Accelerator.of(table)
+    offer, plugin = plugins.require(Group.COMPILERS, table.compiler)
     return Accelerator.of(table, (plugin, offer.tells))
 
 
@@ -159,9 +166,37 @@ def _without_kernels(layer: Layer) -> Layer:
     return Layer(layer.origin, {**layer.values, _RUNTIME: kept})
 
 
-def _overlaid(layers: Sequence[Layer]) -> Layered:
+def _offers(layers: Sequence[Layer]) -> dict[str, Found]:
+    """The passes of plug-ins that layers speak of; raises UsageError where one cannot be used."""
+    tables = (layer.values.get(_PASSES) for layer in layers)
+    named = dict.fromkeys(kind for table in tables if isinstance(table, Mapping) for kind in table)
+    others = [str(kind) for kind in named if kind not in plugins.built_in(Group.PASSES)]
+    found = {kind: plugins.find(Group.PASSES, kind) for kind in others}
+    return {kind: item for kind, item in found.items() if item is not None}
+
+
+def _asked_passes(layered: Layered) -> Mapping[str, object]:
+    passes = layered.values.get(_PASSES)
+    return passes if isinstance(passes, Mapping) else {}
+
+
+def _plugged(kind: str, found: Found, layered: Layered) -> PluginPass:
+    """A pass of a plug-in with the settings that layers give it."""
+    path = f"{_PASSES}.{kind}"
+    settings = decode(found.offer.settings, _below(_below(layered, _PASSES), kind), path)
+    asked: PluginPass = found.offer.asked(found.plugin, settings)
+    return asked
+
+
+def _without(layered: Layered, offers: Collection[str]) -> Layered:
+    """The tree without the tables of plug-ins."""
+    kept = {kind: table for kind, table in _asked_passes(layered).items() if kind not in offers}
+    return Layered({**layered.values, _PASSES: kept} if offers else layered.values, layered.origins)
+
+
+def _overlaid(layers: Sequence[Layer], offers: Collection[str]) -> Layered:
     """The layers over each other, and the defaults of the passes that they ask for below them all."""
-    defaults = _read(_PASS_DEFAULTS)
+    defaults = {**_read(_PASS_DEFAULTS), **{kind: {} for kind in offers}}
     asked = {kind: table for kind, table in defaults.items() if _is_asked(kind, layers)}
     layered = overlay(
         [Layer("default", {_PASSES: asked}), *(_without_switches(layer, defaults, asked) for layer in layers)]

@@ -11,7 +11,7 @@ from edgebuild.actions.tools import DATA_PACKAGES, LITERT_PACKAGES, TENSORFLOW, 
 from edgebuild.core.action import HOST_TIMER, File, Kind, Out, Takes
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import Pass, Recurrent, Student
+from edgebuild.core.passes import Pass, Recurrent
 from edgebuild.core.plan import Source
 from edgebuild.core.settings import AtLeastOne, DistillSettings, Preprocess, TrainSettings
 from edgebuild.core.target import Kernels
@@ -115,16 +115,15 @@ def _is_known(job: CompressJob) -> bool:
 
 def _is_local(job: CompressJob) -> bool:
     """Whether it reads what the user's settings name: teachers, a student, functions."""
-    names_network = isinstance(job.settings, Student) and bool(job.settings.network)
-    return names_network or (job.lesson is not None and bool(job.lesson.learns_from))
+    return job.settings.reads_files or (job.lesson is not None and bool(job.lesson.learns_from))
 
 
-def _pass(name: str, title: str) -> Kind[CompressJob, Compressed]:
+def _pass(name: str, title: str, module: str = "") -> Kind[CompressJob, Compressed]:
     return Kind(
         name=name,
         settings=CompressJob,
         result=Compressed,
-        run=f"edgebuild.passes.{name}:run",
+        run=f"edgebuild.passes.{module or name}:run",
         tool=TENSORFLOW,
         title=lambda _: title,
         packages=(*TENSORFLOW_PACKAGES, *DATA_PACKAGES),
@@ -144,6 +143,7 @@ PASSES = {
     "qat": _pass("qat", "train quantization-aware"),
     "equalize": _pass("equalize", "equalize channels"),
     "calibrate": _pass("calibrate", "choose int8 grids"),
+    "plugin": _pass("plugin", "do the pass of a plug-in", "plugged"),
 }
 
 

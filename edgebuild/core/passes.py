@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from edgebuild.core.plugin import Plugin
 from edgebuild.units import parse_part, parse_some
 
 Share = Annotated[float, parse_part]
@@ -69,7 +70,96 @@ class Importance(StrEnum):
     TAYLOR = "taylor"
 
 
-class Student(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="student"):
+class _Pass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What each pass says of itself, so that nobody else need ask which one it is; those of most passes stand here."""
+
+    @property
+    def tag(self) -> str:
+        """The kind that manifests know it by."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def called(self) -> str:
+        """The name that profiles and edgebuild.toml know it by."""
+        return self.tag
+
+    @property
+    def converts(self) -> bool:
+        """Whether it makes the artifact, once all others are done."""
+        return False
+
+    @property
+    def refines(self) -> bool:
+        """Whether it is for the accuracy of int8 or int16x8, and may be left out; else it makes the network smaller."""
+        return False
+
+    @property
+    def learns(self) -> bool:
+        """Whether it takes train data, where there are any."""
+        return not self.refines
+
+    @property
+    def trains(self) -> bool:
+        """Whether it takes a share of the time for training."""
+        return self.learns
+
+    @property
+    def observes(self) -> bool:
+        """Whether it takes calibration samples, where there are any."""
+        return self.refines
+
+    @property
+    def works_untrained(self) -> bool:
+        """Whether it is done where there are no train data."""
+        return self.refines
+
+    @property
+    def suits_int16(self) -> bool:
+        """Of what refines: whether int16x8 gains by it, and a training for int8 that follows."""
+        return False
+
+    @property
+    def brings_ranges(self) -> bool:
+        """Whether it leaves ranges of activations for the converter."""
+        return False
+
+    @property
+    def trains_for_int8(self) -> bool:
+        """Whether it leaves a network that was trained with nodes that quantize."""
+        return False
+
+    @property
+    def shares_values(self) -> bool:
+        """Whether it makes weights share values, which others would undo."""
+        return False
+
+    @property
+    def keeps_shared_values(self) -> bool:
+        """Whether it is done for the sake of weights that share values alone."""
+        return False
+
+    @property
+    def replaces_network(self) -> bool:
+        """Whether another network comes in place of the given one."""
+        return False
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it reads what its settings name by paths, or calls code of the user."""
+        return False
+
+    @property
+    def ranks_by_latency(self) -> bool:
+        """Whether it takes measured times of layers."""
+        return False
+
+    @property
+    def leaves_layers(self) -> bool:
+        """Whether it leaves alone the layers that stay in float."""
+        return False
+
+
+class Student(_Pass, frozen=True, kw_only=True, tag="student"):
     """Another network in place of the given one, which teaches it.
 
     Attributes:
@@ -84,8 +174,18 @@ class Student(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     multiple: AtLeastOne
     fresh: bool
 
+    @property
+    def replaces_network(self) -> bool:
+        """It does."""
+        return True
 
-class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="channels"):
+    @property
+    def reads_files(self) -> bool:
+        """Where it is another one than a copy."""
+        return bool(self.network)
+
+
+class Channels(_Pass, frozen=True, kw_only=True, tag="channels"):
     """Channel (structural) pruning: whole channels and blocks taken out, the smaller network trained after each round.
 
     Attributes:
@@ -113,6 +213,16 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exclude: tuple[str, ...]
     untrained: bool
     max_drop: Share | None = None
+
+    @property
+    def works_untrained(self) -> bool:
+        """As its settings say."""
+        return self.untrained
+
+    @property
+    def ranks_by_latency(self) -> bool:
+        """Where channels cost time."""
+        return Cost.LATENCY in (self.cost, self.rank_by)
 
 
 class Schedule(StrEnum):
@@ -153,7 +263,7 @@ class Centroids(StrEnum):
     LINEAR = "linear"
 
 
-class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="prune"):
+class Prune(_Pass, frozen=True, kw_only=True, tag="prune"):
     """Magnitude pruning of the kernels of convolutions and dense layers; depthwise kernels and biases stay.
 
     Attributes:
@@ -196,8 +306,13 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The share of zeros that it makes: 2:4 has its own."""
         return 0.5 if self.pattern == Pattern.TWO_OF_FOUR else self.sparsity
 
+    @property
+    def works_untrained(self) -> bool:
+        """As its settings say."""
+        return self.untrained
 
-class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cluster"):
+
+class Cluster(_Pass, frozen=True, kw_only=True, tag="cluster"):
     """Weight sharing (Han et al. 2016, "Deep compression", section 3) in kernels of convolutions and dense layers.
 
     Attributes:
@@ -216,8 +331,18 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     untrained: bool
     max_drop: Share | None = None
 
+    @property
+    def works_untrained(self) -> bool:
+        """As its settings say."""
+        return self.untrained
 
-class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="qat"):
+    @property
+    def shares_values(self) -> bool:
+        """It does."""
+        return True
+
+
+class QuantizeAware(_Pass, frozen=True, kw_only=True, tag="qat"):
     """Quantization-aware training for int8; zeros and clusters that kernels hold are kept.
 
     Attributes:
@@ -237,6 +362,36 @@ class QuantizeAware(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def only_ranges(self) -> bool:
         """Whether nothing is trained."""
         return self.part == 0
+
+    @property
+    def works_untrained(self) -> bool:
+        """As its settings say."""
+        return self.untrained
+
+    @property
+    def trains(self) -> bool:
+        """Unless ranges are only chosen."""
+        return not self.only_ranges
+
+    @property
+    def observes(self) -> bool:
+        """Ranges begin with those of calibration samples."""
+        return True
+
+    @property
+    def brings_ranges(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def trains_for_int8(self) -> bool:
+        """Unless ranges are only chosen."""
+        return not self.only_ranges
+
+    @property
+    def keeps_shared_values(self) -> bool:
+        """Where ranges are only chosen: else the converter does as well."""
+        return self.only_ranges
 
 
 class Ranges(StrEnum):
@@ -264,7 +419,7 @@ class BiasCorrection(StrEnum):
     ANALYTIC = "analytic"
 
 
-class Equalize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="equalize"):
+class Equalize(_Pass, frozen=True, kw_only=True, tag="equalize"):
     """Makes channels alike before int8, so that none is too small for the grid that all of a tensor share.
 
     The float network computes the same (Nagel et al. 2019, "Data-free quantization through weight equalization and bias
@@ -283,10 +438,18 @@ class Equalize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     absorb: bool
     split: Share
 
+    @property
+    def refines(self) -> bool:
+        """It does."""
+        return True
 
-class Calibrate(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="calibrate"
-):
+    @property
+    def suits_int16(self) -> bool:
+        """Channels are made alike for both."""
+        return True
+
+
+class Calibrate(_Pass, frozen=True, kw_only=True, tag="calibrate"):
     """Chooses the grids of int8 on calibration samples, and what comes to lie on them, before the converter does.
 
     Attributes:
@@ -302,8 +465,18 @@ class Calibrate(
     clip: bool
     bias: BiasCorrection
 
+    @property
+    def refines(self) -> bool:
+        """It does."""
+        return True
 
-class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="quantize"):
+    @property
+    def leaves_layers(self) -> bool:
+        """It does."""
+        return True
+
+
+class Quantize(_Pass, frozen=True, kw_only=True, tag="quantize"):
     """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights.
 
     Attributes:
@@ -323,8 +496,74 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     float_answers: bool = False
     recurrent: Recurrent = Recurrent.AUTO
 
+    @property
+    def converts(self) -> bool:
+        """It does."""
+        return True
 
-Compression = Student | Channels | Prune | Cluster | QuantizeAware
-Refinement = Equalize | Calibrate
+    @property
+    def learns(self) -> bool:
+        """It does not."""
+        return False
+
+
+class PluginPass(_Pass, frozen=True, kw_only=True, tag="plugin"):
+    """A pass that another package brings, see `plugins.PassPlugin`.
+
+    Attributes:
+        plugin: whose it is, and what it runs.
+        settings: as the plug-in's own type has them.
+        title: what it does, for people.
+        after: the built-in pass that it follows; empty for none.
+        max_drop: as in Channels.
+    """
+
+    plugin: Plugin
+    settings: dict[str, Any]
+    title: str
+    after: str
+    takes_train: bool = False
+    takes_calibration: bool = False
+    untrained: bool = True
+    max_drop: Share | None = None
+
+    @property
+    def called(self) -> str:
+        """The name of the plug-in."""
+        return self.plugin.name
+
+    @property
+    def refines(self) -> bool:
+        """Where it follows what does."""
+        return self.after == AFTER_FOR_ACCURACY
+
+    @property
+    def learns(self) -> bool:
+        """As the plug-in says."""
+        return self.takes_train
+
+    @property
+    def observes(self) -> bool:
+        """As the plug-in says."""
+        return self.takes_calibration
+
+    @property
+    def works_untrained(self) -> bool:
+        """As the plug-in says."""
+        return self.untrained
+
+    @property
+    def suits_int16(self) -> bool:
+        """It changes the float network, whatever that is quantized to."""
+        return True
+
+
+# What passes of plug-ins may follow: nothing, a pass that makes the network smaller, or one for its accuracy. What
+# comes later leaves ranges, which a change of the network would undo.
+AFTER_FOR_ACCURACY = "equalize"
+AFTER = ("", "student", "channels", "prune", "cluster", AFTER_FOR_ACCURACY)
+
+Compression = Student | Channels | Prune | Cluster | QuantizeAware | PluginPass
+Refinement = Equalize | Calibrate | PluginPass
 Change = Compression | Refinement
 Pass = Change | Quantize

@@ -7,7 +7,7 @@ import msgspec
 from edgebuild.core.budget import Budget
 from edgebuild.core.delivery import About, Delivery
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import Change, Compression, Pass, Quantize, QuantizeAware, Refinement
+from edgebuild.core.passes import Change, Compression, Pass, Quantize, Refinement
 from edgebuild.core.settings import BenchSettings, DistillSettings, InputKind, Preprocess, TrainSettings
 from edgebuild.core.target import Accelerator, Operators, Runtime, has_costs_of_its_own
 
@@ -90,24 +90,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def compressions(self) -> tuple[Compression, ...]:
         """What makes the network smaller or cheaper before it is quantized, in order."""
-        return tuple(step for step in self.passes if isinstance(step, Compression))
+        return tuple(step for step in self.changes if not step.refines)  # type: ignore[misc] # mypy takes no word of it
 
     @property
     def refinements(self) -> tuple[Refinement, ...]:
         """What is done for the accuracy of int8 or int16x8, in order."""
-        return tuple(step for step in self.passes if isinstance(step, Refinement))
+        return tuple(step for step in self.changes if step.refines)  # type: ignore[misc] # likewise
 
     @property
     def changes(self) -> tuple[Change, ...]:
         """Both, in the order in which they are done: all that comes before quantization."""
-        return tuple(step for step in self.passes if isinstance(step, Compression | Refinement))
+        return tuple(step for step in self.passes if not isinstance(step, Quantize))
 
     @property
     def brings_ranges(self) -> bool:
         """Whether the network is trained for int8 or has clusters, and so brings its ranges to the converter."""
-        return any(isinstance(step, QuantizeAware) for step in self.passes)
+        return any(step.brings_ranges for step in self.passes)
 
     @property
     def is_aware(self) -> bool:
         """Whether the network is trained for int8."""
-        return any(isinstance(step, QuantizeAware) and not step.only_ranges for step in self.passes)
+        return any(step.trains_for_int8 for step in self.passes)

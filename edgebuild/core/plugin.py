@@ -12,6 +12,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
         name: that users write.
         package: the distribution that brings it.
         version: of that.
+        offer: "module:object" that its entry point names.
         run: "module:function" that does the work, in a child.
         code: the digest of its code, and of the versions of the packages that it declares.
     """
@@ -19,6 +20,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     package: str
     version: str
+    offer: str
     run: str
     code: str
 

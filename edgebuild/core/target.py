@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,6 +17,7 @@ from edgebuild.core.passes import (
     Compression,
     DType,
     Equalize,
+    PluginPass,
     Prune,
     QuantizeAware,
     Recurrent,
@@ -25,6 +27,8 @@ from edgebuild.core.passes import (
 )
 from edgebuild.core.plugin import Plugin
 from edgebuild.units import parse_bytes
+
+P = TypeVar("P", bound=Compression | Refinement)
 
 
 class Kernels(StrEnum):
@@ -267,6 +271,10 @@ class QuantizeSettings(_Table, frozen=True, kw_only=True):
     recurrent: Recurrent = Recurrent.AUTO
 
 
+# All passes before quantization, in the order in which they are done; first of all what follows none.
+_ORDER = ("", "student", "channels", "prune", "cluster", "qat", "equalize", "calibrate")
+
+
 class PassTables(_Table, frozen=True, kw_only=True):
     """The passes that a profile asks for, each under its kind."""
 
@@ -292,7 +300,10 @@ class PassTables(_Table, frozen=True, kw_only=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile, read and checked. `sources` names where each figure about a device was read, by dotted path."""
+    """A profile, read and checked.
+
+    `sources` names where each figure about a device was read, by dotted path; `plugged` are the passes of plug-ins.
+    """
 
     name: str
     description: str
@@ -300,9 +311,31 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     io: InputOutput
     operators: Operators
     passes: PassTables
+    plugged: tuple[PluginPass, ...] = ()
     memory: Memory = Memory()
     accelerator: Accelerator | None = None
     delivery: Delivery = Delivery()
     device: Device | None = None
     budgets: tuple[Budget, ...] = ()
     sources: dict[str, str] = {}
+
+    @property
+    def compressions(self) -> tuple[Compression, ...]:
+        """What makes the network smaller or cheaper, in the order in which it is done."""
+        own = [step for step in self.plugged if not step.refines]
+        return tuple(_among(self.passes.compressions, own))
+
+    @property
+    def refinements(self) -> tuple[Refinement, ...]:
+        """What is for the accuracy of int8, in the order in which it is done."""
+        return tuple(_among(self.passes.refinements, [step for step in self.plugged if step.refines]))
+
+
+def _among(steps: Sequence[P], plugged: Sequence[PluginPass]) -> Iterator[P | PluginPass]:
+    """Passes of plug-ins among built-in ones: each before the first that comes later than the one that it follows."""
+    waiting = sorted(plugged, key=lambda step: _ORDER.index(step.after))
+    for step in steps:
+        while waiting and _ORDER.index(waiting[0].after) < _ORDER.index(step.tag):
+            yield waiting.pop(0)
+        yield step
+    yield from waiting

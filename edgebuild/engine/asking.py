@@ -39,13 +39,9 @@ from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.layers import LayerShape
 from edgebuild.core.losses import LayerLosses, OutputLoss
 from edgebuild.core.passes import (
-    Calibrate,
     Change,
     Channels,
-    Compression,
-    QuantizeAware,
     Recurrent,
-    Refinement,
 )
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
@@ -174,8 +170,8 @@ def change(
     plan: Plan, settings: Change, network: Ref, original: Ref, data: Data | None, latencies: LatencyTable | None
 ) -> Action[Compressed]:
     """Do one pass before quantization; with samples to learn from the network is trained as well."""
-    learns = data if isinstance(settings, Compression) and data is not None and data.learns else None
-    observes = isinstance(settings, QuantizeAware | Refinement) and data is not None and data.calibrates
+    learns = data if settings.learns and data is not None and data.learns else None
+    observes = settings.observes and data is not None and data.calibrates
     job = CompressJob(
         settings=settings,
         network=str(network),
@@ -184,11 +180,11 @@ def change(
         calibration=str(data.calibration.ref) if observes and data is not None else "",
         preprocess=plan.preprocess,
         latencies=latencies,
-        float_layers=plan.quantize.float_layers if isinstance(settings, Calibrate) else (),
+        float_layers=plan.quantize.float_layers if settings.leaves_layers else (),
         seed=plan.split.seed,
         recurrent=plan.quantize.recurrent,
     )
-    return PASSES[wording.kind(settings)].action(job, of=plan.target, title=wording.step(settings))
+    return PASSES[settings.tag].action(job, of=plan.target, title=wording.step(settings))
 
 
 def _max_drop(settings: Change, plan: Plan) -> float:
@@ -222,7 +218,7 @@ def _lesson(plan: Plan, data: Data, max_drop: float) -> LessonJob:
 
 def _pass_time_s(plan: Plan) -> float:
     """The time for training is shared out evenly among the passes that learn."""
-    learning = [step for step in plan.compressions if not (isinstance(step, QuantizeAware) and step.only_ranges)]
+    learning = [step for step in plan.compressions if step.trains]
     return plan.train.time / max(1, len(learning))
 
 

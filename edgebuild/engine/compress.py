@@ -11,7 +11,7 @@ from edgebuild import readback
 from edgebuild.actions import networks
 from edgebuild.core.action import Ref
 from edgebuild.core.model import ModelSpec
-from edgebuild.core.passes import Change, Channels, Cluster, Compression, Cost, QuantizeAware, Refinement, Student
+from edgebuild.core.passes import Change, Channels
 from edgebuild.core.plan import Plan
 from edgebuild.engine import asking, fallback, loading
 from edgebuild.engine.fallback import FAILURES, PassDiedError, RequiredError
@@ -57,7 +57,7 @@ def compress(plan: Plan, loaded: Loaded, network: Network, data: Data | None, se
     """
     learns = data is not None and data.learns
     asked, plan = plan, with_layers_of_nested(plan, network)
-    chosen = [step for step in plan.changes if learns or _works_untrained(step)]
+    chosen = [step for step in plan.changes if learns or step.works_untrained]
     notes = [f"{wording.kind(step)} was left out: {_NO_DATA}" for step in plan.changes if step not in chosen]
     if not chosen:
         return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
@@ -69,7 +69,7 @@ def compress(plan: Plan, loaded: Loaded, network: Network, data: Data | None, se
         return Compressed(network, network, plan, is_smaller=False, notes=(*notes, reason))
     walk = _Walk(_named_as_now(asked, taken_apart(network.frozen.network, answer)), original, data, session)
     for step in chosen:
-        if isinstance(step, Refinement):
+        if step.refines:
             walk.refine(step)
         else:
             walk.compress(step)
@@ -114,8 +114,8 @@ class _Walk:
     def _freeze(self, network: Ref) -> Network:
         return loading.frozen(self.plan, network, self._session)
 
-    def compress(self, step: Compression) -> None:
-        if isinstance(step, QuantizeAware) and step.only_ranges and not self._has_clusters:
+    def compress(self, step: Change) -> None:
+        if step.keeps_shared_values and not self._has_clusters:
             return  # there are no clusters to keep: ranges are chosen as ever
         before = self._current
         try:
@@ -126,9 +126,9 @@ class _Walk:
             raise RequiredError(error.what, error.why, error.remedy) from None
         has_changed = self._current.identity != before.identity
         self.is_smaller |= has_changed
-        self._has_clusters |= isinstance(step, Cluster) and has_changed
+        self._has_clusters |= step.shares_values and has_changed
 
-    def refine(self, step: Refinement) -> None:
+    def refine(self, step: Change) -> None:
         if self._has_clusters:
             self.notes.append(f"{wording.kind(step)} was left out: it would undo the shared values")
             return
@@ -147,8 +147,7 @@ class _Walk:
         self._frozen = None
         if result.frozen is not None:
             self._frozen = Network(result.frozen, made.ref(networks.SAVED_MODEL, result.identity_sha256))
-        is_trained = isinstance(step, QuantizeAware) and not step.only_ranges
-        self._unquantized = None if is_trained else before if self._frozen is not None else self._current
+        self._unquantized = None if step.trains_for_int8 else before if self._frozen is not None else self._current
         self.plan = _named_as_now(self.plan, result.instead)
 
 
@@ -170,13 +169,9 @@ def _named_as_now(plan: Plan, instead: Mapping[str, tuple[str, ...]]) -> Plan:
 _NO_DATA = "there are no train data to recover with (untrained = true does it anyway)"
 
 
-def _works_untrained(step: Change) -> bool:
-    return isinstance(step, Refinement) or (not isinstance(step, Student) and step.untrained)
-
-
 def _latencies(plan: Plan, step: Change, network: Ref, session: Session) -> LatencyTable | None:
     """The measured times of a network's layers, where channels are ranked by them."""
-    if not isinstance(step, Channels) or Cost.LATENCY not in (step.cost, step.rank_by):
+    if not isinstance(step, Channels) or not step.ranks_by_latency:
         return None
     grids = dict(session.run(asking.layers(plan, step, network)).result.grids)
     shapes = tuple(dict.fromkeys(shape for grid in grids.values() for shape in grid))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from edgebuild.core.passes import Calibrate, Compression, Equalize, Pass, Quantize, Refinement
+from edgebuild.core.passes import Change, Pass, Quantize
 from edgebuild.core.plan import Plan
 from edgebuild.engine.material import Built
 from edgebuild.errors import StepError, UnavailableError
@@ -31,7 +31,7 @@ class RequiredError(StepError):
 class PassDiedError(StepError):
     """A pass ended its process, or met a bug: the build goes on without it, and need not find out which it was."""
 
-    def __init__(self, step: Compression, error: StepError | ChildBugError) -> None:
+    def __init__(self, step: Change, error: StepError | ChildBugError) -> None:
         super().__init__(reason(error))
         self.step = step
 
@@ -88,8 +88,8 @@ def _lesser(plan: Plan) -> Iterator[Plan]:
 
 
 def _fewer(plan: Plan) -> Iterator[tuple[Pass, ...]]:
-    yield tuple(step for step in plan.passes if not isinstance(step, Calibrate))
-    yield tuple(step for step in plan.passes if not isinstance(step, Equalize))
+    for refinement in reversed(plan.refinements):
+        yield tuple(step for step in plan.passes if step != refinement)
     yield _unrefined(plan.passes)
     simple = tuple(_simply(step) if isinstance(step, Quantize) else step for step in plan.passes)
     yield simple
@@ -101,7 +101,7 @@ def _fewer(plan: Plan) -> Iterator[tuple[Pass, ...]]:
 
 
 def _unrefined(passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
-    return tuple(step for step in passes if not isinstance(step, Refinement))
+    return tuple(step for step in passes if not step.refines)
 
 
 def _simply(quantize: Quantize) -> Quantize:

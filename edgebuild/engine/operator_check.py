@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from edgebuild import readback
 from edgebuild.actions import conversion, networks
-from edgebuild.core.passes import Student
 from edgebuild.core.plan import Plan
 from edgebuild.engine import asking, fallback, loading
 from edgebuild.engine.compress import with_layers_of_nested
@@ -45,7 +44,7 @@ def base(plan: Plan, shared: Shared, session: Session) -> Base:
         StepError: the target takes the network in no form; names operators and layers as the given one has them.
     """
     network = _as_planned(plan, shared, session)
-    if any(isinstance(step, Student) for step in plan.changes):
+    if any(step.replaces_network for step in plan.changes):
         return Base(network)
     _require_no_loops(plan, network)
     try:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import msgspec
 
 from edgebuild.core.outlook import Outlook
-from edgebuild.core.passes import Compression, Refinement
 from edgebuild.core.plan import Plan
 from edgebuild.report import wording
 
@@ -135,7 +134,7 @@ def _factor(size: int, other: int) -> float:
 
 
 def _passes(plan: Plan) -> tuple[str, ...]:
-    return tuple(wording.kind(step) for step in plan.passes if isinstance(step, Compression | Refinement))
+    return tuple(wording.kind(step) for step in plan.changes)
 
 
 def _size(plan: Plan) -> int:

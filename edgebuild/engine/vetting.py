@@ -15,7 +15,6 @@ from edgebuild import readback
 from edgebuild.core.losses import OutputLoss
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.passes import Refinement
 from edgebuild.core.plan import Plan
 from edgebuild.core.target import Kernels
 from edgebuild.engine import asking
@@ -63,7 +62,7 @@ def alternative(plan: Plan, data: Data | None) -> Plan | None:
         return None
     if not data.splits.learning_has_answers or data.splits.learning_samples < _FEWEST:
         return None
-    return replace(plan, passes=tuple(step for step in plan.passes if not isinstance(step, Refinement)))
+    return replace(plan, passes=tuple(step for step in plan.passes if not step.refines))
 
 
 def vet(refined: Built, plain: Built, data: Data, session: Session) -> str | None:

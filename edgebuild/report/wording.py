@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.manifest import Manifest, Shrinkage
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.paired import Paired
-from edgebuild.core.passes import Calibrate, Channels, Cluster, Equalize, Pass, Prune, Quantize, QuantizeAware, Student
+from edgebuild.core.passes import (
+    Calibrate,
+    Channels,
+    Cluster,
+    Equalize,
+    Pass,
+    PluginPass,
+    Prune,
+    Quantize,
+    QuantizeAware,
+    Student,
+)
 from edgebuild.core.plan import Plan
 from edgebuild.core.repair import Rung
 from edgebuild.core.target import Interpreter
@@ -127,7 +136,7 @@ def name(budget: Budget) -> str:
 
 def kind(item: Pass) -> str:
     """A pass's kind, as profiles and edgebuild.toml call it."""
-    return str(msgspec.to_builtins(item)["kind"])
+    return item.called
 
 
 def step(item: Pass) -> str:
@@ -148,6 +157,8 @@ def step(item: Pass) -> str:
         clipped = ", clipping" if item.clip else ""
         how = f"{item.ranges} ranges, {item.rounding} rounding{clipped}, {item.bias} bias correction"
         return f"choose int8 grids ({how})"
+    if isinstance(item, PluginPass):
+        return item.title
     return f"quantize to {ends(item)}"
 
 

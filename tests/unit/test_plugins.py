@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -9,21 +10,25 @@ import pytest
 import strangers
 from making import budget as making_budget
 from making import figure, manifest
+from making import plan as making_plan
 from sessions import opened
 
-from edgebuild import config, judgeable, metrics, plugins, targets
+from edgebuild import config, judgeable, metrics, plugins, targets, testing
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.cli import run
 from edgebuild.core.action import names_plugin
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.layers import LayerKind, LayerShape
+from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
-from edgebuild.core.settings import MetricSettings
-from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime
+from edgebuild.core.passes import PluginPass
+from edgebuild.core.settings import MetricSettings, ReportFormat
+from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
 from edgebuild.engine import device_figures
 from edgebuild.errors import StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.layering import Layer
 from edgebuild.plugins import Group
 from edgebuild.report import formats
 
@@ -216,6 +221,7 @@ def test_a_compiler_of_a_stranger_is_run_on_the_artifact_and_tells_what_budgets_
         missing = msgspec.structs.replace(accelerator, configuration="not-here")
         with pytest.raises(UnavailableError, match="not installed"):
             session.run(COMPILE.action(msgspec.structs.replace(job, accelerator=missing)))
+    assert testing.check_compiler("sxc", artifact).mapping.share == 1
 
 
 def test_a_budget_that_a_compiler_does_not_tell_is_refused(installed: Path, tmp_path: Path) -> None:
@@ -231,3 +237,129 @@ def test_a_profile_cannot_name_a_compiler_that_is_not_there_nor_the_code_of_one(
         _accelerator(tmp_path, PROFILE.replace("sxc", "vella"))
     with pytest.raises(UsageError, match="plugin is not a known key"):
         _accelerator(tmp_path, PROFILE.replace("sxc", "vela") + 'plugin = "mine"\n')
+
+
+def _target(**passes: object) -> Target:
+    return targets.load("arm64", Metric(name="accuracy"), [Layer("test", {"passes": passes})]).target
+
+
+def test_passes_of_a_stranger_stand_among_the_others_where_they_say(installed: Path) -> None:
+    target = _target(cluster={}, prune={}, student={}, coarse={"bits": 3}, cut={}, fades={})
+    assert [step.called for step in target.compressions] == [
+        "student",
+        "channels",
+        "prune",
+        "coarse",
+        "fades",
+        "cluster",
+    ]
+    assert [step.called for step in target.refinements] == ["equalize", "cut", "calibrate"]
+    coarse = target.compressions[3]
+    assert isinstance(coarse, PluginPass)
+    assert (coarse.settings, coarse.works_untrained, coarse.observes, coarse.learns) == ({"bits": 3}, True, True, False)
+    assert [step.called for step in _target(coarse="off", prune="off").compressions] == ["channels"]
+
+
+def test_settings_of_a_strangers_pass_are_read_as_strictly_as_others(installed: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"passes.coarse: 1 mistake\nbit is not a known key; did you mean \"bits\"\? \(test\)"
+    ):
+        _target(coarse={"bit": 3})
+    with pytest.raises(UsageError, match=r"passes.coarse: 1 mistake\nbits: Expected `int`"):
+        _target(coarse={"bits": "many"})
+    with pytest.raises(UsageError, match=r"passes.coarce is not a known key"):
+        _target(coarce={})
+
+
+def test_a_manifest_with_what_strangers_did_is_read_without_their_packages(installed: Path) -> None:
+    target = _target(coarse={"bits": 3}, channels="off")
+    metric = plugins.metric(_asked("misses"))
+    built = manifest(plan=making_plan(passes=(*target.compressions, making_plan().quantize), metric=metric))
+    data = msgspec.json.encode(built)
+    for path in installed.iterdir():
+        shutil.rmtree(path)
+    assert msgspec.json.decode(data, type=Manifest) == built
+    assert "make weights coarse\n" in formats.files(built, ["card"])["reports/card.md"].decode()
+
+
+PASS = """
+import msgspec
+from edgebuild.plugins import PassPlugin
+class Settings(msgspec.Struct, frozen=True):
+    share: float{default}
+OFFER = PassPlugin(run="odd:run", settings=Settings, title="odd", after={after!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (PASS.format(default="", after="prune"), "odd:OFFER has settings without a default for share"),
+        (PASS.format(default=" = 0.5", after="qat"), "odd:OFFER has after = 'qat', which is none of '', 'student'"),
+        (PASS.format(default=" = 0.5", after="").replace(", frozen=True", ""), "has settings that are not frozen"),
+        (PASS.format(default=" = 0.5", after="").replace("=Settings", "={}"), "which is no msgspec.Struct"),
+    ],
+)
+def test_a_wrong_pass_is_refused_before_anything_is_built(
+    source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "site", monkeypatch, source, "odd", group="passes")
+    with pytest.raises(UsageError) as caught:
+        _target(odd={})
+    assert said in str(caught.value)
+
+
+@pytest.mark.slow
+def test_passes_are_tried_by_the_conformance_kit(installed: Path) -> None:
+    with_samples, without = (f"weights are multiples of 0.125; {samples} samples seen" for samples in (16, 0))
+    assert testing.check_pass("coarse", bits=3) == (with_samples, without)
+    assert "trained" in testing.check_pass("fades")
+    testing.check_pass("equalize")
+    with pytest.raises(
+        testing.ConformanceError, match=r"pass cut \(edge-stranger 1.2\) returned a network with the out"
+    ):
+        testing.check_pass("cut")
+
+
+def test_metrics_of_edgebuild_and_of_a_stranger_pass_the_conformance_kit(installed: Path) -> None:
+    assert testing.check_metric("worst-class") == 1
+    assert testing.check_metric("misses") == 0
+    for name in ("accuracy", "top-k", "auc"):
+        assert testing.check_metric(name) == 1
+    with pytest.raises(testing.ConformanceError, match='no metric is called "nothing"'):
+        testing.check_metric("nothing")
+
+
+SCORE = """
+from edgebuild.plugins import MetricPlugin
+OFFER = MetricPlugin(run="odd:score", {fields})
+def score(outputs, y):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "said"),
+    [
+        ("", "return 1 - (outputs.argmax(axis=-1) == y).mean()", "is 0.0 for labels that fit and 1.0 for others"),
+        ("is_share=True", "return 2", "is 2.0, and `is_share` says a share of one"),
+        ("", "outputs[:] = 0; return 1", "changes its arrays"),
+        ("", "return float('nan')", "is not a finite number"),
+        ("", "import random; return random.random()", "for the same arrays"),
+        ("", "return 1 / 0", "ZeroDivisionError"),
+        ("", "return None", "TypeError"),
+    ],
+)
+def test_the_conformance_kit_says_what_is_wrong_with_a_metric(
+    fields: str, body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "site", monkeypatch, SCORE.format(fields=fields, body=body), "odd")
+    with pytest.raises(testing.ConformanceError) as caught:
+        testing.check_metric("odd")
+    assert str(caught.value).startswith("the metric odd")
+    assert said in str(caught.value)
+
+
+def test_reports_of_edgebuild_and_of_a_stranger_pass_the_conformance_kit(installed: Path) -> None:
+    for name in (*ReportFormat, "lines"):
+        assert testing.check_report(name, manifest(measurements=(figure("size", 1000),)))
