@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from edgebuild import attainable
-from edgebuild.core import place
+from edgebuild import attainable, plugins
 from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
 from edgebuild.core.place import PlaceKind
@@ -286,7 +285,7 @@ def _place(subject: Subject, on: object) -> str | None:
         return None
     if on is None:
         return _PLACES[subject]
-    found = place.parse(str(on))
+    found = plugins.place(str(on))
     if subject == Subject.INSTRUCTIONS and not found.emulates:
         raise ValueError(f"instructions are counted on emulated cores alone: write on = {COUNTED_ON!r}, not {on!r}")
     if subject in SCORES and (found.kind == PlaceKind.TFLM or found.kernels is not None):

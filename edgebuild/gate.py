@@ -208,9 +208,9 @@ def _basis(measurement: Measurement) -> str:
         return f"{mode}, {measurement.of}"
     if where == _FILE or measurement.subject not in (*COSTS, Subject.INSTRUCTIONS):
         return mode
-    if place.parse(where).kind == PlaceKind.HOST:
+    if place.read(where).kind == PlaceKind.HOST:
         return f"{mode}, TFLite interpreter on this host"
-    if place.parse(where).kind == PlaceKind.TFLM:
+    if place.read(where).kind == PlaceKind.TFLM:
         return f"{mode}, TensorFlow Lite Micro on this host"
     return f"{mode} on {where}"
 

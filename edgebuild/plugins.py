@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from edgebuild import hashing
+from edgebuild.core import place as places
 from edgebuild.core.budget import Subject
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import AFTER, PluginPass
+from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.plugin import Plugin
 from edgebuild.core.settings import AUTO, MetricKind, MetricSettings, ReportFormat
 from edgebuild.core.target import Compiler, PassTables
@@ -151,14 +153,33 @@ class PassPlugin:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DevicePlugin:
+    """A device that artifacts are run on, by the name that `--on` and budgets take: `--on NAME` or `--on NAME:ADDRESS`.
+
+    Attributes:
+        run: "module:function" that takes the `core.place.Place`, the `process.Limits` of one request, the path of a
+            folder for logs, and a function to tell of progress, and returns what meets
+            `runtimes.places.protocol.Place`; its samples are seconds. One call of edgebuild at a time measures on it.
+        address: what is written behind the name, for people: "PORT"; empty where nothing is.
+        packages: further distributions whose versions decide what is measured.
+    """
+
+    run: str
+    address: str = ""
+    packages: tuple[str, ...] = ()
+
+
 _TYPES: dict[Group, type[Any]] = {
     Group.COMPILERS: CompilerPlugin,
+    Group.DEVICES: DevicePlugin,
     Group.METRICS: MetricPlugin,
     Group.PASSES: PassPlugin,
     Group.REPORTS: ReportPlugin,
 }
 _BUILT_IN: dict[Group, tuple[str, ...]] = {
     Group.COMPILERS: tuple(Compiler),
+    Group.DEVICES: tuple(PlaceKind),
     Group.METRICS: (AUTO, *MetricKind),
     Group.PASSES: tuple(PassTables.__struct_fields__),
     Group.REPORTS: tuple(ReportFormat),
@@ -223,6 +244,27 @@ def metric(settings: MetricSettings) -> Metric:
         return asked
     offer, plugin = require(Group.METRICS, asked.name)
     return asked.by(plugin, lower_is_better=offer.lower_is_better, is_share=offer.is_share)
+
+
+def place(text: str) -> Place:
+    """The place that a text names, built in or of a plug-in.
+
+    Raises:
+        ValueError: it names none; the message says what can be written.
+        UsageError: a plug-in cannot be used.
+    """
+    name, _, address = text.strip().partition(":")
+    if name in built_in(Group.DEVICES):
+        return places.parse(text)
+    found = find(Group.DEVICES, name)
+    if found is None:
+        there = names(Group.DEVICES)
+        more = f"; plug-ins bring {', '.join(there)}" if there else ""
+        raise ValueError(f"{text!r} is no place: write {places.FORMS}{more}")
+    if bool(address) != bool(found.offer.address):
+        form = f"{name}:{found.offer.address}" if found.offer.address else name
+        raise ValueError(f"{text!r} is no place: write {form}")
+    return Place(kind=PlaceKind.PLUGIN, name=address, plugin=found.plugin)
 
 
 def _points(group: Group) -> dict[str, EntryPoint]:
@@ -345,9 +387,13 @@ def call(group: Group, plugin: Plugin, *arguments: object) -> Any:
         EdgebuildError: it raised one, or cannot be imported.
         StepError: it raised anything else.
     """
-    run = function(plugin.run)
+    return guarded(group, plugin, function(plugin.run), *arguments)
+
+
+def guarded(group: Group, plugin: Plugin, run: Callable[..., Any], *arguments: object, **named: object) -> Any:
+    """As `call`, of a function that a plug-in returned."""
     try:
-        return run(*arguments)
+        return run(*arguments, **named)
     except EdgebuildError:
         raise
     except Exception as error:

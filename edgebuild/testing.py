@@ -7,6 +7,7 @@ Each check takes the name of an installed plug-in, or of a built-in one, does wi
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,20 +27,24 @@ from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.mapping import Compiled
 from edgebuild.core.metric import Metric, Task
+from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.passes import Pass, PluginPass
 from edgebuild.core.plan import Split
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import Settings
-from edgebuild.core.target import AcceleratorTable
+from edgebuild.core.target import AcceleratorTable, Kernels
 from edgebuild.engine import check
-from edgebuild.errors import EdgebuildError
+from edgebuild.errors import EdgebuildError, UnavailableError
 from edgebuild.execution.session import Done, Session
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
+from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.layering import Layer
-from edgebuild.process import ChildBugError
+from edgebuild.process import ChildBugError, Limits
 from edgebuild.report import formats
+from edgebuild.runtimes.places.protocol import How, Loaded, Worker
+from edgebuild.runtimes.places.table import open_place
 
 T = TypeVar("T")
 
@@ -129,6 +134,53 @@ def check_compiler(name: str, artifact: Path | None = None, **options: Any) -> C
         action = COMPILE.action(CompileJob(artifact=str(session.give_file(file)), accelerator=accelerator))
         made: Done[Compiled] = _twice(session, action, f"the compiler {name}")
         return made.result
+
+
+def check_device(name: str, artifact: Path | None = None) -> Loaded:
+    """Run an artifact on a device: time it, and feed it a sample twice.
+
+    Args:
+        name: as for --on: "NAME" or "NAME:ADDRESS".
+        artifact: an int8 .tflite file; None for one with a convolution.
+
+    Returns:
+        What the device tells of itself.
+
+    Raises:
+        ConformanceError: it cannot be found or fails, returns what builds cannot use, gives outputs of another size or
+            others for the same sample, or cannot be closed twice.
+    """
+    what = f"the device {name}"
+    named = _done(lambda: plugins.place(name), what)
+    settings = _settings()
+    limits = Limits(time_s=settings.limits.run_time, memory_bytes=settings.limits.run_memory)
+    with tempfile.TemporaryDirectory(prefix="edgebuild-testing-") as folder:
+        file = artifact or Path(folder) / "conv.tflite"
+        if artifact is None:
+            file.write_bytes(single_operator.artifact(_ARTIFACT))
+        place = _done(lambda: open_place(named, limits, Path(folder), lambda _: None), what)
+        try:
+            worker = _done(lambda: place.start(file, How(Kernels.REFERENCE)), what)
+            _require(bool(worker.loaded.machine), f"{what} does not say what machine it is")
+            _done(lambda: worker.block(time_s=0.05, most=5), what)
+            _require_outputs(worker, reader.read(file), what)
+            first, second = _done(worker.close, what), _done(worker.close, what)
+            _require(first == second, f"{what} tells something else when it is closed for the second time")
+            return worker.loaded
+        finally:
+            _done(place.close, what)
+
+
+def _require_outputs(worker: Worker, spec: ArtifactSpec, what: str) -> None:
+    sample = [bytes(math.prod(end.shape) * np.dtype(end.dtype).itemsize) for end in spec.inputs]
+    wanted = [math.prod(end.shape) * np.dtype(end.dtype).itemsize for end in spec.outputs]
+    try:
+        first, second = _done(lambda: worker.outputs([sample, sample]), what)
+    except UnavailableError:
+        return  # it times alone
+    sizes = [len(item) for item in first]
+    _require(sizes == wanted, f"{what} gives outputs of {sizes} bytes, and the file has outputs of {wanted}")
+    _require(first == second, f"{what} gives other outputs for the same sample: each begins without memory")
 
 
 def check_pass(name: str, network: str = "", **settings: Any) -> tuple[str, ...]:
@@ -248,6 +300,8 @@ def _done(work: Callable[[], T], what: str) -> T:
         return work()
     except ChildBugError as error:
         raise ConformanceError(f"{what} failed: {error.what}") from None
+    except UnavailableError:
+        raise
     except EdgebuildError as error:
         raise ConformanceError(f"{what} failed: {error}") from None
 

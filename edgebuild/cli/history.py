@@ -44,10 +44,12 @@ def _place(text: str, known: set[str]) -> str:
     from edgebuild.core import place
     from edgebuild.errors import UsageError
 
-    try:
-        label = place.parse(text).label
-    except ValueError as error:
-        raise UsageError(f"--on {text} names no place", str(error)) from None
+    label = text.strip()
+    if label not in known:
+        try:
+            label = place.parse(text).label
+        except ValueError as error:
+            raise UsageError(f"--on {text} names no place", str(error)) from None
     if label not in known:
         there = ", ".join(sorted(known - {"file"})) or "none"
         raise UsageError(f"nothing is recorded on {label}", f"The places there are: {there}.")

@@ -7,17 +7,19 @@ from enum import StrEnum
 
 import msgspec
 
+from edgebuild.core.plugin import Plugin
 from edgebuild.core.target import Kernels
 
 
 class PlaceKind(StrEnum):
-    """The kinds of places there are: this machine, TensorFlow Lite Micro on it, devices, emulated cores."""
+    """The kinds of places there are: this machine, TensorFlow Lite Micro on it, devices, emulated cores, plug-ins'."""
 
     HOST = "host"
     TFLM = "tflm"
     SSH = "ssh"
     ADB = "adb"
     ARM64 = "arm64"
+    PLUGIN = "plugin"
 
 
 # Emulated cores whose results were found right. `max` computes wrong results with XNNPACK (its SME kernels).
@@ -35,23 +37,28 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: ssh's destination, the device's serial number or the emulated core; empty where the kind says it all.
         kernels: that the place insists on; None for those of the artifact's target.
+        plugin: what opens a device that another package brings; None for all others, and where it was only recorded.
     """
 
     kind: PlaceKind
     name: str = ""
     kernels: Kernels | None = None
+    plugin: Plugin | None = None
 
     @property
     def label(self) -> str:
         """The place as it is written in options, budgets and manifests."""
         if self.kind == PlaceKind.HOST:
             return f"{self.kind}:{_WITHOUT_XNNPACK}" if self.kernels == Kernels.BUILTIN else str(self.kind)
+        if self.kind == PlaceKind.PLUGIN:
+            own = self.plugin.name if self.plugin is not None else ""
+            return ":".join(filter(None, (own, self.name)))
         return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
     @property
     def is_remote(self) -> bool:
         """Whether it is a device of its own, which does one thing at a time."""
-        return self.kind in (PlaceKind.SSH, PlaceKind.ADB)
+        return self.kind in (PlaceKind.SSH, PlaceKind.ADB, PlaceKind.PLUGIN)
 
     @property
     def emulates(self) -> bool:
@@ -64,8 +71,16 @@ QUEUE_S = 900.0
 HERE = Place(kind=PlaceKind.HOST)
 
 
+def read(label: str) -> Place:
+    """The place of a label that was recorded: one that is not built in was a plug-in's, which may be gone."""
+    try:
+        return parse(label)
+    except ValueError:
+        return Place(kind=PlaceKind.PLUGIN, name=label)
+
+
 def parse(text: str) -> Place:
-    """The place that a text names.
+    """The built-in place that a text names; `plugins.place` also knows those of plug-ins.
 
     Raises:
         ValueError: it names none; the message says what can be written.

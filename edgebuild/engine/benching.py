@@ -13,7 +13,7 @@ from edgebuild.core.benched import Benched
 from edgebuild.core.budget import OF_NPU, SCORES, Budget, Subject, Unit
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.measurement import Measurement, Mode
-from edgebuild.core.place import Place, PlaceKind
+from edgebuild.core.place import Place
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.core.verdict import Requirement, Status
@@ -193,7 +193,7 @@ def _with_assumed(known: Known, budgets: tuple[Budget, ...], settings: BenchSett
         return budgets
     at = places.wanted(settings, ())
     if of(known, settings).has_costs_of_its_own:
-        at = [place for place in at if place.kind in (PlaceKind.SSH, PlaceKind.ADB)]
+        at = [place for place in at if place.is_remote]
     assumed = (_assumed(Subject.INSTRUCTIONS if place.emulates else Subject.LATENCY, place) for place in at)
     return (*budgets, *assumed)
 

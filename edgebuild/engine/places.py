@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from edgebuild import plugins
 from edgebuild.actions.scores import Baseline, Score
 from edgebuild.comparing import Before, Turns
-from edgebuild.core import place
 from edgebuild.core.action import Ref
 from edgebuild.core.budget import SCORES, Budget, Subject
 from edgebuild.core.mapping import Parity
@@ -61,7 +61,7 @@ def wanted(bench: BenchSettings, budgets: Iterable[Budget], *, is_of_host: bool 
     on = [name for asked in bench.on for name in (own if asked == AUTO else [asked])]
     named = [*on, *(budget.on for budget in budgets if budget.on is not None)]
     try:
-        return list(dict.fromkeys(place.parse(text) for text in named))
+        return list(dict.fromkeys(plugins.place(text) for text in named))
     except ValueError as error:
         raise UsageError("[bench] on or a budget names a place that is none", str(error)) from None
 

@@ -39,7 +39,7 @@ def _of_report(report: DeviceReport, runtime: Interpreter) -> Iterator[tuple[str
         yield "parity", f"{' and '.join(report.parity.kernels)} kernels: {_parity(report.parity, Mode.MEASURED)}"
     for parity in report.places:
         here, there = parity.kernels
-        mode = Mode.EMULATED if place.parse(there).emulates else Mode.MEASURED
+        mode = Mode.EMULATED if place.read(there).emulates else Mode.MEASURED
         yield "parity", f"{here} kernels here and {there}: {_parity(parity, mode)}"
     if report.arena is not None:
         yield "arena", _arena(report.arena, runtime)

@@ -13,9 +13,10 @@ from making import figure, manifest
 from making import plan as making_plan
 from sessions import opened
 
-from edgebuild import config, judgeable, metrics, plugins, targets, testing
+from edgebuild import budgets, config, judgeable, metrics, plugins, targets, testing
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.cli import run
+from edgebuild.core import place
 from edgebuild.core.action import names_plugin
 from edgebuild.core.budget import Subject
 from edgebuild.core.device import DeviceReport
@@ -23,12 +24,12 @@ from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import PluginPass
-from edgebuild.core.settings import MetricSettings, ReportFormat
+from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
-from edgebuild.engine import device_figures
+from edgebuild.engine import device_figures, places
 from edgebuild.errors import StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import single_operator
-from edgebuild.layering import Layer
+from edgebuild.layering import Layer, overlay
 from edgebuild.plugins import Group
 from edgebuild.report import formats
 
@@ -363,3 +364,84 @@ def test_the_conformance_kit_says_what_is_wrong_with_a_metric(
 def test_reports_of_edgebuild_and_of_a_stranger_pass_the_conformance_kit(installed: Path) -> None:
     for name in (*ReportFormat, "lines"):
         assert testing.check_report(name, manifest(measurements=(figure("size", 1000),)))
+
+
+def test_a_device_of_a_stranger_is_named_like_others_and_passes_the_conformance_kit(installed: Path) -> None:
+    board = plugins.place("board:tty0")
+    assert (board.label, board.is_remote, board.emulates) == ("board:tty0", True, False)
+    assert testing.check_device("board:tty0").machine == "board at tty0"
+    read = budgets.read(
+        overlay([Layer("test", {"latency": {"limit": "5 ms", "on": "board:tty0"}})]), plugins.metric(_asked("auto"))
+    )
+    assert read[0].on == "board:tty0"
+    assert places.wanted(_settings(on=["host", "board:tty0"]), read) == [plugins.place("host"), board]
+    for text, said in (("board", "write board:PORT"), ("bord:1", "plug-ins bring board"), ("host:1", "write host, ")):
+        with pytest.raises(ValueError, match=said):
+            plugins.place(text)
+    with pytest.raises(
+        testing.ConformanceError, match=r"device board \(edge-stranger 1.2\) failed\nOSError: no carrier"
+    ):
+        testing.check_device("board:broken")
+    with pytest.raises(UnavailableError, match="there is no board at gone"):
+        testing.check_device("board:gone")
+    assert testing.check_device("host").kernels == "reference"
+
+
+def test_a_recorded_place_is_read_without_the_plugin(tmp_path: Path) -> None:
+    read = place.read("board:tty0")
+    assert (read.label, read.emulates) == ("board:tty0", False)
+    assert place.read("arm64:cortex-a72").emulates
+
+
+DEVICE = """
+from edgebuild.plugins import DevicePlugin
+from edgebuild.runtimes.places.protocol import Block, Closing, Loaded
+OFFER = DevicePlugin(run="odd:open_place")
+class Worker:
+    loaded = Loaded(machine="odd", kernels="builtin", versions={{}})
+    def block(self, *, time_s, most):
+        return Block(samples=(1.0,), wall_s=1.0)
+    def outputs(self, samples):
+        return [[bytes(512)] for _ in samples]
+    def close(self):
+        return Closing()
+{change}
+class Place:
+    def start(self, artifact, how):
+        return Worker()
+    def close(self):
+        pass
+def open_place(*_):
+    return Place()
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("", ""),
+        ("Worker.loaded = None", "returned NoneType of `loaded`, not a Loaded"),
+        ("del Worker.outputs", "returned Worker, which has no method outputs"),
+        ("Worker.block = lambda self, **_: Block(samples=(), wall_s=1.0)", "a block of 0 samples where 1 to 5 were"),
+        (
+            "Worker.outputs = lambda self, samples: [[b'']] * 2",
+            "gives outputs of [0] bytes, and the file has outputs of",
+        ),
+        ("Worker.outputs = lambda self, samples: [[bytes(512)], [b'1' * 512]]", "other outputs for the same sample"),
+        ("Worker.close = lambda self: None", "returned NoneType of `close`, not a Closing"),
+    ],
+)
+def test_the_conformance_kit_says_what_is_wrong_with_a_device(
+    change: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "site", monkeypatch, DEVICE.format(change=change), "odd", group="devices")
+    if not said:
+        assert testing.check_device("odd").machine == "odd"
+        return
+    with pytest.raises(testing.ConformanceError) as caught:
+        testing.check_device("odd")
+    assert said in str(caught.value)
+
+
+def _settings(**bench: object) -> BenchSettings:
+    return config.load({"bench": bench}, {}, use_file=False).settings.bench

@@ -11,6 +11,7 @@ from edgebuild.child import Say
 from edgebuild.core import place
 from edgebuild.core.place import PlaceKind
 from edgebuild.process import Limits
+from edgebuild.runtimes.places import plugged
 from edgebuild.runtimes.places.protocol import Place
 
 # Each module has a function `open_place(place, limits, folder, say)`.
@@ -37,5 +38,7 @@ def open_place(named: place.Place, limits: Limits, folder: Path, say: Say) -> Pl
     Raises:
         UnavailableError: a tool that every use of this place needs is missing; one sentence and the remedy.
     """
+    if named.plugin is not None:
+        return plugged.open_place(named, named.plugin, limits, folder, say)
     opener = cast("Opener", import_module(_MODULES[named.kind]).open_place)
     return opener(named, limits, folder, say)
