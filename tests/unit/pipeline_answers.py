@@ -75,8 +75,8 @@ class Bench:
     Attributes:
         scores: of artifacts, by their texts; 0.9 for others.
         worse: of how many samples an artifact alone is wrong, against one that it is compared with.
-        errors: what actions fail with, by "KIND TEXT" (of runs also by their kernels, of what is done at a place by
-            that), or by "KIND".
+        errors: what actions fail with, by "KIND TEXT" or "KIND": of runs and packing also by their kernels, of what is done
+            at a place by its label.
         findings: faults of the data.
         frozen: of the network as it is frozen, by the kind that is given: "file", "callable", or "graph" of passes.
         splits: of the data as they are divided.
@@ -89,7 +89,9 @@ class Bench:
         layers: what each operator lost, of all artifacts.
         npu: what the compilers of accelerators tell.
         firmware: the files of its sources.
+        frozen_as: likewise, of what the kind "file" is frozen as, by its settings.
         changed: fields of what a pass made of a network, by its kind.
+        instead: answers in place of all that, by kinds.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,7 @@ class Bench:
         self.errors: dict[str, EdgebuildError] = {}
         self.findings: tuple[Any, ...] = ()
         self.frozen: dict[str, dict[str, Any]] = {}
+        self.frozen_as: Callable[[Any], dict[str, Any]] = lambda job: self.frozen.get(job.kind, {})
         self.splits: dict[str, Any] = {}
         self.tails: dict[str, tuple[str, ...]] = {}
         self.keeps_state = False
@@ -109,6 +112,7 @@ class Bench:
         self.npu: Any = None
         self.firmware: dict[str, str] = {}
         self.changed: dict[str, dict[str, Any]] = {}
+        self.instead: dict[str, Callable[[Any, Path], msgspec.Struct]] = {}
         self._texts: dict[str, str] = {}  # of artifacts, by their bytes
 
     def answers(self) -> dict[str, Answer]:
@@ -149,7 +153,7 @@ class Bench:
             "layer-times": lambda job, _: LayerTimes(times_s=(1e-5,) * len(job.layers), invocation_s=1e-6),
             "operator-times": self._operator_times,
         }
-        return table | dict.fromkeys(PASSES, self._pass)
+        return table | dict.fromkeys(PASSES, self._pass) | self.instead
 
     def text(self, artifact: bytes) -> str:
         """What was done to make an artifact."""
@@ -219,15 +223,13 @@ class Bench:
         return Called(frozen=self._freeze(job, out), carried=self._carry(job, out))
 
     def _freeze(self, job: FreezeJob, out: Path) -> Frozen:
-        text = Path(job.path).read_text() if job.kind == "graph" else "net"
+        fields = dict(self.frozen_as(job))
+        text = Path(job.path).read_text() if job.kind == "graph" else fields.pop("text", "net")
         self._fail("freeze", text)
-        (out / SAVED_MODEL).mkdir()
-        (out / SAVED_MODEL / _TEXT).write_text(text)
-        fields = dict(self.frozen.get(job.kind, {}))
         made = network(**{**ENDS, "layers": ("dense",), **fields.pop("network", {})})
-        return Frozen(
-            **{"network": made, "batched": True, "identity_sha256": text, "recurrent": job.recurrent, **fields}
-        )
+        _saved(text, out)
+        usual = {"network": made, "batched": True, "identity_sha256": text, "recurrent": job.recurrent}
+        return Frozen(**{**usual, **fields})
 
     def _carry(self, _: FreezeJob, out: Path) -> Carried:
         self._fail("carry", "net")
@@ -238,9 +240,13 @@ class Bench:
         kind = msgspec.to_builtins(job.settings)["kind"]
         before = Path(job.network).read_text()
         self._fail(kind, before)
-        (out / NETWORK).write_text(f"{before}+{kind}")
-        made = Compressed(identity_sha256=f"{before}+{kind}", parameters=15, notes=(f"{kind} was done",))
-        return msgspec.structs.replace(made, **self.changed.get(kind, {}))
+        fields = self.changed.get(kind, {})
+        after = before if fields.get("instead") == {} else f"{before}+{kind}"
+        (out / NETWORK).write_text(after)
+        if "frozen" in fields:
+            _saved(after, out)
+        made = Compressed(identity_sha256=after, parameters=15, notes=(f"{kind} was done",))
+        return msgspec.structs.replace(made, **fields)
 
     def _split(self, _: Any, out: Path) -> Splits:
         for name in ("learning", "calibration", "evaluation"):
@@ -270,6 +276,7 @@ class Bench:
 
     def _lean(self, job: LeanJob, out: Path) -> Leaned:
         data = Path(job.artifact).read_bytes()
+        self._fail("lean", " ".join(job.kernels))
         (out / ARTIFACT).write_bytes(data)
         leaner = Leaner(
             before_bytes=len(data),
@@ -284,6 +291,7 @@ class Bench:
 
     def _metadata(self, job: Any, out: Path) -> Described:
         data = Path(job.artifact).read_bytes()
+        self._fail("metadata", self.text(data))
         (out / ARTIFACT).write_bytes(data)
         return Described(size_bytes=len(data))
 
@@ -340,6 +348,11 @@ class Bench:
             statistics={"median": value},
             intervals={"median": (value, value)},
         )
+
+
+def _saved(text: str, out: Path) -> None:
+    (out / SAVED_MODEL).mkdir()
+    (out / SAVED_MODEL / _TEXT).write_text(text)
 
 
 def mapping(accelerator: str, *places: Fate) -> Mapping:
