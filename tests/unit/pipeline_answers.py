@@ -75,8 +75,8 @@ class Bench:
     Attributes:
         scores: of artifacts, by their texts; 0.9 for others.
         worse: of how many samples an artifact alone is wrong, against one that it is compared with.
-        errors: what actions fail with, by "KIND TEXT" or "KIND": of runs and packing also by their kernels, of what is done
-            at a place by its label.
+        errors: what actions fail with, by "KIND TEXT" or "KIND": of runs and packing also by their kernels, of what is
+            done at a place by its label.
         findings: faults of the data.
         frozen: of the network as it is frozen, by the kind that is given: "file", "callable", or "graph" of passes.
         splits: of the data as they are divided.
