@@ -30,6 +30,7 @@ from edgebuild.execution.session import Session, default_jobs
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
 from edgebuild.plan import plan
+from edgebuild.search.accuracy_recovery import AccuracyRecovery
 
 STORE_VARIABLE = "EDGEBUILD_STORE"
 
@@ -139,7 +140,7 @@ def build_ready(ready: Ready, session: Session, listener: Listener) -> list[buil
         listener,
         again=settings.measure_again,
         vet=settings.vet,
-        repair=settings.repair,
+        strategy=AccuracyRecovery if settings.repair else None,
         reports=settings.reports,
     )
     for outcome in outcomes:

@@ -25,7 +25,8 @@ from edgebuild.errors import EdgebuildError
 from edgebuild.execution.session import Session
 from edgebuild.process import ChildBugError
 from edgebuild.report import formats
-from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
+from edgebuild.search.accuracy_recovery import Means
+from edgebuild.search.strategy import Strategy
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def build(
     *,
     again: bool,
     vet: bool,
-    repair: bool,
+    strategy: Callable[[Means], Strategy] | None = None,
     reports: Sequence[str] = (),
 ) -> list[Outcome]:
     """Build every plan; all share one network and its data.
@@ -58,7 +59,7 @@ def build(
         listener: is told what happens.
         again: whether to measure anew what was measured on this machine already.
         vet: whether to hold a refined artifact against the plain conversion, where train samples have answers.
-        repair: whether to try more where a build misses its accuracy budget.
+        strategy: makes for each target what proposes further plans, once its build is judged; None for nothing.
         reports: formats that are written beside each manifest.
 
     Returns:
@@ -70,7 +71,7 @@ def build(
     shared = prepare(plans, session, listener)
     plans = [settled(plan, shared) for plan in plans]
     builder = _Builder(shared, out, session, again=again, reports=reports)
-    tools = Tools(builder.glance, builder.complete, session.noted) if repair else None
+    tools = Tools(builder.glance, builder.complete, session.noted)
     # All of them before any training; and all are converted before any is timed, which ends what holds TensorFlow.
     looked = session.each(lambda plan: _unless_it_fails(plan, builder.look), plans)
     convert = builder.vetted if vet else builder.convert
@@ -80,7 +81,7 @@ def build(
 
     evaluated = session.each(lambda item: item[1] or made(item[0]), list(zip(plans, looked, strict=True)))
     return session.each(
-        lambda item: item if isinstance(item, Outcome) else _finish(item, builder, tools, out), evaluated
+        lambda item: item if isinstance(item, Outcome) else _finish(item, builder, strategy, tools, out), evaluated
     )
 
 
@@ -91,13 +92,15 @@ def _unless_it_fails(plan: Plan, make: Callable[[Plan], T]) -> T | Outcome:
         return Outcome(plan.target, None, error)
 
 
-def _finish(evaluated: Evaluated, builder: _Builder, tools: Tools | None, out: Path) -> Outcome:
-    """Measure an artifact, judge it, recover its accuracy where that is missed and may be recovered, and publish."""
+def _finish(
+    evaluated: Evaluated, builder: _Builder, strategy: Callable[[Means], Strategy] | None, tools: Tools, out: Path
+) -> Outcome:
+    """Measure an artifact, judge it, pursue what a strategy proposes then, and publish what is left."""
     plan = evaluated.built.plan
     try:
         done = builder.judge(evaluated)
-        if tools is not None:
-            done = pursue(AccuracyRecovery(builder.means()), done, tools)
+        if strategy is not None:
+            done = pursue(strategy(builder.means()), done, tools)
         manifest, files = handover.with_card(done.manifest, done.files)
         publish.publish(manifest, {**files, **builder.reports(manifest)}, out / plan.target)
     except EdgebuildError as error:
@@ -118,7 +121,7 @@ class _Builder:
         self._bases: dict[str, Base] = {}  # by target
 
     def means(self) -> Means:
-        """What a repair ladder may use."""
+        """What a strategy may use."""
         learns = self._shared.data is not None and self._shared.data.learns
         return Means(learns, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
 

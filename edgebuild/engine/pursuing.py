@@ -67,8 +67,8 @@ class _Pursuit:
 
     def tries(self, proposal: Proposal) -> None:
         """Build it; in all ways at once where it keeps the accuracy budget."""
-        name, plan = proposal
-        self._tools.say(f"{self._target}: the accuracy budget is missed; trying {name}")
+        name, plan, why = proposal
+        self._tools.say(f"{self._target}: {'; '.join(filter(None, [why, f'trying {name}']))}")
         tried = None
         try:
             tried = self._tools.glance(plan)
@@ -92,9 +92,9 @@ class _Pursuit:
         return left._replace(manifest=replace(left.manifest, repair=rungs, notes=(*left.manifest.notes, *self._notes)))
 
     def _completed(self, candidate: Candidate) -> Tried | None:
-        """A build evaluated in all ways; None where its target refuses that."""
-        tried = self._tried[candidate.name]
-        if candidate.name == _AS_PLANNED or not misses(tried.manifest):
+        """A build evaluated in all ways; None where there is none, or its target refuses that."""
+        tried = self._tried.get(candidate.name)
+        if tried is None or candidate.name == _AS_PLANNED or not misses(tried.manifest):
             return tried  # it is so already
         try:
             done = self._tools.complete(tried)

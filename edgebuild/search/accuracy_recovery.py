@@ -29,6 +29,7 @@ from edgebuild.core.plan import Plan
 from edgebuild.core.verdict import Status
 from edgebuild.search.strategy import Candidate, Proposal
 
+_MISSED = "the accuracy budget is missed"
 _PLAIN = Calibrate(ranges=Ranges.BEST, rounding=Rounding.NEAREST, clip=False, bias=BiasCorrection.OFF)
 
 
@@ -61,7 +62,8 @@ class AccuracyRecovery:
         if _keeps(seen[-1]):
             return ()
         known = {candidate.name for candidate in seen}
-        return list(itertools.islice((rung for rung in self._rungs(seen) if rung.name not in known), 1))
+        rungs = (rung._replace(why=_MISSED) for rung in self._rungs(seen) if rung.name not in known)
+        return list(itertools.islice(rungs, 1))
 
     def ranked(self, seen: Sequence[Candidate]) -> Sequence[Candidate]:
         """The one that was enough, else those with a better score than the build as planned."""

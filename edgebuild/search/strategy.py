@@ -14,10 +14,17 @@ from edgebuild.core.plan import Plan
 
 
 class Proposal(NamedTuple):
-    """A plan to try; `name` says what is new about it, and no two of a strategy share one."""
+    """A plan to try.
+
+    Attributes:
+        name: says what is new about it; no two of a strategy share one.
+        plan: the plan.
+        why: it is tried, in a few words for people.
+    """
 
     name: str
     plan: Plan
+    why: str = ""
 
 
 class Candidate(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from dense_files import dense_file
 from making import metric, network, tensor
+from tflite_networks import TYPE
 
 from edgebuild.actions.compression import PASSES, Compressed, CompressJob, Layers, LayerTimes
 from edgebuild.actions.conversion import ARTIFACT, Converted, Described, Leaned, LeanJob, QuantizeJob, Sources
@@ -38,7 +39,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner, Vector
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.losses import OUTPUTS, LayerLoss, LayerLosses, OutputLoss, Signal
-from edgebuild.core.mapping import Mapping, Parity
+from edgebuild.core.mapping import EdgeTpu, Mapping, ParameterCache, Parity
 from edgebuild.core.mapping import Place as Fate
 from edgebuild.core.measurement import Mode
 from edgebuild.core.operator_times import OperatorTimes
@@ -66,6 +67,7 @@ ENDS = {"inputs": (tensor("x", (1, 4)),), "outputs": (tensor("y", (1, 3)),)}
 ARENA = Arena(required_bytes=2000, recorded_bytes=1900, head_bytes=500, tail_bytes=1400, parts=())
 VECTOR = Vector(inputs=(b"1",), outputs=(b"2",))
 SHAPE = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=4, out_channels=3, dtype="int8")
+_COMPUTES = {Scheme.INT8: TYPE.INT8, Scheme.INT16X8: TYPE.INT16}
 _TEXT = "text"
 
 
@@ -109,7 +111,8 @@ class Bench:
         self.reset_score: float | None = None
         self.losses: dict[tuple[str, str], dict[str, Any]] = {}
         self.layers: tuple[LayerLoss, ...] = ()
-        self.npu: Any = None
+        cache = ParameterCache(mode=Mode.ESTIMATED, cached_bytes=12, streamed_bytes=0)
+        self.npu: Any = EdgeTpu(mapping=mapping("edgetpu"), cache=cache)
         self.firmware: dict[str, str] = {}
         self.changed: dict[str, dict[str, Any]] = {}
         self.instead: dict[str, Callable[[Any, Path], msgspec.Struct]] = {}
@@ -262,10 +265,9 @@ class Bench:
         scheme = str(job.quantize.scheme) + (" with floats" if job.quantize.float_layers else "")
         text = f"{(Path(job.saved_model) / _TEXT).read_text()} {scheme}"
         self._fail("quantize", text)
-        is_int8 = job.quantize.scheme in (Scheme.INT8, Scheme.INT16X8)
         data = dense_file(
             text,
-            is_int8=is_int8,
+            dtype=_COMPUTES.get(job.quantize.scheme, TYPE.FLOAT32),
             has_float_ends=job.quantize.input == DType.FLOAT32,
             tail=self.tails.get(text, ()),
             keeps_state=self.keeps_state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from edgebuild import plan as planning
 from edgebuild import targets
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
-from edgebuild.core.progress import Silence
+from edgebuild.core.progress import Listener, Silence
 from edgebuild.engine import build as building
 from edgebuild.engine.build import Outcome
 from edgebuild.execution.fake import Fake
 from edgebuild.layering import Layer
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
+from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
+from edgebuild.search.strategy import Strategy
 
 PLAIN = {"build": {"compress": False, "refine": False}}
 REFINED = {"build": {"compress": False}}
@@ -46,14 +49,15 @@ def built(
     bench: Bench,
     *plans: Plan,
     vet: bool = True,
-    repair: bool = True,
+    strategy: Callable[[Means], Strategy] | None = AccuracyRecovery,
+    listener: Listener | None = None,
     again: bool = False,
     reports: tuple[str, ...] = (),
 ) -> tuple[list[Outcome], Fake]:
     """Build into FOLDER/dist, with a store in the same folder."""
-    session, fake = answering(folder, bench.answers())
+    session, fake = answering(folder, bench.answers(), listener)
     outcomes = building.build(
-        plans, folder / "dist", session, Silence(), again=again, vet=vet, repair=repair, reports=reports
+        plans, folder / "dist", session, listener or Silence(), again=again, vet=vet, strategy=strategy, reports=reports
     )
     return outcomes, fake
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgebuild import hashing
 from edgebuild.core.action import Ref
 from edgebuild.core.plan import Source
-from edgebuild.core.progress import Silence
+from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.settings import LimitSettings
 from edgebuild.execution import session as sessions
 from edgebuild.execution.children import Children
@@ -43,11 +43,11 @@ def of_table(folder: Path, table: str) -> Iterator[Session]:
             executor.close()
 
 
-def answering(folder: Path, answers: Mapping[str, Answer]) -> tuple[Session, Fake]:
+def answering(folder: Path, answers: Mapping[str, Answer], listener: Listener | None = None) -> tuple[Session, Fake]:
     """A session that starts no process, and the executor that knows what it was asked."""
     executor = Fake(answers)
     folder.mkdir(parents=True, exist_ok=True)
-    return Session(Store(folder / "store"), Silence(), executor, folder), executor
+    return Session(Store(folder / "store"), listener or Silence(), executor, folder), executor
 
 
 def folder(session: Session, path: Path) -> Ref:

@@ -34,21 +34,9 @@ def _measured(fake: Fake) -> list[str]:
 
 @pytest.mark.parametrize("target", ["mcu", "edgetpu", "ethos-u55-128", "raspberry-pi-4", "arduino-nano-33-ble"])
 def test_no_time_is_taken_on_this_host_for_a_target_with_costs_of_its_own(target: str, tmp_path: Path) -> None:
-    bench = Bench()
-    bench.npu = _unmapped()
-    outcomes, fake = built(tmp_path, bench, planned(target, **PLAIN))
+    outcomes, fake = built(tmp_path, Bench(), planned(target, **PLAIN))
     assert _measured(fake) == []
     assert Subject.LATENCY not in {figure.subject for figure in only(outcomes).measurements}
-
-
-def _unmapped() -> Any:
-    from pipeline_answers import mapping
-
-    from edgebuild.core.mapping import EdgeTpu, ParameterCache
-
-    return EdgeTpu(
-        mapping=mapping("edgetpu"), cache=ParameterCache(mode=Mode.ESTIMATED, cached_bytes=1, streamed_bytes=0)
-    )
 
 
 def test_what_stands_for_this_host_is_timed_where_it_is_asked_for_by_setting_or_by_budget(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _run(folder: Path, own: Path, opened: Callable[[Path], Any], builds: int, ki
 
         def build(number: int) -> None:
             out = own / "dist" / str(number)
-            (outcome,) = building.build(plans[number], out, session, listener, again=False, vet=False, repair=False)
+            (outcome,) = building.build(plans[number], out, session, listener, again=False, vet=False)
             assert outcome.error is None, outcome.error
             finished.append(number)
 
