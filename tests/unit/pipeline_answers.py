@@ -159,8 +159,8 @@ class Bench:
         return table | dict.fromkeys(PASSES, self._pass) | self.instead
 
     def text(self, artifact: bytes) -> str:
-        """What was done to make an artifact."""
-        return self._texts[hashlib.sha256(artifact).hexdigest()]
+        """What was done to make an artifact; empty for one that was not made here."""
+        return self._texts.get(hashlib.sha256(artifact).hexdigest(), "")
 
     def _fail(self, kind: str, text: str) -> None:
         error = self.errors.get(f"{kind} {text}") or self.errors.get(kind)
@@ -338,8 +338,7 @@ class Bench:
         return Measured(artifact=timed, baseline=before, ratios=ratios)
 
     def _timing(self, job: MeasureJob, artifact: str) -> Timing:
-        text = self._texts.get(hashlib.sha256(Path(artifact).read_bytes()).hexdigest(), "")
-        value = self.costs.get((text, job.place.label), 1e-4)
+        value = self.costs.get((self.text(Path(artifact).read_bytes()), job.place.label), 1e-4)
         return Timing(
             subject=Subject.INSTRUCTIONS if job.place.emulates else Subject.LATENCY,
             machine=f"aarch64, {job.place.label}",

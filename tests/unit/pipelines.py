@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from making import DATA, MODEL, settings
 from pipeline_answers import Bench
 from sessions import answering
 
+from edgebuild import api, targets
 from edgebuild import plan as planning
-from edgebuild import targets
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.engine import build as building
 from edgebuild.engine.build import Outcome
 from edgebuild.execution.fake import Fake
+from edgebuild.execution.session import Session
+from edgebuild.execution.store import Store
 from edgebuild.layering import Layer
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.tflm import wheel
@@ -31,17 +35,17 @@ REFINED = {"build": {"compress": False}}
 
 def planned(
     target: str = "arm64",
-    model: Source = MODEL,
-    data: Source | None = DATA,
+    of: Source = MODEL,
+    fed: Source | None = DATA,
     budgets: Any = None,
     over: Any = None,
     **tables: Any,
 ) -> Plan:
-    """The plan of a profile, with these budgets and whatever lies over it."""
+    """The plan of a profile with these budgets and whatever lies over it, of a network that is fed with data."""
     asked = settings(**tables)
     layers = [Layer("test", {**({"budgets": budgets} if budgets else {}), **(over or {})})]
     resolved = targets.load(target, Metric.asked(asked.metric), layers).target
-    return planning.plan(resolved, asked, model, data)
+    return planning.plan(resolved, asked, of, fed)
 
 
 def built(
@@ -93,3 +97,27 @@ def installed(
     patch.setattr(wheel, "version", lambda: tflm)
     patch.setattr(compilers, "vela", lambda: vela)
     patch.setattr(compilers, "edgetpu", lambda: edgetpu)
+
+
+def through_api(patch: pytest.MonkeyPatch, folder: Path, bench: Bench) -> list[Fake]:
+    """Let all that the library does ask this bench, with a store in this folder; the executors, one for each call."""
+    fakes: list[Fake] = []
+
+    @contextmanager
+    def opened(store: Store, listener: Listener, *_: object) -> Iterator[Session]:
+        fakes.append(Fake(bench.answers()))
+        with store.workspace() as scratch:
+            yield Session(store, listener, fakes[-1], scratch)
+
+    patch.setattr(api, "opened", opened)
+    patch.setenv(api.STORE_VARIABLE, str(folder / "store"))
+    patch.chdir(folder)
+    return fakes
+
+
+def given(folder: Path, name: str = "kws", content: str = "a network") -> tuple[str, str]:
+    """The files of a network and of data as they are named in requests; nobody opens the network."""
+    model, data = folder / f"{name}.keras", folder / "data.npz"
+    model.write_text(content)
+    np.savez(data, x_train=np.zeros((9, 4), np.float32), y_train=np.arange(9) % 3)
+    return str(model), str(data)

@@ -103,7 +103,7 @@ def test_a_baseline_that_cannot_be_used_is_a_reason_and_nothing_is_measured_in_t
 def test_a_baseline_of_another_target_or_network_is_refused_with_what_it_is_of(before: Path, tmp_path: Path) -> None:
     outcomes, _ = built(tmp_path / "now", Bench(), planned("mcu", **_against(before)))
     assert only(outcomes).comparison.lacking == "it is of arm64, not of mcu"
-    other = planned(**_against(before), model=msgspec.structs.replace(MODEL, path="nets/other.keras"))
+    other = planned(**_against(before), of=msgspec.structs.replace(MODEL, path="nets/other.keras"))
     outcomes, _ = built(tmp_path / "now", Bench(), other)
     assert only(outcomes).comparison.lacking == "it is of the network kws, not of other"
 
