@@ -161,7 +161,7 @@ def _read(path: Path) -> dict[str, object]:
 def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
     for table, key in _PATHS:
         inner = values.get(table)
-        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key] and not is_callable(inner[key]):
+        if isinstance(inner, dict) and isinstance(inner.get(key), str) and inner[key] and _is_path(inner[key]):
             inner[key] = str(folder / inner[key])
     bench = values.get("bench")
     if isinstance(bench, dict) and isinstance(bench.get("baseline"), str) and (folder / bench["baseline"]).exists():
@@ -174,6 +174,11 @@ def _rooted(values: dict[str, object], folder: Path) -> dict[str, object]:
         if isinstance(network, str) and network and not is_callable(network):
             named["network"] = str(folder / network)
     return values
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text is a path, and neither a function nor an address that the importer of a plug-in may take."""
+    return not is_callable(text) and "://" not in text
 
 
 def _rooted_profile(name: object, folder: Path) -> object:

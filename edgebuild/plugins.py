@@ -170,9 +170,27 @@ class DevicePlugin:
     packages: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImporterPlugin:
+    """An importer: what the MODEL argument and `[model] path` may be beside what edgebuild reads itself.
+
+    Attributes:
+        takes: a function of the text that the user wrote, a path or anything else such as "hub://name", which says
+            whether it is this importer's; it is called in edgebuild's own process for what edgebuild does not read.
+        run: "module:function" that takes the text (of a file or folder its path) and the path of an empty folder,
+            leaves a .keras or .h5 file or a SavedModel below that, and returns its path.
+        packages: further distributions whose versions decide what it makes.
+    """
+
+    run: str
+    takes: Callable[[str], bool]
+    packages: tuple[str, ...] = ()
+
+
 _TYPES: dict[Group, type[Any]] = {
     Group.COMPILERS: CompilerPlugin,
     Group.DEVICES: DevicePlugin,
+    Group.IMPORTERS: ImporterPlugin,
     Group.METRICS: MetricPlugin,
     Group.PASSES: PassPlugin,
     Group.REPORTS: ReportPlugin,
@@ -180,6 +198,7 @@ _TYPES: dict[Group, type[Any]] = {
 _BUILT_IN: dict[Group, tuple[str, ...]] = {
     Group.COMPILERS: tuple(Compiler),
     Group.DEVICES: tuple(PlaceKind),
+    Group.IMPORTERS: (),
     Group.METRICS: (AUTO, *MetricKind),
     Group.PASSES: tuple(PassTables.__struct_fields__),
     Group.REPORTS: tuple(ReportFormat),
@@ -341,6 +360,8 @@ def misfit(group: Group, offer: object) -> str:
         return f"has run = {offer.run!r}, and there is no module {top}"
     if not isinstance(offer.packages, tuple) or not all(isinstance(name, str) for name in offer.packages):
         return "has packages that are no tuple of names"
+    if isinstance(offer, ImporterPlugin) and not callable(offer.takes):
+        return "has `takes`, which is not a function"
     return _misfit_of_pass(offer) if isinstance(offer, PassPlugin) else ""
 
 

@@ -20,20 +20,20 @@ from edgebuild import config, metrics, plugins, targets
 from edgebuild.actions import compression, datasets, networks
 from edgebuild.actions.compression import CompressJob, LessonJob
 from edgebuild.actions.datasets import SplitJob
-from edgebuild.actions.networks import CarryJob
+from edgebuild.actions.networks import CarryJob, FreezeJob, Frozen, Imported, ImportJob
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.core.action import Ref
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.mapping import Compiled
 from edgebuild.core.metric import Metric, Task
-from edgebuild.core.model import ArtifactSpec
+from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.passes import Pass, PluginPass
 from edgebuild.core.plan import Split
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import AcceleratorTable, Kernels
-from edgebuild.engine import check
+from edgebuild.engine import check, sources
 from edgebuild.errors import EdgebuildError, UnavailableError
 from edgebuild.execution.session import Done, Session
 from edgebuild.execution.session import session as opened
@@ -183,6 +183,39 @@ def _require_outputs(worker: Worker, spec: ArtifactSpec, what: str) -> None:
     _require(first == second, f"{what} gives other outputs for the same sample: each begins without memory")
 
 
+def check_importer(name: str, path: str) -> ModelSpec:
+    """Import a network, twice, and load it.
+
+    Args:
+        name: of the importer.
+        path: what a user would write for a model.
+
+    Returns:
+        The network as it was loaded, its shapes fixed.
+
+    Raises:
+        ConformanceError: it cannot be found or fails, does not take the path, or leaves no network that can be loaded,
+            or another one the second time.
+    """
+    what = f"the importer {name}"
+    plugin = _done(lambda: plugins.require(plugins.Group.IMPORTERS, name), what).plugin
+    source = _done(lambda: sources.model(path), what)
+    _require(source.plugin == plugin, f"{what} does not take {path}")
+    with _session() as (session, _):
+        given = str(session.give(source)) if source.sha256 else path
+        action = networks.IMPORT.action(ImportJob(path=given, plugin=plugin))
+        frozen = [_frozen(_done(lambda: session.run(action, again=True), what), session, what) for _ in range(2)]
+        same = frozen[0].identity_sha256 == frozen[1].identity_sha256
+        _require(same, f"{what} makes another network of {path} each time: draw with a fixed seed")
+        return frozen[0].network
+
+
+def _frozen(made: Done[Imported], session: Session, what: str) -> Frozen:
+    path = made.ref(made.result.path)
+    job = FreezeJob(kind=made.result.kind, path=str(path), input_shape=(), signature="", allow_code=False)
+    return _done(lambda: session.run(networks.FREEZE.action(job)), what).result
+
+
 def check_pass(name: str, network: str = "", **settings: Any) -> tuple[str, ...]:
     """Do a pass on a network, with and without data as far as it takes them, twice.
 
@@ -242,7 +275,7 @@ def _with_data(bare: CompressJob, network: Ref, session: Session, folder: Path) 
     settings, file = _settings(), folder / "data.npz"
     frozen = session.run(
         networks.FREEZE.action(
-            networks.FreezeJob(kind=networks.GRAPH, path=str(network), input_shape=(), signature="", allow_code=False)
+            FreezeJob(kind=networks.GRAPH, path=str(network), input_shape=(), signature="", allow_code=False)
         )
     ).result.network
     rng = np.random.default_rng(0)

@@ -15,6 +15,7 @@ OFFERS = {
     "metrics": {"worst-class": "edge_stranger.offers:WORST_CLASS", "misses": "edge_stranger.offers:MISSES"},
     "passes": {name: f"edge_stranger.offers:{name.upper()}" for name in ("coarse", "fades", "cut")},
     "devices": {"board": "edge_stranger.offers:BOARD"},
+    "importers": {"layers": "edge_stranger.offers:READER"},
     "compilers": {"sxc": "edge_stranger.offers:SX"},
     "reports": {"lines": "edge_stranger.offers:LINES"},
 }

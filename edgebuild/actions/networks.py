@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.actions.tools import TENSORFLOW, TENSORFLOW_PACKAGES
-from edgebuild.core.action import File, Kind, Out
+from edgebuild.core.action import File, Kind, Out, parse
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Recurrent
+from edgebuild.core.plugin import Plugin
 
 SAVED_MODEL = "saved_model"
 NETWORK = "network.npz"
@@ -66,6 +67,34 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     recurrent: Recurrent = Recurrent.AUTO
     input_shapes: dict[str, tuple[int, ...]] = {}
     data_shapes: dict[str, tuple[int, ...]] = {}
+
+
+class ImportJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Turn what the importer of a plug-in takes, a file or a text, into a network that FREEZE loads."""
+
+    path: File
+    plugin: Plugin
+    out: Out = ""
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """The network lies at this path below the folder: a file or a folder, as FreezeJob has its kind."""
+
+    kind: str
+    path: str
+
+
+IMPORT = Kind(
+    name="import",
+    settings=ImportJob,
+    result=Imported,
+    run="edgebuild.passes.importing:run",
+    tool=TENSORFLOW,
+    title=lambda job: f"import with {job.plugin.label}",
+    packages=TENSORFLOW_PACKAGES,
+    # A text may mean another network tomorrow.
+    is_known=lambda job: parse(job.path) is not None,
+)
 
 
 class Loop(msgspec.Struct, frozen=True, kw_only=True):

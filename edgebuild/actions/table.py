@@ -12,6 +12,7 @@ _ALL: tuple[Kind[Any, Any], ...] = (
     networks.FREEZE,
     networks.CARRY,
     networks.CALL,
+    networks.IMPORT,
     datasets.SPLIT,
     datasets.SYNTHESIZE,
     datasets.LINT,

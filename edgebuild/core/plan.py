@@ -8,6 +8,7 @@ from edgebuild.core.budget import Budget
 from edgebuild.core.delivery import About, Delivery
 from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Change, Compression, Pass, Quantize, Refinement
+from edgebuild.core.plugin import Plugin
 from edgebuild.core.settings import BenchSettings, DistillSettings, InputKind, Preprocess, TrainSettings
 from edgebuild.core.target import Accelerator, Operators, Runtime, has_costs_of_its_own
 
@@ -16,16 +17,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a network or its data come from.
 
     Attributes:
-        kind: "file", "folder", "callable" or "example".
+        kind: "file", "folder", "callable", "example", or "imported" for what the importer of a plug-in takes.
         path: as the user wrote it.
         sha256: of the contents; empty for a callable, whose result is hashed as the build runs.
         shapes: of the samples in a .npz by input, "" for the one of a network with one input.
+        plugin: the importer; None for what edgebuild reads itself.
     """
 
     kind: str
     path: str
     sha256: str
     shapes: dict[str, tuple[int, ...]] = {}
+    plugin: Plugin | None = None
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):

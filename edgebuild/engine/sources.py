@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from edgebuild import hashing
+from edgebuild import hashing, plugins
 from edgebuild.config import is_callable
 from edgebuild.core.plan import Source
 from edgebuild.errors import StepError, UsageError
+from edgebuild.plugins import Group
 
 _MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 _MODEL_KINDS = "a .keras or .h5 file, a SavedModel folder, or module:callable"
@@ -20,12 +21,42 @@ EXAMPLE = Source(kind="example", path="scikit-learn digits", sha256="")
 
 
 def model(path: str) -> Source:
-    """The network a path names.
+    """The network a path names, or a text that the importer of a plug-in takes.
 
     Raises:
         UsageError: there is no such file, or it is of a kind that is not read.
         StepError: it cannot be read.
     """
+    try:
+        return _model(path)
+    except UsageError:
+        found = _imported(path)
+        if found is None:
+            raise
+        return found
+
+
+def _imported(path: str) -> Source | None:
+    """What the importer of a plug-in takes; None where none does."""
+    takers = [found.plugin for found in map(_importer, plugins.names(Group.IMPORTERS)) if _takes(found, path)]
+    if len(takers) > 1:
+        labels = " and ".join(plugin.label for plugin in takers)
+        raise UsageError(f"two importers take {path}: {labels}", remedy="Uninstall one of their packages.")
+    if not takers:
+        return None
+    digest = hashing.of_tree(Path(path)) if Path(path).exists() else ""
+    return Source(kind="imported", path=path, sha256=digest, plugin=takers[0])
+
+
+def _importer(name: str) -> plugins.Found:
+    return plugins.require(Group.IMPORTERS, name)
+
+
+def _takes(found: plugins.Found, path: str) -> bool:
+    return bool(plugins.guarded(Group.IMPORTERS, found.plugin, found.offer.takes, path))
+
+
+def _model(path: str) -> Source:
     source = _source(path, "model", _MODEL_KINDS)
     if source.kind == "file" and not path.endswith(_MODEL_ENDINGS):
         if path.endswith(".tflite"):

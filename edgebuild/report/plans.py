@@ -113,4 +113,5 @@ def _table(rows: Sequence[_Row]) -> str:
 
 def _source(source: Source) -> str:
     digest = f", sha256 {source.sha256[:12]}..." if source.sha256 else ""
-    return f"{source.path} ({source.kind}{digest})"
+    kind = f"{source.kind} with {source.plugin.label}" if source.plugin is not None else source.kind
+    return f"{source.path} ({kind}{digest})"

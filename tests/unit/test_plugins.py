@@ -13,7 +13,7 @@ from making import figure, manifest
 from making import plan as making_plan
 from sessions import opened
 
-from edgebuild import budgets, config, judgeable, metrics, plugins, targets, testing
+from edgebuild import budgets, config, hashing, judgeable, metrics, plugins, targets, testing
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.cli import run
 from edgebuild.core import place
@@ -26,10 +26,11 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.passes import PluginPass
 from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
-from edgebuild.engine import device_figures, places
-from edgebuild.errors import StepError, UnavailableError, UsageError
+from edgebuild.engine import device_figures, places, sources
+from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.layering import Layer, overlay
+from edgebuild.passes import importing
 from edgebuild.plugins import Group
 from edgebuild.report import formats
 
@@ -316,6 +317,9 @@ def test_passes_are_tried_by_the_conformance_kit(installed: Path) -> None:
     assert testing.check_pass("coarse", bits=3) == (with_samples, without)
     assert "trained" in testing.check_pass("fades")
     testing.check_pass("equalize")
+    lines = installed / "small.layers"
+    lines.write_text("4 softmax", encoding="utf-8")
+    assert testing.check_importer("layers", str(lines)).outputs[0].shape == (1, 4)
     with pytest.raises(
         testing.ConformanceError, match=r"pass cut \(edge-stranger 1.2\) returned a network with the out"
     ):
@@ -445,3 +449,72 @@ def test_the_conformance_kit_says_what_is_wrong_with_a_device(
 
 def _settings(**bench: object) -> BenchSettings:
     return config.load({"bench": bench}, {}, use_file=False).settings.bench
+
+
+IMPORTER = """
+from edgebuild.plugins import ImporterPlugin
+OFFER = ImporterPlugin(run="odd:read", takes={takes})
+"""
+
+
+def test_an_importer_takes_what_edgebuild_does_not_read(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, archive = tmp_path / "small.layers", tmp_path / "small.zip"
+    for path in (lines, archive):
+        path.write_text("4 softmax", encoding="utf-8")
+    found = sources.model(str(lines))
+    assert found.plugin is not None
+    assert (found.kind, found.plugin.name, found.sha256) == ("imported", "layers", hashing.of_file(lines))
+    with pytest.raises(UsageError, match=r"small\.zip is no network that can be read"):
+        sources.model(str(archive))
+    _offered(
+        tmp_path / "second", monkeypatch, IMPORTER.format(takes="lambda text: '://' in text"), "odd", group="importers"
+    )
+    found = sources.model("hub://small")
+    assert (found.kind, found.sha256) == ("imported", "")
+    toml = tmp_path / "edgebuild.toml"
+    toml.write_text('[model]\npath = "hub://small"\n', encoding="utf-8")
+    assert config.load({}, {}, file=toml).settings.model.path == "hub://small"
+
+
+@pytest.mark.parametrize(
+    ("takes", "said"),
+    [
+        (
+            "lambda text: 1 / 0",
+            "the importer odd (odd-package 1.2) failed\nZeroDivisionError: division by zero (odd.py",
+        ),
+        ("'.zip'", "odd:OFFER has `takes`, which is not a function"),
+        ("lambda text: text.endswith('.layers')", "two importers take"),
+    ],
+)
+def test_a_wrong_importer_is_one_error(
+    takes: str, said: str, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "second", monkeypatch, IMPORTER.format(takes=takes), "odd", group="importers")
+    monkeypatch.chdir(tmp_path)
+    Path("small.layers").write_text("4 softmax", encoding="utf-8")
+    with pytest.raises(EdgebuildError) as caught:
+        sources.model("small.layers")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "NoneType, not a path"),
+        ("/elsewhere/net.keras", "not below the folder that it was given"),
+        ("net.keras", "the path net.keras, where there is nothing"),
+        ("net.onnx", "the file net.onnx, which is no .keras or .h5 file"),
+        ("folder", "the folder folder, which holds no saved_model.pb"),
+        ("net.h5", ""),
+    ],
+)
+def test_what_an_importer_leaves_must_be_a_network(found: str | None, said: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("net.onnx", "net.h5"):
+        (tmp_path / name).write_bytes(b"")
+    left = tmp_path / found if found is not None else None
+    assert importing.misfit(left, tmp_path).endswith(said)
+    assert bool(importing.misfit(left, tmp_path)) == bool(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.core.budget import Subject
-from edgebuild.plugins import CompilerPlugin, DevicePlugin, MetricPlugin, PassPlugin, ReportPlugin
+from edgebuild.plugins import CompilerPlugin, DevicePlugin, ImporterPlugin, MetricPlugin, PassPlugin, ReportPlugin
 
 WORST_CLASS = MetricPlugin(run="edge_stranger.scores:worst_class", is_share=True)
 MISSES = MetricPlugin(run="edge_stranger.scores:misses", lower_is_better=True)
@@ -37,3 +37,4 @@ FADES = PassPlugin(
 )
 CUT = PassPlugin(run="edge_stranger.passes:cut", settings=Nothing, after="equalize", title="cut the end off")
 BOARD = DevicePlugin(run="edge_stranger.board:open_place", address="PORT")
+READER = ImporterPlugin(run="edge_stranger.reading:read", takes=lambda path: path.endswith(".layers"))
