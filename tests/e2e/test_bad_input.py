@@ -44,10 +44,7 @@ def refused(edgebuild: Edgebuild, *arguments: object, code: int, says: list[str]
         ("text.tflite", 2, ["text.tflite", "already"]),
         ("text.npz", 2, ["is no network that can be read"]),
         ("pictures", 2, ["is no SavedModel"]),
-        pytest.param("text.h5", 4, ["text.h5 is not an HDF5 file", "Save it again"], marks=pytest.mark.slow),
         ("text.keras", 4, ["text.keras is not a Keras file", "Save it again"]),
-        pytest.param("bare.h5", 4, ["holds weights only"], marks=pytest.mark.slow),
-        pytest.param("code.keras", 4, ["Lambda layer twice", "--allow-code"], marks=pytest.mark.slow),
     ],
 )
 def test_a_network_that_cannot_be_read(
@@ -61,48 +58,59 @@ def test_a_network_that_cannot_be_read(
     [
         ("nowhere.npz", 2, ["there is no data at"]),
         ("text.npz", 2, ["text.npz is not a .npz file"]),
-        pytest.param("objects.npz", 2, ["objects.npz", "pickle"], marks=pytest.mark.slow),
         ("wide.npz", 2, ["samples have the shape 5", "the network's input image has 8x8x1"]),
-        pytest.param(
-            "ends.npz", 2, ["no input takes x_eval/ape", "The network's inputs: image"], marks=pytest.mark.slow
-        ),
     ],
 )
 def test_data_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str, code: int, says: list[str]) -> None:
     refused(careful, networks / "keras3.keras", "-d", networks / data, "-t", "arm64", code=code, says=says)
 
 
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        ("nan.npz", ["train: sample 7 holds NaN or infinite values"]),
-        pytest.param("no_calibration.npz", ["the calibration split is empty"], marks=pytest.mark.slow),
-        pytest.param("mine:misnamed", ['unknown arrays: trian; did you mean "train"?'], marks=pytest.mark.slow),
-        pytest.param("mine:model", ["mine:model returned Functional"], marks=pytest.mark.slow),
-    ],
-)
-def test_samples_that_cannot_be_used(careful: Edgebuild, networks: Path, data: str, says: list[str]) -> None:
+def test_samples_that_cannot_be_used(careful: Edgebuild, networks: Path) -> None:
     shutil.copy(networks / "mine.py", careful.folder)
-    path = data if ":" in data else networks / data
-    refused(careful, "mine:model", "-d", path, "-t", "arm64", code=2, says=says)
+    says = ["train: sample 7 holds NaN or infinite values"]
+    refused(careful, "mine:model", "-d", networks / "nan.npz", "-t", "arm64", code=2, says=says)
 
 
-@pytest.mark.parametrize(
-    ("model", "code", "says"),
-    [
-        pytest.param("mine:nothing", 2, ["mine:nothing cannot be loaded"], marks=pytest.mark.slow),
-        pytest.param("absent:model", 2, ["absent:model cannot be loaded"], marks=pytest.mark.slow),
-        ("mine:raises", 4, ["mine:raises failed", "not today"]),
-        pytest.param(
-            "mine:arrays", 4, ["mine:arrays returned dict", "must return a Keras model"], marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_a_function_that_gives_no_network(
-    careful: Edgebuild, networks: Path, model: str, code: int, says: list[str]
-) -> None:
+def test_a_function_that_gives_no_network(careful: Edgebuild, networks: Path) -> None:
     shutil.copy(networks / "mine.py", careful.folder)
-    refused(careful, model, "-d", networks / "features.npz", "-t", "arm64", code=code, says=says)
+    says = ["mine:raises failed", "not today"]
+    refused(careful, "mine:raises", "-d", networks / "features.npz", "-t", "arm64", code=4, says=says)
+
+
+# Each refused like those above, in one go: network, data, exit code, and what is said.
+MORE = (
+    ("text.h5", "images.npz", 4, ["text.h5 is not an HDF5 file", "Save it again"]),
+    ("bare.h5", "images.npz", 4, ["holds weights only"]),
+    ("code.keras", "images.npz", 4, ["Lambda layer twice", "--allow-code"]),
+    ("keras3.keras", "objects.npz", 2, ["objects.npz", "pickle"]),
+    ("keras3.keras", "ends.npz", 2, ["no input takes x_eval/ape", "The network's inputs: image"]),
+    ("mine:model", "no_calibration.npz", 2, ["the calibration split is empty"]),
+    ("mine:model", "mine:misnamed", 2, ['unknown arrays: trian; did you mean "train"?']),
+    ("mine:model", "mine:model", 2, ["mine:model returned Functional"]),
+    ("mine:nothing", "features.npz", 2, ["mine:nothing cannot be loaded"]),
+    ("absent:model", "features.npz", 2, ["absent:model cannot be loaded"]),
+    ("mine:arrays", "features.npz", 4, ["mine:arrays returned dict", "must return a Keras model"]),
+)
+
+
+@pytest.mark.slow
+def test_whatever_cannot_be_used_is_refused_by_itself_among_others(careful: Edgebuild, networks: Path) -> None:
+    shutil.copy(networks / "mine.py", careful.folder)
+
+    def path(name: str) -> str:
+        return name if ":" in name else str(networks / name)
+
+    tables = {
+        f"build{number}": f'model = "{path(model)}"\ndata = "{path(data)}"'
+        for number, (model, data, _, _) in enumerate(MORE)
+    }
+    found = careful.each(tables, "arm64")
+    for (model, data, code, says), outcome in zip(MORE, found.values(), strict=True):
+        (error,) = [each["error"] for each in outcome["errors"]]
+        assert error["exit_code"] == code, (model, data, error)
+        whole = " ".join(str(error[part]) for part in ("what", "why", "remedy"))
+        assert [words for words in says if words not in whole] == [], (model, data, whole)
+        assert not outcome["manifests"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.report import inspection as report
 
-FEW, MANY = 300, 2000
+FEW, MANY = 300, 1000
 # For each, at its slowest: the largest real file takes a tenth of a second.
 # Of the processor's time, whatever else it does: a thousand times what a copy takes. What had no end would go on.
 ENDLESS_S = 120.0
@@ -67,7 +67,7 @@ def test_damaged_copies_of_small_files_are_described_or_refused(assets: Path) ->
 
 
 @pytest.mark.slow
-def test_two_thousand_damaged_copies_of_all_files_are_described_or_refused(assets: Path) -> None:
+def test_a_thousand_damaged_copies_of_all_files_are_described_or_refused(assets: Path) -> None:
     outcomes = [_try(data, name) for name, data in copies(sorted(assets.rglob("*.tflite")), MANY, seed=2)]
     assert len(outcomes) == MANY
 
@@ -82,7 +82,7 @@ def test_hardly_a_damaged_copy_that_litert_refuses_is_accepted(assets: Path, tmp
             accepted.append(tmp_path / name)
             accepted[-1].write_bytes(data)
     loaded = _loaded([str(path) for path in accepted])
-    assert len(accepted) > 100
+    assert len(accepted) > MANY // 20
     assert len(accepted) - len(loaded) <= MANY // 2 * 0.005, {path.name for path in accepted} - loaded
 
 

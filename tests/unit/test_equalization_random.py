@@ -55,7 +55,7 @@ def test_a_rescaled_network_over_sequences_computes_the_same(data: st.DataObject
 
 
 @pytest.mark.slow
-@settings(UNHURRIED, max_examples=20)
+@settings(UNHURRIED, max_examples=12)
 @for_all(st.data(), st.integers(0, 99), st.booleans())
 def test_many_rescaled_networks_compute_the_same(data: st.DataObject, seed: int, over_images: bool) -> None:
     _proved(images(data.draw, shifts=True) if over_images else sequences(data.draw, tokens=True), seed)

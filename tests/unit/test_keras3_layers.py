@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+import shallow
 import tf_keras
 from keras import layers as k3
 from keras import ops
@@ -226,7 +227,7 @@ def test_every_activation_computes_the_same(name: str) -> None:
     assert kinds(graph)[0] == "Dense"
 
 
-APPLICATIONS = {
+SIDES = {
     "ConvNeXtTiny": 32,
     "DenseNet121": 32,
     "EfficientNetB0": 32,
@@ -243,12 +244,28 @@ APPLICATIONS = {
 }
 
 
+# The same blocks fewer times take a fraction of the time; these are for by hand.
+DEEP = ("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "NASNetMobile")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", APPLICATIONS)
+@pytest.mark.parametrize("family", ["ConvNeXt", "DenseNet", "EfficientNet", "EfficientNetV2", "NASNet"])
+def test_shallow_applications_compute_the_same(family: str) -> None:
+    keras.utils.set_random_seed(0)
+    _require_carried(shallow.model(keras, family, 32))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=getattr(pytest.mark, "exhaustive" if name in DEEP else "slow")) for name in SIDES]
+)
 def test_applications_compute_the_same(name: str) -> None:
     keras.utils.set_random_seed(0)
-    shape = (APPLICATIONS[name], APPLICATIONS[name], 3)
-    model = getattr(keras.applications, name)(weights=None, input_shape=shape, classes=10, classifier_activation=None)
+    shape = (SIDES[name], SIDES[name], 3)
+    build = getattr(keras.applications, name)
+    _require_carried(build(weights=None, input_shape=shape, classes=10, classifier_activation=None))
+
+
+def _require_carried(model: keras.Model) -> None:
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if variable.path.endswith(("gamma", "moving_variance")):

@@ -258,7 +258,7 @@ def test_a_cut_of_a_network_over_sequences_equals_silence(data: st.DataObject, s
 
 
 @pytest.mark.slow
-@settings(UNHURRIED, max_examples=25)
+@settings(UNHURRIED, max_examples=15)
 @for_all(st.data(), st.integers(0, 99), st.sampled_from(["images", "shifted images", "sequences", "mixed sequences"]))
 def test_many_cuts_equal_silence(data: st.DataObject, seed: int, kind: str) -> None:
     if kind.endswith("sequences"):
