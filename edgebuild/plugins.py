@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import traceback
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -247,6 +247,24 @@ def require(group: Group, name: str) -> Found:
             f"Others come from packages with entry points in {group.entry_points}.",
         )
     return found
+
+
+def installed() -> Iterator[tuple[Group, str, Found | UsageError]]:
+    """All plug-ins that packages bring, each under its kind and name, or why it cannot be used.
+
+    What spoils a whole kind, a name that is not free, stands under its group.
+    """
+    for group in Group:
+        try:
+            points = _points(group)
+        except UsageError as error:
+            yield group, group.entry_points, error
+            continue
+        for name, point in sorted(points.items()):
+            try:
+                yield group, name, _load(group, point)
+            except UsageError as error:
+                yield group, name, error
 
 
 def require_each(group: Group, asked: Iterable[str]) -> None:

@@ -112,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         compression: None where nothing but quantization was done.
         losses: what was lost against the float network; None where nothing could be compared.
         files: what was left beside the artifact.
+        reports: the paths of reports that were written beside it; they may be written again, and are not compared.
         leaner: what packing took off the file; None where it was not packed.
         device: what the target's own runtime and compiler say.
         lacking: why a figure could not be had, by its subject, or "SUBJECT on PLACE".
@@ -132,6 +133,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     compression: Shrinkage | None = None
     losses: Losses | None = None
     files: tuple[PackedFile, ...] = ()
+    reports: tuple[str, ...] = ()
     leaner: Leaner | None = None
     device: DeviceReport = DeviceReport()
     lacking: dict[str, str] = {}

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from edgebuild import readback, targets
 from edgebuild.actions import conversion
 from edgebuild.core.manifest import Manifest
@@ -102,7 +104,9 @@ def _finish(
         if strategy is not None:
             done = pursue(strategy(builder.means()), done, tools)
         manifest, files = handover.with_card(done.manifest, done.files)
-        publish.publish(manifest, {**files, **builder.reports(manifest)}, out / plan.target)
+        reports = builder.reports(manifest)
+        manifest = replace(manifest, reports=tuple(reports))
+        publish.publish(manifest, {**files, **reports}, out / plan.target)
     except EdgebuildError as error:
         return Outcome(plan.target, None, error)
     return Outcome(plan.target, manifest, None)

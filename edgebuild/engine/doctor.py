@@ -7,13 +7,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgebuild import host
+from edgebuild import host, plugins
 from edgebuild.core.facility import Facility
 from edgebuild.core.place import CORES
-from edgebuild.errors import EdgebuildError
+from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.execution import connection
 from edgebuild.runtimes import compilers
 from edgebuild.runtimes.arm64 import counting, emulator, installing
@@ -58,7 +58,21 @@ def examine(store: Path) -> tuple[Facility, ...]:
         _pinning(),
         _perf(),
         _energy(),
+        *_plugins(),
     )
+
+
+def _plugins() -> Iterator[Facility]:
+    """The plug-ins that packages bring."""
+    for group, name, found in plugins.installed():
+        called = f"{group.one} {name}"
+        if isinstance(found, UsageError):
+            detail = f"{found.what}: {found.why}" if found.why else found.what
+            yield Facility(name=called, is_there=False, detail=detail, use="is a plug-in", remedy=found.remedy)
+        else:
+            yield Facility(
+                name=called, is_there=True, detail=f"{found.plugin.package} {found.plugin.version}", use="is a plug-in"
+            )
 
 
 def install_arm64(say: Callable[[str], None]) -> None:

@@ -65,12 +65,13 @@ def leave(files: Mapping[str, bytes], folder: Path, outdated: Iterable[str] = ()
 
 
 def _left_before(folder: Path) -> set[str]:
-    """The files that the manifest in a folder lists; none where there is none that can be read."""
+    """The files and reports that the manifest in a folder lists; none where there is none that can be read."""
     try:
-        listed = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=_Listing).files
+        listing = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=_Listing)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return set()
-    return {item.path for item in listed if (folder / item.path).resolve().is_relative_to(folder.resolve())}
+    listed = (*(item.path for item in listing.files), *listing.reports)
+    return {path for path in listed if (folder / path).resolve().is_relative_to(folder.resolve())}
 
 
 def _take_away(folder: Path, names: Iterable[str]) -> None:
@@ -88,6 +89,7 @@ class _Listing(msgspec.Struct):
     """What is read of an earlier manifest, whatever else has changed in it since."""
 
     files: tuple[PackedFile, ...] = ()
+    reports: tuple[str, ...] = ()
 
 
 def require_writable(folder: Path) -> None:

@@ -209,7 +209,11 @@ def _asked(plan: Plan) -> tuple[Equalize | None, Calibrate | None]:
 
 
 def _refined(plan: Plan, passes: Sequence[Change]) -> Plan:
-    return replace(plan, passes=(*plan.compressions, *passes, plan.quantize))
+    """With these refinements, and those of plug-ins where they follow what makes channels alike."""
+    alike = [step for step in passes if isinstance(step, Equalize)]
+    own = [step for step in plan.refinements if not isinstance(step, Equalize | Calibrate)]
+    rest = [step for step in passes if step not in alike]
+    return replace(plan, passes=(*plan.compressions, *alike, *own, *rest, plan.quantize))
 
 
 def _quantized(plan: Plan, **changed: object) -> Plan:

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 import strangers
+from making import DATA, MODEL, figure, manifest
 from making import budget as making_budget
-from making import figure, manifest
 from making import plan as making_plan
 from sessions import opened
 
@@ -23,16 +23,18 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.metric import Metric
-from edgebuild.core.passes import PluginPass
+from edgebuild.core.passes import Equalize, PluginPass, QuantizeAware
 from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
-from edgebuild.engine import device_figures, places, sources
+from edgebuild.engine import device_figures, doctor, places, publish, sources
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import single_operator
 from edgebuild.layering import Layer, overlay
 from edgebuild.passes import importing
+from edgebuild.plan import plan
 from edgebuild.plugins import Group
 from edgebuild.report import formats
+from edgebuild.search.accuracy_recovery import Means, refinements
 
 LITERT = Runtime(name=Interpreter.LITERT, kernels=Kernels.XNNPACK)
 
@@ -518,3 +520,32 @@ def test_what_an_importer_leaves_must_be_a_network(found: str | None, said: str,
     left = tmp_path / found if found is not None else None
     assert importing.misfit(left, tmp_path).endswith(said)
     assert bool(importing.misfit(left, tmp_path)) == bool(said)
+
+
+def test_a_rebuild_takes_away_the_reports_that_it_does_not_write(tmp_path: Path) -> None:
+    for reports in ({"reports/lines.txt": b"old", "reports/card.md": b"old"}, {"reports/card.md": b"new"}):
+        publish.publish(manifest(reports=tuple(reports)), {"kws.tflite": b"TFL3", **reports}, tmp_path)
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["card.md"]
+    assert (tmp_path / "reports" / "card.md").read_bytes() == b"new"
+
+
+def test_plugins_and_their_faults_are_listed_by_doctor(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _offered(tmp_path / "odd", monkeypatch, "1 / 0", "odd", group="reports")
+    _offered(tmp_path / "bad", monkeypatch, "OFFER = 1", "vela", group="compilers", name="bad")
+    found = {item.name: item for item in doctor.examine(tmp_path / "store") if item.use == "is a plug-in"}
+    assert (found["pass coarse"].is_there, found["pass coarse"].detail) == (True, "edge-stranger 1.2")
+    assert not found["report format odd"].is_there
+    assert "ZeroDivisionError" in found["report format odd"].detail
+    assert "has the name of a built-in compiler" in found["compiler edgebuild.compilers"].detail
+    assert {"device board", "importer layers", "metric misses", "report format lines"} < found.keys()
+
+
+def test_a_strangers_refinement_stays_in_what_is_tried_for_the_accuracy(installed: Path) -> None:
+    target = _target(cut={}, calibrate={"rounding": "nearest"})
+    planned = plan(target, config.load({}, {}, use_file=False).settings, MODEL, DATA)
+    means = Means(True, targets.default_pass(Equalize), targets.default_pass(QuantizeAware))
+    tried = [[step.called for step in proposal.plan.refinements] for proposal in refinements(planned, means)]
+    assert tried
+    assert all(names == ["equalize", "cut", "calibrate"] for names in tried)
