@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import plugins
+from edgebuild import documents, plugins
 from edgebuild.core.finding import Code
 from edgebuild.core.settings import AUTO, INPUT, KERAS, LABELS, MetricKind, Settings
 from edgebuild.decode import closest, decode
+from edgebuild.documents import DocumentError
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, Tree, overlay
 
@@ -151,10 +151,10 @@ def _named(table: object) -> bool:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return documents.toml(path)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", remedy="Name another file with --config.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, DocumentError) as error:
         raise UsageError(f"{path} cannot be read", str(error), "It must be a TOML file in UTF-8.") from None
 
 

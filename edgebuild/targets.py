@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from edgebuild import budgets, plugins
+from edgebuild import budgets, documents, plugins
 from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.metric import Metric
@@ -28,6 +28,7 @@ from edgebuild.core.target import (
     Target,
 )
 from edgebuild.decode import closest, decode
+from edgebuild.documents import DocumentError
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layer, Layered, overlay
 from edgebuild.plugins import Found, Group
@@ -282,6 +283,12 @@ def _find(name: str, beside: Path | None, chained: Sequence[Path]) -> Path:
     """
     if name.endswith(".toml"):
         path = Path(name) if beside is None else beside / name
+        if not re.fullmatch(r"\w[\w .+-]*", path.stem):
+            raise UsageError(
+                f"{path.name!r} cannot be the file of a target profile",
+                "Its name without .toml is a folder's, which builds write into.",
+                "Use letters, digits, and any of _ . + -, a letter, a digit or _ first.",
+            )
         if not path.is_file():
             raise UsageError(
                 f"no target profile {name}", "There is no such file.", "edgebuild targets lists the names."
@@ -300,9 +307,9 @@ def _find(name: str, beside: Path | None, chained: Sequence[Path]) -> Path:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read", str(error)) from None
+        return documents.toml(path)
+    except (OSError, DocumentError) as error:
+        raise UsageError(f"{path} cannot be read", str(error), "It must be a TOML file in UTF-8.") from None
 
 
 def _origin(path: Path) -> str:

@@ -92,8 +92,7 @@ def budget_table(texts: Sequence[str]) -> Tree:
 
 def setting(text: str) -> Tree:
     """The tables that one --set KEY=VALUE stands for: a value of TOML, or text as it is; raises UsageError."""
-    import tomllib
-
+    from edgebuild import documents
     from edgebuild.errors import UsageError
 
     path, equals, value = text.partition("=")
@@ -101,8 +100,8 @@ def setting(text: str) -> Tree:
     if not equals or not all(keys):
         raise UsageError(f"--set {text} says nothing", remedy="Write it as KEY=VALUE: --set train.epochs=20.")
     try:
-        read: object = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        read: object = documents.toml_of(f"value = {value}")["value"]
+    except documents.DocumentError:
         read = value.strip()
     for key in reversed(keys):
         read = {key: read}

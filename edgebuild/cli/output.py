@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -23,6 +24,8 @@ _STYLES: dict[str, dict[str, str | bool]] = {
     "title": {"bold": True},
     "dim": {"dim": True},
 }
+# Styles as `paint` writes them; then control characters but tabs and line ends, and those that turn the direction.
+_CONTROLS = re.compile(r"(\x1b\[(?:0|1|2|3[1235])m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def paint(text: str, style: str) -> str:
@@ -30,10 +33,19 @@ def paint(text: str, style: str) -> str:
     return click.style(text, **_STYLES.get(style, {}))  # type: ignore[arg-type]
 
 
+def shown(text: str) -> str:
+    """A text whose control characters are written out, as names in files of others may hold them, but for our styles.
+
+    They could move the cursor over what was printed, colour it, hide it or turn its direction. What is written in
+    their place is theirs in JSON.
+    """
+    return _CONTROLS.sub(lambda match: match[1] or f"\\u{ord(match[0]):04x}", text)
+
+
 def result(text: str) -> None:
     """Print what was asked for."""
     _STATE["printed"] = True
-    click.echo(text, color=_colour())
+    click.echo(shown(text), color=_colour())
 
 
 def begin(arguments: Sequence[str]) -> None:
@@ -44,16 +56,20 @@ def begin(arguments: Sequence[str]) -> None:
 
 def say(text: str) -> None:
     """Print what happens on the way."""
-    click.echo(text, err=True, color=_colour())
+    click.echo(shown(text), err=True, color=_colour())
 
 
 def error(problem: EdgebuildError, what: str = "") -> None:
     """Print an expected failure: what, why, what to do; `what` in place of its own."""
-    say(f"{paint('error', 'fail')}: {what or problem.what}")
+    say(f"{paint('error', 'fail')}: {_in_a_line(what or problem.what)}")
     for line in problem.why.splitlines():
         say(f"  {line}")
     for line in problem.remedy.splitlines():
         say(f"  {paint(line, 'title')}")
+
+
+def _in_a_line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def errors(failed: Sequence[tuple[str, EdgebuildError]], *, titled: bool) -> None:

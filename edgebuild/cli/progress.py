@@ -63,7 +63,9 @@ class _Terminal:
 
     def __init__(self) -> None:
         from rich.console import Console  # 100 ms that logs need not pay
+        from rich.markup import escape
 
+        self._escaped = escape
         self._console = Console(stderr=True, highlight=False)
         self._status: Any = None
         self._under_way: dict[str, str] = {}  # what is said of each step, by its title
@@ -82,14 +84,18 @@ class _Terminal:
 
     def step_finished(self, title: str, time_s: float, *, reused: bool) -> None:
         self._over(title)
-        self._console.print(f"- {title}[dim]: {'kept' if reused else format_seconds(time_s)}[/dim]")
+        self._console.print(f"- {self._plain(title)}[dim]: {'kept' if reused else format_seconds(time_s)}[/dim]")
 
     def noted(self, text: str) -> None:
-        self._console.print(f"  {text}", markup=False)
+        self._console.print(f"  {self._plain(text)}")
+
+    def _plain(self, text: str) -> str:
+        """A text in which nothing is markup, nor moves the cursor: names in it come from files of others."""
+        return self._escaped(output.shown(text))
 
     def _show(self) -> None:
         """One moving line of all that is under way."""
-        text = "; ".join(self._under_way.values())
+        text = self._plain("; ".join(self._under_way.values()))
         if self._status is None:
             self._status = self._console.status(text)
             self._status.start()

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import msgspec
 import platformdirs
 
+from edgebuild import documents
 from edgebuild.calibration import Estimate, Workload, estimate, family_of
 from edgebuild.core import place
 from edgebuild.core.budget import Subject
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.inspection import Inspection
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.documents import DocumentError
 from edgebuild.flatbuffer.inspecting import inspect
 
 VARIABLE = "EDGEBUILD_CALIBRATIONS"
@@ -67,8 +69,8 @@ def read() -> tuple[list[Calibration], list[str]]:
     damaged: list[str] = []
     for path in sorted(folder().glob(f"*{_SUFFIX}")):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Calibration))
-        except (OSError, msgspec.MsgspecError) as error:
+            found.append(documents.json(documents.read(path), Calibration))
+        except (OSError, DocumentError) as error:
             damaged.append(f"the calibration {path} cannot be read: {error}")
     return found, damaged
 

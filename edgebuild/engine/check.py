@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import gate, hashing, judgeable
+from edgebuild import documents, gate, hashing, judgeable
 from edgebuild.core.budget import COSTS, SCORES, Budget, Subject
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.plan import Source
 from edgebuild.core.verdict import Verdict
+from edgebuild.documents import DocumentError
 from edgebuild.engine import figures, publish
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 
@@ -75,12 +76,12 @@ def read(path: Path) -> Manifest:
         StepError: it cannot be read, is damaged, or was written by a newer edgebuild.
     """
     try:
-        data = path.read_bytes()
-        version = msgspec.json.decode(data, type=_Version).schema_version
+        data = documents.read(path)
+        version = documents.json(data, _Version).schema_version
         if version > SCHEMA_VERSION:
             raise StepError(f"{path} was written by a newer edgebuild", f"Its schema is version {version}.", "Update.")
-        return msgspec.json.decode(data, type=Manifest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return documents.json(data, Manifest)
+    except (OSError, DocumentError) as error:
         raise StepError(f"{path} is no manifest that can be read", str(error), "Build again.") from None
 
 

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgebuild import documents
 from edgebuild.core.outlook import Outlook
 from edgebuild.core.plan import Plan
+from edgebuild.documents import DocumentError
 from edgebuild.report import wording
 
 FILE = "times.jsonl"
@@ -88,13 +90,13 @@ def keep(store: Path, plans: Sequence[Plan], spent: Mapping[str, float]) -> None
 def read(store: Path) -> list[Took]:
     """What earlier builds took, the oldest first; lines that cannot be read are left out."""
     try:
-        lines = (store / FILE).read_bytes().splitlines()
-    except OSError:
+        lines = documents.read(store / FILE).splitlines()
+    except (OSError, DocumentError):
         return []
     found = []
     for line in lines:
-        with contextlib.suppress(msgspec.MsgspecError):
-            found.append(msgspec.json.decode(line, type=Took))
+        with contextlib.suppress(DocumentError):
+            found.append(documents.json(line, Took))
     return found
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from edgebuild import documents
 from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import FILE_NAME, Manifest
+from edgebuild.documents import DocumentError
 from edgebuild.errors import StepError
 
 _REMEDY = "Make room, or name another folder with --out."
@@ -67,8 +69,8 @@ def leave(files: Mapping[str, bytes], folder: Path, outdated: Iterable[str] = ()
 def _left_before(folder: Path) -> set[str]:
     """The files and reports that the manifest in a folder lists; none where there is none that can be read."""
     try:
-        listing = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=_Listing)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        listing = documents.json(documents.read(folder / FILE_NAME), _Listing)
+    except (OSError, DocumentError):
         return set()
     listed = (*(item.path for item in listing.files), *listing.reports)
     return {path for path in listed if (folder / path).resolve().is_relative_to(folder.resolve())}

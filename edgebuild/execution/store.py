@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import hashing
+from edgebuild import documents, hashing
+from edgebuild.documents import DocumentError
 
 _RECORD = "record.json"
 _ALWAYS_CHECKED_BYTES = 64_000_000
@@ -59,10 +60,10 @@ class Store:
         """The entry of a key; None where there is none, or where files of it were lost."""
         path = self._place(key)
         try:
-            record = msgspec.json.decode((path / _RECORD).read_bytes(), type=_Record)
+            record = documents.json(documents.read(path / _RECORD), _Record)
             if _is_intact(path, record):
                 return Entry(path, bytes(record.result), record.time_s, record.sha256)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, DocumentError):
             pass
         return None
 
