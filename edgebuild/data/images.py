@@ -15,7 +15,18 @@ from edgebuild.data import array_names
 from edgebuild.data.given import Examples, Given
 from edgebuild.errors import UsageError
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+# Files by their endings, and what Pillow calls their formats. It reads others too, some of them by starting programs.
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+IMAGES = frozenset(_FORMATS)
 _METHOD = "BILINEAR"  # of PIL.Image.Resampling
 
 
@@ -127,7 +138,7 @@ def _image(file: Path, shape: tuple[int, ...], sizes: list[tuple[int, int]]) -> 
 
     _, height, width, channels = shape
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=sorted(set(_FORMATS.values()))) as image:
             sizes.append((image.height, image.width))
             pixels = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling[_METHOD])
     except Exception as error:  # a damaged image raises whatever its decoder does

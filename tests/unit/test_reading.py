@@ -156,6 +156,19 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         from_folder(tmp_path, COLOUR, _say)
 
 
+def test_a_file_of_a_format_that_needs_a_program_is_no_image_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **_: started.append(arguments))
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat" / "a.eps")
+    (tmp_path / "cat" / "a.eps").rename(tmp_path / "cat" / "a.png")
+    with pytest.raises(UsageError, match=r"cat/a\.png is not a readable image"):
+        from_folder(tmp_path, COLOUR, _say)
+    assert not started
+
+
 def test_a_damaged_image_is_read_or_named_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "cat" / "a.png"
     path.parent.mkdir()
