@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from making import DATA, MODEL, settings
 from pipeline_answers import Bench
 from sessions import answering
 
-from edgebuild import api, targets
+from edgebuild import api, repository, targets
 from edgebuild import plan as planning
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
+from edgebuild.core.record import Commit
 from edgebuild.engine import build as building
 from edgebuild.engine.build import Outcome
 from edgebuild.execution.fake import Fake
@@ -93,10 +95,17 @@ def said(manifest: Any, words: str) -> str:
 def installed(
     patch: pytest.MonkeyPatch, tflm: str | None = "1.2.3", vela: str | None = None, edgetpu: str | None = None
 ) -> None:
-    """What this machine has of the tools of vendors, whatever it has."""
+    """What this machine has of the tools of vendors, whatever it has; no process is started from here on."""
+    patch.setattr(subprocess.Popen, "__init__", _refuse)
+    patch.setattr(repository, "commit", lambda *_: Commit())
+    patch.setattr(repository, "project", str)
     patch.setattr(wheel, "version", lambda: tflm)
     patch.setattr(compilers, "vela", lambda: vela)
     patch.setattr(compilers, "edgetpu", lambda: edgetpu)
+
+
+def _refuse(*command: object, **_: object) -> None:
+    raise AssertionError(f"a process was started: {command[1:]}")
 
 
 def through_api(patch: pytest.MonkeyPatch, folder: Path, bench: Bench) -> list[Fake]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pipeline_answers import Bench
-from pipelines import PLAIN, built, kinds, only, planned
+from pipelines import PLAIN, built, installed, kinds, only, planned
 from sessions import answering
 
 from edgebuild.core.finding import Code, Finding, Gravity
@@ -17,6 +17,11 @@ from edgebuild.engine import build as building
 from edgebuild.errors import StepError, UnavailableError, UsageError
 
 FUNCTION = Source(kind="callable", path="mine:model", sha256="")
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch)
 
 
 def test_a_plain_build_goes_from_the_network_to_the_files_in_order_and_is_found_again(tmp_path: Path) -> None:
