@@ -99,9 +99,14 @@ def installed(
     patch.setattr(subprocess.Popen, "__init__", _refuse)
     patch.setattr(repository, "commit", lambda *_: Commit())
     patch.setattr(repository, "project", str)
+    patch.setattr(repository, "top", _no_repository)
     patch.setattr(wheel, "version", lambda: tflm)
     patch.setattr(compilers, "vela", lambda: vela)
     patch.setattr(compilers, "edgetpu", lambda: edgetpu)
+
+
+def _no_repository(place: Path) -> Path:
+    raise repository.UnknownRefError(f"{place} lies in no git repository")
 
 
 def _refuse(*command: object, **_: object) -> None:
