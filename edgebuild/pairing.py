@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild import stats
-from edgebuild.core.paired import Paired
+from edgebuild.core.measurement import Paired
 
 USUAL = 0.95
 _UNKNOWN = (0.0, 0.0)

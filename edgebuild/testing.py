@@ -23,9 +23,9 @@ from edgebuild.actions.datasets import SplitJob
 from edgebuild.actions.networks import CarryJob, FreezeJob, Frozen, Imported, ImportJob
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.core.action import Ref
+from edgebuild.core.device import Compiled
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.mapping import Compiled
 from edgebuild.core.metric import Metric, Task
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.passes import Pass, PluginPass
@@ -39,7 +39,7 @@ from edgebuild.execution.session import Done, Session
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
 from edgebuild.flatbuffer import reader
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.layering import Layer
 from edgebuild.process import ChildBugError, Limits
 from edgebuild.report import formats
@@ -130,7 +130,7 @@ def check_compiler(name: str, artifact: Path | None = None, **options: Any) -> C
     with _session() as (session, folder):
         file = artifact or folder / "conv.tflite"
         if artifact is None:
-            file.write_bytes(single_operator.artifact(_ARTIFACT))
+            file.write_bytes(timed_parts.artifact_of_layer(_ARTIFACT))
         action = COMPILE.action(CompileJob(artifact=str(session.give_file(file)), accelerator=accelerator))
         made: Done[Compiled] = _twice(session, action, f"the compiler {name}")
         return made.result
@@ -157,7 +157,7 @@ def check_device(name: str, artifact: Path | None = None) -> Loaded:
     with tempfile.TemporaryDirectory(prefix="edgebuild-testing-") as folder:
         file = artifact or Path(folder) / "conv.tflite"
         if artifact is None:
-            file.write_bytes(single_operator.artifact(_ARTIFACT))
+            file.write_bytes(timed_parts.artifact_of_layer(_ARTIFACT))
         place = _done(lambda: open_place(named, limits, Path(folder), lambda _: None), what)
         try:
             worker = _done(lambda: place.start(file, How(Kernels.REFERENCE)), what)

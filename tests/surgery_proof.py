@@ -9,7 +9,7 @@ import numpy as np
 import tf_keras
 from tf_keras import layers
 
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph, Layer
 from edgebuild.passes.surgery.channels import Channels
 from edgebuild.passes.surgery.cutting import cut, silence
@@ -30,7 +30,7 @@ def end(x: Any) -> Any:
 def graph_of(body: Body, shape: tuple[int, ...] = IMAGE, dtype: str = "float32") -> Graph:
     tf_keras.backend.clear_session()
     given = tf_keras.Input(shape, name="given", dtype=dtype)
-    return lively(reading.read(tf_keras.Model(given, body(given))))
+    return lively(building.read(tf_keras.Model(given, body(given))))
 
 
 def sample(shape: tuple[int, ...] = IMAGE, seed: int = 0) -> Any:

@@ -13,8 +13,7 @@ from edgebuild.actions.tools import (
     WRITER,
 )
 from edgebuild.core.action import File, Kind, Out
-from edgebuild.core.delivery import Keep, Layout, Leaner, Vector
-from edgebuild.core.metadata import Metadata
+from edgebuild.core.delivery import Keep, Layout, Leaner, Metadata, Vector
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.passes import Quantize
 from edgebuild.core.settings import Preprocess

@@ -7,8 +7,8 @@ import msgspec
 from edgebuild.actions.scores import Baseline
 from edgebuild.actions.tools import DATA_PACKAGES, TENSORFLOW, TENSORFLOW_PACKAGES
 from edgebuild.core.action import File, Kind, Out
+from edgebuild.core.delivery import Pixels
 from edgebuild.core.finding import Finding
-from edgebuild.core.metadata import Pixels
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.core.plan import Split

@@ -7,8 +7,8 @@ import msgspec
 from edgebuild.actions.scores import At, on_device
 from edgebuild.actions.tools import DATA_PACKAGES, INTERPRETER, LITERT_PACKAGES
 from edgebuild.core.action import File, Kind, Out
+from edgebuild.core.device import Parity
 from edgebuild.core.losses import LayerLosses, OutputLoss
-from edgebuild.core.mapping import Parity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import AtLeastOne, Count, Preprocess

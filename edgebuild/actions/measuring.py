@@ -9,9 +9,9 @@ import msgspec
 from edgebuild.actions.scores import on_device
 from edgebuild.actions.tools import LITERT_PACKAGES, MEASUREMENT, TFLM_PACKAGES, TIMED
 from edgebuild.core.action import HOST_TIMER, File, Kind, MemoryLimit, Takes, TimeLimit
+from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.budget import Subject
 from edgebuild.core.comparison import Interval
-from edgebuild.core.operator_times import OperatorTimes
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import AtLeastOne, BenchSettings
 from edgebuild.core.target import Kernels

@@ -15,9 +15,8 @@ from edgebuild.actions.tools import (
     VELA_PACKAGES,
 )
 from edgebuild.core.action import File, Kind, MemoryLimit, Out
-from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import Vector
-from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU, Mapping
+from edgebuild.core.device import Arena, Compiled, EdgeTpu, EthosU, Mapping
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import AtLeastOne, Count, Preprocess
 from edgebuild.core.target import Accelerator, Kernels
@@ -211,7 +210,7 @@ ETHOS_U = Kind(
     name="ethos-u",
     settings=EthosUJob,
     result=EthosU,
-    run="edgebuild.runtimes.ethosu.vela:compile_",
+    run="edgebuild.runtimes.ethosu:compile_",
     tool=VELA,
     title=lambda job: f"compile for {job.accelerator} with Vela",
     packages=VELA_PACKAGES,

@@ -74,7 +74,7 @@ def run(builds: Sequence[Build], *, dry_run: bool, explain: bool, as_json: bool,
 
 
 def _report(made: Sequence[Made], *, as_json: bool, verbose: bool) -> int:
-    from edgebuild.report import several, summary
+    from edgebuild.report import summary
 
     outcomes = [(build, outcome) for build in made for outcome in build.outcomes]
     failed = [(f"{build.name} for {each.target}", each.error) for build, each in outcomes if each.error is not None]
@@ -87,9 +87,9 @@ def _report(made: Sequence[Made], *, as_json: bool, verbose: bool) -> int:
             if each.manifest is not None:
                 shown = summary.of_build(each.manifest, str(build.out / each.target), output.paint, verbose=True)
                 output.result(f"\n{build.name} for {shown}")
-        lines = [several.Line(build.name, each.target, str(build.out), each.manifest) for build, each in outcomes]
-        output.result("\n" + several.table(lines, output.paint))
-        for text in several.actions(lines):
+        lines = [summary.Line(build.name, each.target, str(build.out), each.manifest) for build, each in outcomes]
+        output.result("\n" + summary.table_of_several(lines, output.paint))
+        for text in summary.actions_of_several(lines):
             output.result(f"  {text}")
     output.errors(failed, titled=True)
     if not as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgebuild.core.metadata import Metadata
+from edgebuild.core.delivery import Metadata
 from edgebuild.core.model import UNKNOWN_RUNTIME
 
 Option = int | float | bool | str | tuple[int | float | bool, ...]

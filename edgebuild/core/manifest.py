@@ -13,7 +13,6 @@ from edgebuild.core.losses import Losses
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.model import ArtifactSpec, ModelSpec
 from edgebuild.core.plan import Plan, Source
-from edgebuild.core.repair import Rung
 from edgebuild.core.resizing import Resizing
 from edgebuild.core.verdict import Verdict
 
@@ -147,3 +146,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     repair: tuple[Rung, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """One build on the repair ladder.
+
+    Attributes:
+        name: what it does more than the one before it, for people.
+        accuracy: the artifact's score.
+        size_bytes: of the artifact.
+        latency_s: the median at the first place that times; None where none does.
+        kept: whether it keeps the accuracy budget.
+    """
+
+    name: str
+    accuracy: float
+    size_bytes: int
+    latency_s: float | None
+    kept: bool

@@ -13,8 +13,7 @@ import numpy as np
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import array_names
 from edgebuild.data.array_names import TRAIN
-from edgebuild.data.given import Array, Examples, Given, numbered
-from edgebuild.data.names import identifier
+from edgebuild.data.given import Array, Examples, Given, identifier, numbered
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import keyword
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,6 @@ from edgebuild.core.model import TensorSpec
 from edgebuild.core.resizing import Resizing
 from edgebuild.data import array_names
 from edgebuild.data.array_names import LABELS, SPLITS
-from edgebuild.data.names import identifier
 from edgebuild.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -298,3 +299,12 @@ def matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join("?" if size == -1 else str(size) for size in shape) or "scalar"
+
+
+def identifier(name: str) -> str:
+    """A name that Python takes for a parameter, as a signature needs it."""
+    word = re.sub(r"\W", "_", name)
+    if keyword.iskeyword(word):
+        return f"{word}_"
+    # TensorFlow saves no signature of several inputs one of whose names begins with an underscore.
+    return word if word[:1].isidentifier() and word[:1] != "_" else f"x{word}"

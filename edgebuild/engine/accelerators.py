@@ -24,15 +24,14 @@ from edgebuild.actions.runtimes import (
 from edgebuild.core.action import Action, Ref
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Vector
-from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import EthosU, Mapping
+from edgebuild.core.device import DeviceReport, EthosU, Mapping
 from edgebuild.core.target import Accelerator, Compiler
 from edgebuild.engine import fallback
 from edgebuild.engine.fallback import UNMEASURED
 from edgebuild.engine.material import Built
 from edgebuild.errors import UnavailableError
 from edgebuild.execution.session import Session
-from edgebuild.runtimes import compilers
+from edgebuild.runtimes import tools
 
 # What the Edge TPU compiler does not print.
 _UNTOLD = {
@@ -67,8 +66,8 @@ class Ask(Protocol):
 
 
 def _of_vela(built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
-    if compilers.vela() is None:
-        why = f"Vela is not installed: {compilers.VELA_INSTALL}"
+    if tools.vela() is None:
+        why = f"Vela is not installed: {tools.VELA_INSTALL}"
         lacking = dict.fromkeys((Subject.NPU_SHARE, Subject.NPU_LATENCY, Subject.NPU_SRAM), why)
         return Answered(DeviceReport(), {str(subject): text for subject, text in lacking.items()}, (why,))
     made = session.run(_vela(built, accelerator))
@@ -93,7 +92,7 @@ def _vela(built: Built, accelerator: Accelerator) -> Action[EthosU]:
 
 
 def _of_edgetpu(_built: Built, named: Built, accelerator: Accelerator, session: Session) -> Answered:
-    compiler = compilers.edgetpu()
+    compiler = tools.edgetpu()
     if compiler is None:
         try:
             rules = EdgeTpuRulesJob(artifact=str(named.ref), memory_bytes=accelerator.memory)
@@ -101,7 +100,7 @@ def _of_edgetpu(_built: Built, named: Built, accelerator: Accelerator, session: 
         except UNMEASURED as error:
             why = f"what the Edge TPU runs could not be predicted: {fallback.reason(error)}"
             return Answered(DeviceReport(), {**_UNTOLD, Subject.NPU_SHARE: why}, (why,))
-        note = f"what the Edge TPU runs is predicted; its compiler is not installed: {compilers.EDGETPU_INSTALL}"
+        note = f"what the Edge TPU runs is predicted; its compiler is not installed: {tools.EDGETPU_INSTALL}"
         return Answered(DeviceReport(edgetpu=found), _UNTOLD, notes=(note, *_left(found.mapping, named)))
     job = EdgeTpuJob(artifact=str(named.ref), compiler=hashing.of_file(Path(compiler)))
     made = session.run(EDGETPU.action(job, of=named.plan.target))

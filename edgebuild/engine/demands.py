@@ -10,7 +10,7 @@ from edgebuild.actions.measuring import MEASURE, Measured, MeasureJob
 from edgebuild.actions.scores import SCORE_AT, At, Score, ScoreAtJob
 from edgebuild.core.action import Action, Ref
 from edgebuild.core.budget import Budget, Subject
-from edgebuild.core.mapping import Parity
+from edgebuild.core.device import Parity
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
-from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU
+from edgebuild.core.device import Arena, Compiled, DeviceReport, EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Runtime
 from edgebuild.engine import devices

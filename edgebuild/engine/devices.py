@@ -18,11 +18,9 @@ from edgebuild.actions.runtimes import (
     SampleJob,
 )
 from edgebuild.core.action import Action, Ref
-from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Vector
-from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import Parity
+from edgebuild.core.device import Arena, DeviceReport, Parity
 from edgebuild.core.target import Kernels
 from edgebuild.engine import accelerators, demands, fallback
 from edgebuild.engine.accelerators import Answered

@@ -15,8 +15,8 @@ from edgebuild.core.facility import Facility
 from edgebuild.core.place import CORES
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.execution import connection
-from edgebuild.runtimes import compilers
-from edgebuild.runtimes.arm64 import counting, emulator, installing
+from edgebuild.runtimes import tools
+from edgebuild.runtimes.arm64 import emulator, installing
 from edgebuild.runtimes.places import adb
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.units import format_bytes
@@ -46,8 +46,8 @@ def examine(store: Path) -> tuple[Facility, ...]:
         _package("LiteRT", ("ai-edge-litert",), "runs artifacts on this machine", "pip install ai-edge-litert"),
         _package("TensorFlow Lite Micro", ("tflite-micro",), "runs artifacts as firmware does; arenas", wheel.INSTALL),
         _package("Ray", ("ray",), "lets a cluster help (--on-cluster)", connection.INSTALL),
-        _package("Vela", ("ethos-u-vela",), "compiles for Ethos-U", compilers.VELA_INSTALL),
-        _program(compilers.EDGETPU, "compiles for the Edge TPU", compilers.EDGETPU_INSTALL, ("--version",)),
+        _package("Vela", ("ethos-u-vela",), "compiles for Ethos-U", tools.VELA_INSTALL),
+        _program(tools.EDGETPU, "compiles for the Edge TPU", tools.EDGETPU_INSTALL, ("--version",)),
         _program("g++", "builds what is handed over for microcontrollers", "sudo apt-get install g++"),
         _program("arm-none-eabi-g++", "the same for Cortex-M", "sudo apt-get install gcc-arm-none-eabi"),
         _program("ssh", "measures on machines elsewhere", "sudo apt-get install openssh-client", ("-V",)),
@@ -157,7 +157,7 @@ def _arm64() -> Facility:
     use = f"outputs and instructions of {', '.join(CORES)}"
     try:
         found = emulator.find()
-        counting.plugin(found.version)
+        emulator.counting_plugin(found.version)
     except EdgebuildError as error:
         return Facility(name=ARM64, is_there=False, detail=error.what, use=use, remedy=error.remedy)
     record = emulator.read(emulator.installed_folder())

@@ -17,20 +17,10 @@ from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses, OutputLoss
-from edgebuild.core.manifest import (
-    Accuracy,
-    Artifact,
-    DataRecord,
-    Footprint,
-    FurtherScore,
-    Inputs,
-    Manifest,
-    Shrinkage,
-)
-from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.core.manifest import Accuracy, Artifact, DataRecord, Footprint, FurtherScore, Inputs, Manifest, Shrinkage
+from edgebuild.core.measurement import Measurement, Mode, Paired
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.paired import Paired
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
 

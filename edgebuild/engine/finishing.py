@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from edgebuild.actions import conversion
 from edgebuild.actions.conversion import Leaned, LeanJob, MetadataJob
 from edgebuild.core.action import Action, Ref
+from edgebuild.core.delivery import ENTRY as SDK_METADATA
 from edgebuild.core.delivery import BiasScales, Keep, Leaner, Names
-from edgebuild.core.metadata import ENTRY as SDK_METADATA
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.emit.metadata.describing import Fed, describe, lacking

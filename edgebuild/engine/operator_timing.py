@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgebuild.actions.measuring import OPERATOR_TIMES, OperatorTimesJob
-from edgebuild.core.operator_times import OperatorTimes
+from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.settings import BenchSettings
 from edgebuild.engine.demands import Runnable
 from edgebuild.execution.session import Session

@@ -11,7 +11,7 @@ from edgebuild.actions.scores import Baseline, Score
 from edgebuild.comparing import Before, Turns
 from edgebuild.core.action import Ref
 from edgebuild.core.budget import SCORES, Budget, Subject
-from edgebuild.core.mapping import Parity
+from edgebuild.core.device import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import AUTO, BenchSettings

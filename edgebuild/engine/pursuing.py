@@ -8,9 +8,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edgebuild.core.budget import Subject
-from edgebuild.core.manifest import Manifest
+from edgebuild.core.manifest import Manifest, Rung
 from edgebuild.core.plan import Plan
-from edgebuild.core.repair import Rung
 from edgebuild.engine import fallback
 from edgebuild.engine.fallback import FAILURES
 from edgebuild.engine.judging import Tried

@@ -10,13 +10,12 @@ import io
 import itertools
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from edgebuild.core.inspection import Graph, Inspection, Operation, Quantization, Tensor
 from edgebuild.core.model import UNKNOWN_RUNTIME
-from edgebuild.flatbuffer import operator_shapes
 from edgebuild.flatbuffer.sections import APPENDED
 
 # How many are told; a file with more is no better known by all of them.
@@ -50,6 +49,11 @@ _BIASED = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2}
 _MOST_STEPS = 32767
 # LiteRT's kernels refuse a bias that is off by more, in steps of the output.
 _MOST_BIAS_STEPS = 0.02
+_Shape = tuple[int, ...]
+_OPEN = -1
+_CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
+_SLIDING = frozenset({*_CONVOLUTIONS, "AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"})
+_Rule = Callable[[Sequence[_Shape], _Shape], bool]
 
 
 def doubted(inspection: Inspection, data: bytes) -> Inspection:
@@ -81,7 +85,7 @@ def _of_graph(graph: Graph) -> Iterator[str]:
         for doubt in (
             *_of_operation(operation),
             *_of_bias(operation, graph),
-            *operator_shapes.misfits(operation, graph),
+            *_misfits(operation, graph),
         ):
             yield f"{operation.name} (operator {number}) {doubt}"
 
@@ -174,3 +178,107 @@ def _only_scale(tensor: Tensor) -> float:
     """0 for a tensor that has none, or many."""
     quantization = tensor.quantization
     return quantization.scales[0] if quantization is not None and len(quantization.scales) == 1 else 0.0
+
+
+def _misfits(operation: Operation, graph: Graph) -> Iterator[str]:
+    """What does not fit, in words; nothing of operators without a rule here, and of shapes that are open."""
+    if operation.name not in _RULES:
+        return
+    inputs = [graph.tensors[index].shape if index >= 0 else None for index in operation.inputs]
+    outputs = [graph.tensors[index].shape for index in operation.outputs if index >= 0]
+    fewest, fits = _RULES[operation.name]
+    if len(inputs) < fewest or None in inputs[:fewest] or not outputs:
+        yield f"has {len(inputs)} inputs and {len(outputs)} outputs"
+    elif _are_known((*inputs[:fewest], outputs[0])) and not fits([shape or () for shape in inputs], outputs[0]):
+        shapes = " and ".join(str(list(shape)) for shape in inputs[:fewest] if shape is not None)
+        yield f"makes {list(outputs[0])} of {shapes}"
+    elif operation.name in _SLIDING and operation.outputs[0] >= 0:
+        yield from _slid(operation, graph)
+
+
+def _slid(operation: Operation, graph: Graph) -> Iterator[str]:
+    """Whether a window that slides over an image leaves as many places as the output has (TFLite's padding.h)."""
+    image, output = (graph.tensors[index].shape for index in (operation.inputs[0], operation.outputs[0]))
+    window = _window(operation, graph)
+    if not len(image) == len(output) == len(window) + 2 == 4 or not _are_known((image, output)):
+        return
+    options = operation.options
+    for axis, (size, short) in enumerate(zip(window, "hw", strict=True), start=1):
+        stride, dilation = options.get(f"stride_{short}"), options.get(f"dilation_{short}_factor", 1)
+        if not isinstance(stride, int) or not isinstance(dilation, int) or stride < 1:
+            return
+        reach = 1 if options.get("padding") == "SAME" else (size - 1) * dilation + 1
+        if -(-(image[axis] - reach + 1) // stride) != output[axis]:
+            yield f"makes {list(output)} of {list(image)} with a window of {list(window)}"
+
+
+def _window(operation: Operation, graph: Graph) -> _Shape:
+    """Height and width of what slides; () where nothing does."""
+    if operation.name in _CONVOLUTIONS and len(operation.inputs) > 1 and operation.inputs[1] >= 0:
+        return graph.tensors[operation.inputs[1]].shape[1:3]
+    sizes = [operation.options.get(name) for name in ("filter_height", "filter_width")]
+    return tuple(size for size in sizes if isinstance(size, int))
+
+
+def _are_known(shapes: Sequence[_Shape | None]) -> bool:
+    """A tensor without a shape, and a dimension that is open, are known only as the graph runs."""
+    return all(shape and _OPEN not in shape for shape in shapes)
+
+
+def _convolution(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    data, kernel = inputs[:2]
+    if len(data) != len(kernel) or len(output) != len(data):
+        return False
+    return bool(kernel[-1] and data[-1] % kernel[-1] == 0 and kernel[0] == output[-1] and _has_bias(inputs, output[-1]))
+
+
+def _depthwise(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    data, kernel = inputs[:2]
+    if not len(data) == len(kernel) == len(output) == 4:
+        return False
+    return bool(data[-1] and kernel[-1] % data[-1] == 0 and kernel[-1] == output[-1] and _has_bias(inputs, output[-1]))
+
+
+def _dense(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    data, weights = inputs[:2]
+    if len(weights) != 2 or not weights[1] or math.prod(data) % weights[1]:
+        return False
+    return math.prod(data) // weights[1] * weights[0] == math.prod(output) and _has_bias(inputs, weights[0])
+
+
+def _has_bias(inputs: Sequence[_Shape], channels: int) -> bool:
+    return len(inputs) < 3 or not inputs[2] or math.prod(inputs[2]) == channels
+
+
+def _pooled(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    data = inputs[0]
+    return len(data) == len(output) == 4 and (data[0], data[3]) == (output[0], output[3])
+
+
+def _same(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    return inputs[0] == output
+
+
+def _as_many(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    return math.prod(inputs[0]) == math.prod(output)
+
+
+def _broadcast(inputs: Sequence[_Shape], output: _Shape) -> bool:
+    pairs = list(itertools.zip_longest(*(reversed(shape) for shape in inputs[:2]), fillvalue=1))
+    made = tuple(other if one == 1 else one for one, other in reversed(pairs))
+    return all(one == other or 1 in (one, other) for one, other in pairs) and made == output
+
+
+_RULES: Mapping[str, tuple[int, _Rule]] = {
+    "CONV_2D": (2, _convolution),
+    "DEPTHWISE_CONV_2D": (2, _depthwise),
+    "FULLY_CONNECTED": (2, _dense),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), (1, _pooled)),
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"), (1, _as_many)),
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), (2, _broadcast)),
+    **dict.fromkeys(
+        ("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH", "ELU", "GELU"), (1, _same)
+    ),
+    **dict.fromkeys(("SOFTMAX", "LOG_SOFTMAX", "QUANTIZE", "DEQUANTIZE", "CAST", "ABS", "NEG", "EXP"), (1, _same)),
+    **dict.fromkeys(("RSQRT", "SQRT", "SQUARE", "L2_NORMALIZATION", "DENSIFY"), (1, _same)),
+}

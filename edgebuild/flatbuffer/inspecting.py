@@ -13,7 +13,7 @@ from typing import Any
 from edgebuild.core.inspection import Graph, Inspection, Operation, Option, Quantization, Signature, Tensor
 from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import doubts, layout, liveness, macs, requantization, sections
+from edgebuild.flatbuffer import doubts, layout, requantization, running_costs, sections
 from edgebuild.flatbuffer.walking import Blob, DamagedError, Node, Walked, walk
 
 _HERE = Path(__file__).parent
@@ -171,7 +171,7 @@ class _File:
             outputs=outputs,
             tensors=tuple(tensors),
             operations=tuple(operations),
-            memory=liveness.memory(tensors, operations, inputs, outputs),
+            memory=running_costs.memory(tensors, operations, inputs, outputs),
         )
 
     def _indices(self, indices: Sequence[int] | None, count: int) -> tuple[int, ...]:
@@ -260,7 +260,7 @@ class _File:
         read = [shapes[index] if index >= 0 else () for index in inputs]
         written = [shapes[index] for index in outputs if index >= 0]
         try:
-            found = macs.of_operator(name, read, written)
+            found = running_costs.macs_of_operator(name, read, written)
         except (IndexError, ValueError):
             return 0
         self._macs += found

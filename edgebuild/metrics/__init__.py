@@ -1,9 +1,8 @@
 """Scores of a network's outputs, and which of them suits the labels."""
 
-from edgebuild.metrics.functions import load_callable
 from edgebuild.metrics.ignoring import IGNORED
 from edgebuild.metrics.labels import is_binary, labels, predictions, residuals, taught
-from edgebuild.metrics.scoring import further, require_output, score
+from edgebuild.metrics.scoring import further, load_callable, require_output, score
 
 __all__ = [
     "IGNORED",

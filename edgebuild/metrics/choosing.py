@@ -16,7 +16,7 @@ from edgebuild.core.metric import Metric, Task
 from edgebuild.core.settings import AUTO, MetricKind
 from edgebuild.data.given import Array
 from edgebuild.errors import UsageError
-from edgebuild.metrics import ignoring, kinds, thresholds
+from edgebuild.metrics import ignoring, kinds
 from edgebuild.metrics.kinds import Kind
 from edgebuild.metrics.labels import misfit, require_finite
 from edgebuild.units import format_share
@@ -227,7 +227,7 @@ def _with_threshold(metric: Metric, kind: Kind, seen: Seen, y: Array) -> Metric:
     """With the value above which outputs say yes, and what told it."""
     if not metric.says_yes_or_no or metric.threshold is not None:
         return metric
-    found = thresholds.of(seen.values, seen.ending, kind, y)
+    found = kinds.threshold_of(seen.values, seen.ending, kind, y)
     return replace(metric, threshold=found.value, why="; ".join(filter(None, [metric.why, found.words])))
 
 

@@ -11,12 +11,14 @@ from edgebuild.data.given import Array
 from edgebuild.errors import UsageError
 from edgebuild.metrics.labels import require_classes
 
-SIGMOID, SOFTMAX = "Sigmoid", "Softmax"
+_SIGMOID, _SOFTMAX = "Sigmoid", "Softmax"
 _TOLERANCE = 1e-3  # of probabilities that add up to one
 # Pairs of labels that mean no and yes.
 _PAIRS = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 _LEAST, _MOST = -0.5, 1.5  # probabilities are not meant to meet labels beyond these
 _FAR = 16.0  # outputs beyond this that are no sigmoids say numbers, not yes or no of labels 0 and 255
+# Outputs beyond these that are no sigmoids are no probabilities that a network only nearly keeps between 0 and 1.
+_LOWEST, _HIGHEST = -0.5, 1.5
 
 
 class Kind(NamedTuple):
@@ -98,7 +100,7 @@ def _single(y: Array, outputs: Array, ending: str) -> Kind:
     if pair is not None and not _says_numbers(pair, outputs, ending):
         low, high = pair
         return Kind(Task.BINARY, f"labels are {low:g} or {high:g}{where}", low, high)
-    if (ending == SIGMOID and y.dtype.kind != "f") or (_is_whole(y) and ending == SIGMOID):
+    if (ending == _SIGMOID and y.dtype.kind != "f") or (_is_whole(y) and ending == _SIGMOID):
         refusal = _misnumbered(y, 2)
         if refusal is not None:
             return refusal
@@ -113,7 +115,7 @@ def values(y: Array, ending: str) -> Kind:
         ending: as in `of`.
     """
     kind = Kind(Task.VALUES, f"labels are numbers from {_extent(y)}, one for each output")
-    if ending not in (SIGMOID, SOFTMAX) or (y.min() >= _LEAST and y.max() <= _MOST):
+    if ending not in (_SIGMOID, _SOFTMAX) or (y.min() >= _LEAST and y.max() <= _MOST):
         return kind
     remedy = "Scale the labels as in training, or name the score: --metric mae"
     others = np.setdiff1d(y, (0, 1))
@@ -137,13 +139,13 @@ def _rows(y: Array, outputs: Array, ending: str) -> Kind:
         if bool((yes.sum(axis=-1) == 1).all()):
             return Kind(Task.CLASSES, f"labels are one-hot rows of {classes} classes", low, high)
         words = f"labels are {low:g} or {high:g} for each of {classes} labels"
-        if ending == SOFTMAX and low == 0.0:
+        if ending == _SOFTMAX and low == 0.0:
             return Kind(Task.LABELS, words, low, high, _several_of_softmax(yes))
         return Kind(Task.LABELS, words, low, high)
     if y.min() >= 0 and _sums_to_one(y):
         return _shares(outputs, ending)
     smooth = _smoothed(y)
-    if smooth is not None and ending != SOFTMAX:
+    if smooth is not None and ending != _SOFTMAX:
         return Kind(Task.LABELS, f"labels are smoothed yes and no for each of {classes} labels", *smooth)
     return values(y, ending)
 
@@ -151,7 +153,7 @@ def _rows(y: Array, outputs: Array, ending: str) -> Kind:
 def _shares(outputs: Array, ending: str) -> Kind:
     """Rows that add up to one: probabilities of classes, or a composition that is to be predicted."""
     kind = Kind(Task.CLASSES, "labels are probabilities of classes, of which the largest counts")
-    if ending == SOFTMAX or _sums_to_one(outputs):
+    if ending == _SOFTMAX or _sums_to_one(outputs):
         return kind
     if outputs.min() < -0.5 or outputs.max() > 1.5:
         return kind  # logits
@@ -201,7 +203,7 @@ def _pair(y: Array) -> tuple[float, float] | None:
 
 def _says_numbers(pair: tuple[float, float], outputs: Array, ending: str) -> bool:
     """Whether outputs go where 0 and 255 are numbers to be met."""
-    return pair[1] > 1 and ending not in (SIGMOID, SOFTMAX) and float(outputs.max()) > _FAR
+    return pair[1] > 1 and ending not in (_SIGMOID, _SOFTMAX) and float(outputs.max()) > _FAR
 
 
 def _smoothed(y: Array) -> tuple[float, float] | None:
@@ -222,3 +224,40 @@ def _is_whole(y: Array) -> bool:
 
 def _extent(y: Array) -> str:
     return f"{float(y.min()):.4g} to {float(y.max()):.4g}"
+
+
+class Threshold(NamedTuple):
+    """A threshold, and what outputs are, for people; no words where they are plain probabilities."""
+
+    value: float
+    words: str
+
+
+def threshold_of(outputs: Array, ending: str, kind: Kind, y: Array) -> Threshold:
+    """The threshold of a float network's outputs.
+
+    Args:
+        outputs: [samples, ...].
+        ending: the operator that makes them, where it says what they are.
+        kind: what the labels are.
+        y: the labels, as many as the outputs.
+    """
+    likely = Threshold(0.5, "outputs are probabilities, yes above 0.5")
+    logits = Threshold(0.0, "outputs are logits, yes above 0")
+    least, most = float(outputs.min()), float(outputs.max())
+    if ending in (_SIGMOID, _SOFTMAX):
+        return likely._replace(words="")
+    if least >= 0 and most <= 1:
+        return likely
+    if kind.low < 0:
+        return Threshold(0.0, "outputs of either sign, yes above 0")
+    if least < _LOWEST or most > _HIGHEST:
+        return logits
+    # Values that were trained to be 0 and 1 lie about these, logits about 0.
+    yes = y.reshape(outputs.shape) > (kind.low + kind.high) / 2
+    if not yes.any() or yes.all():
+        return logits
+    middle = float(np.mean([outputs[yes].mean(), outputs[~yes].mean()]))
+    if abs(middle - 0.5) < abs(middle):
+        return Threshold(0.5, "outputs lie about 0 and 1, yes above 0.5")
+    return logits

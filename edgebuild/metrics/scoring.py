@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from edgebuild.core.metric import Metric, Task
 from edgebuild.core.settings import MetricKind
 from edgebuild.data.given import Array
-from edgebuild.errors import StepError, UsageError
-from edgebuild.metrics.functions import called
+from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics.ignoring import IGNORED
 from edgebuild.metrics.labels import labels, predictions, residuals, task_of
 
 _MAP = 4  # axes of the outputs of a segmentation: samples, height, width, classes
+# Keras lives in the room of TensorFlow: it is looked up as a function of the user's is, by those alone who score by it.
+_KERAS = "edgebuild.passes.keras_metrics:score"
 
 
 def score(outputs: Array, y: Array, metric: Metric) -> float:
@@ -43,7 +46,7 @@ def score(outputs: Array, y: Array, metric: Metric) -> float:
         raise UsageError(
             f"the answers are of type {y.dtype}, not numbers", remedy="Give class numbers; their names go into labels."
         )
-    found = built_in(outputs, y, metric) if built_in is not None else called(outputs, y, metric)
+    found = built_in(outputs, y, metric) if built_in is not None else _called(outputs, y, metric)
     if not math.isfinite(found):
         raise StepError(f"the {metric.label} on the evaluation samples is not a finite number")
     return found
@@ -188,3 +191,43 @@ _BUILT_IN: dict[str, Callable[[Array, Array, Metric], float]] = {
     MetricKind.MAE: _mae,
     MetricKind.R2: _r2,
 }
+
+
+def load_callable(path: str) -> Callable[..., Any]:
+    """The function that module:callable names.
+
+    Raises:
+        UsageError: the module cannot be imported or has no such function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"{path} cannot be loaded",
+            str(error),
+            "Modules are looked up in the working folder and in the environment.",
+        ) from None
+    except Exception as error:
+        raise StepError(f"importing {module} failed", f"{type(error).__name__}: {error}") from None
+    if not callable(function):
+        raise UsageError(f"{path} is not callable")
+    return function  # type: ignore[no-any-return]
+
+
+def _called(outputs: Array, y: Array, metric: Metric) -> float:
+    """The score that a function or a Keras metric gives.
+
+    Raises:
+        UsageError: it cannot be found, or refuses its options.
+        StepError: it failed.
+    """
+    named = metric.plugin.run if metric.plugin is not None else metric.name
+    function = load_callable(_KERAS if metric.is_keras else named)
+    path = metric.label
+    try:
+        return float(function(outputs, y, metric) if metric.is_keras else function(outputs, y))
+    except EdgebuildError:
+        raise
+    except Exception as error:
+        raise StepError(f"the metric {path} failed", f"{type(error).__name__}: {error}") from None

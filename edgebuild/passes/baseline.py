@@ -8,21 +8,25 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgebuild.actions.scores import Baseline, BaselineJob
 from edgebuild.child import Say, paced
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import TensorSpec
-from edgebuild.data import outputs
+from edgebuild.data import scored
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
-from edgebuild.data.targets import wanted
+from edgebuild.data.scored import wanted
 from edgebuild.errors import StepError
 from edgebuild.metrics import further, score
 from edgebuild.metrics.choosing import Evaluation, Seen, choose, named
-from edgebuild.passes import endings, keras_metrics
+from edgebuild.passes import keras_metrics
 
 _BATCH = 64
+_TELLING = ("Sigmoid", "Softmax")
+# What may stand between an activation and the end of a network without changing what it means.
+_TRANSPARENT = frozenset({"Identity", "Reshape", "Squeeze", "ExpandDims", "Cast", "Transpose"})
 
 
 def run(job: BaselineJob, say: Say) -> Baseline:
@@ -38,7 +42,7 @@ def run(job: BaselineJob, say: Say) -> Baseline:
     known = job.network.outputs
     candidates = _fitting(named(asked, [spec.name for spec in known]), samples, asked, known)
     found = _run(job, module, samples, [known[place].name for place in candidates], say)
-    made_by = endings.of(module)
+    made_by = _endings(module)
     seen = [
         Seen(place, known[place].name, values, made_by.get(known[place].name, ""))
         for place, values in zip(candidates, found, strict=True)
@@ -47,7 +51,7 @@ def run(job: BaselineJob, say: Say) -> Baseline:
     values = next(item.values for item in seen if item.position == metric.output)
     y = wanted(samples, metric)
     assert y is not None, "the engine asks only where there are labels"
-    outputs.keep(values, Path(job.out))
+    scored.keep_outputs(values, Path(job.out))
     return Baseline(
         score=score(values, y, metric), samples=len(samples), metric=metric, further=further(values, y, metric)
     )
@@ -100,3 +104,29 @@ def _evaluation(samples: Samples, job: BaselineJob, found: Sequence[Array]) -> E
     fed = samples.batch(0, len(samples), [np.dtype(spec.dtype) for spec in job.network.inputs])
     used = [None if raw is None else one for one, raw in zip(fed, given, strict=True)]
     return Evaluation(y, used, given, job.labels)
+
+
+def _endings(module: Any) -> dict[str, str]:
+    """The operator that makes each output, by the output's name: "Sigmoid", "Softmax", or "" for any other.
+
+    Args:
+        module: as `tf.saved_model.load` gives it.
+
+    Returns:
+        Nothing where the graph cannot be seen through: an output's range then tells what it is.
+    """
+    trace = module.network.concrete_functions[0]
+    try:
+        function = convert_variables_to_constants_v2(trace)
+    except Exception:  # whatever TensorFlow raises of a graph that it cannot turn into one without variables
+        return {}
+    names = sorted(trace.structured_outputs) if isinstance(trace.structured_outputs, dict) else []
+    flat = tf.nest.flatten(function.outputs)
+    return {name: _ending(tensor) for name, tensor in zip(names, flat, strict=True)} if len(names) == len(flat) else {}
+
+
+def _ending(tensor: Any) -> str:
+    operation = tensor.op
+    while operation.type in _TRANSPARENT:
+        operation = operation.inputs[0].op
+    return operation.type if operation.type in _TELLING else ""

@@ -10,7 +10,7 @@ from edgebuild.actions.networks import NETWORK, Carried, CarryJob, FreezeJob
 from edgebuild.child import Say
 from edgebuild.errors import StepError
 from edgebuild.passes import unrolling
-from edgebuild.passes.graph import building, files, proof, reading
+from edgebuild.passes.graph import building, files, proof
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.loading import Network, load
@@ -103,7 +103,7 @@ _EPSILON = 6e-8  # half of the last bit of float32: less than this nobody can te
 
 def _read(model: object) -> Graph:
     if isinstance(model, tf_keras.Model):
-        return simplify(reading.read(model))
+        return simplify(building.read(model))
     from edgebuild.passes.graph import from_keras3  # imports Keras 3, which takes a second
 
     return from_keras3.read(model)
@@ -118,4 +118,4 @@ def _with_static_inputs(graph: Graph, network: Network, wanted: Wanted | None) -
         item.tensor: graph.tensors[item.tensor]._replace(shape=(graph.tensors[item.tensor].shape[0], *shape))
         for item, shape in zip(graph.inputs, shapes, strict=True)
     }
-    return simplify(reading.read(building.build(graph._replace(tensors={**graph.tensors, **known}))))
+    return simplify(building.read(building.build(graph._replace(tensors={**graph.tensors, **known}))))

@@ -14,7 +14,7 @@ from edgebuild.passes import lessons
 from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.guard import Guard, unscored
-from edgebuild.passes.result import written
+from edgebuild.passes.pass_files import written
 from edgebuild.passes.surgery.surgeon import Cut, Surgeon, narrowed
 from edgebuild.passes.training.trainer import Trainer
 from edgebuild.units import format_seconds, format_share

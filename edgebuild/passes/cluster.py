@@ -7,7 +7,7 @@ from typing import Any
 from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Cluster
-from edgebuild.passes import optimizing
+from edgebuild.passes import guard
 from edgebuild.passes.optimization import clustering
 
 
@@ -20,13 +20,13 @@ def run(job: CompressJob, say: Say) -> Compressed:
     """
     settings = job.settings
     assert isinstance(settings, Cluster), "the engine sends each pass to its own module"
-    method = optimizing.Method(
+    method = guard.Method(
         "clustering",
         lambda model, trainer: clustering.cluster(model, settings, trainer),
         lambda model: clustering.cluster_now(model, settings),
         _said,
     )
-    return optimizing.run(job, method, say)
+    return guard.run_guarded(job, method, say)
 
 
 def _said(model: Any) -> str:

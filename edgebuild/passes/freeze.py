@@ -6,6 +6,7 @@ An open batch puts SHAPE, STRIDED_SLICE and PACK operators into the artifact, wh
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from edgebuild.child import Say
 from edgebuild.core.model import ModelSpec, TensorSpec
 from edgebuild.core.passes import Recurrent
 from edgebuild.errors import StepError
-from edgebuild.passes import own_scaling, precision, unrolling
+from edgebuild.passes import precision, unrolling
 from edgebuild.passes.graph import building, files, proof
 from edgebuild.passes.loading import Network, first_line, from_keras_model, load
 from edgebuild.passes.static_shapes import Wanted, static
@@ -26,6 +27,8 @@ from edgebuild.passes.static_shapes import Wanted, static
 _OWN = Wanted()
 _SEED = 0  # of the inputs that prove it
 _MAGNITUDES = (0.1, 1.0, 10.0)
+# A layer that takes pixels of 0 to 255 makes them smaller; one that takes 0 to 1 does not.
+_LEAST_DEVIATION = 8.0
 
 
 def run(job: FreezeJob, say: Say) -> Frozen:
@@ -135,7 +138,7 @@ def _described(network: Network, inputs: list[tf.TensorSpec], results: dict[str,
         framework=network.framework,
         within=network.within,
         streams=tuple(unrolling.stateful(network.keras_model)),
-        pixels=own_scaling.inputs_of_pixels(network.keras_model, [spec.name for spec in network.inputs]),
+        pixels=inputs_of_pixels(network.keras_model, [spec.name for spec in network.inputs]),
     )
 
 
@@ -212,3 +215,46 @@ def _identity(one: Any, network: Network) -> str:
         value = variables.get(id(captured)) if captured.dtype == tf.resource else captured
         parts.append(uuid.uuid4().hex if value is None else hashing.of_bytes(value.numpy().tobytes()))
     return hashing.of_data(parts)
+
+
+def inputs_of_pixels(model: Any, names: list[str]) -> tuple[str, ...]:
+    """The inputs, by the names they have here, whose pixels of 0 to 255 the first layer scales.
+
+    Args:
+        model: of Keras 3 or tf_keras; None where there is a traced graph only.
+        names: of its inputs, in order.
+    """
+    tensors = getattr(model, "inputs", None) or []
+    if len(tensors) != len(names):
+        return ()
+    return tuple(name for name, tensor in zip(names, tensors, strict=True) if _is_scaled(model, tensor))
+
+
+def _is_scaled(model: Any, tensor: Any) -> bool:
+    for layer in getattr(model, "layers", ()):
+        if not any(tensor is fed for fed in _fed(layer)):
+            continue
+        if type(layer).__name__ in ("Rescaling", "Normalization"):
+            return _deviation(layer) >= _LEAST_DEVIATION
+        inner = getattr(layer, "inputs", None) if hasattr(layer, "layers") else None
+        if inner and len(inner) == 1:
+            return _is_scaled(layer, inner[0])
+    return False
+
+
+def _fed(layer: Any) -> Iterator[Any]:
+    """All tensors that a layer is called with."""
+    for node in getattr(layer, "_inbound_nodes", ()):
+        tensors = getattr(node, "input_tensors", ())
+        yield from tensors if isinstance(tensors, list | tuple) else (tensors,)
+
+
+def _deviation(layer: Any) -> float:
+    """What a layer divides by, at least; 0 where that is not known."""
+    if type(layer).__name__ == "Rescaling":
+        scale = float(np.max(np.abs(np.asarray(layer.scale, np.float64))))
+        return 1 / scale if scale else 0.0
+    variance = getattr(layer, "variance", None)
+    if variance is None or getattr(layer, "invert", False):
+        return 0.0
+    return float(np.sqrt(np.min(np.asarray(variance, np.float64))))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgebuild.actions.compression import Unseen
+from edgebuild.actions.compression import Compressed, CompressJob, Unseen
+from edgebuild.child import Say
 from edgebuild.core.metric import Metric
-from edgebuild.passes.graph import building
+from edgebuild.passes import lessons
+from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.pass_files import written
 from edgebuild.passes.training.trainer import Trainer, in_words
-from edgebuild.units import format_share
+from edgebuild.units import format_seconds, format_share
 
 # How many standard errors a score on validation lies above that on unseen samples where these were learnt.
 _BY_HEART = 1.0
@@ -162,3 +167,44 @@ def _standard_error(share: float, samples: int) -> float:
     if not samples:
         return math.inf
     return max(math.sqrt(max(0.0, share * (1 - share)) / samples), 0.5 / samples)
+
+
+class Method(NamedTuple):
+    """A way to change the weights of a tf_keras model.
+
+    Attributes:
+        name: for people.
+        trained: takes a model and a trainer and returns a changed one.
+        untrained: likewise, by the weights alone.
+        said: what became of a changed model, for people.
+    """
+
+    name: str
+    trained: Callable[[Any, Trainer], Any]
+    untrained: Callable[[Any], Any]
+    said: Callable[[Any], str]
+
+
+def run_guarded(job: CompressJob, method: Method, say: Say) -> Compressed:
+    """Change the network, and revert it where the validation score fell by more than the lesson allows.
+
+    Raises:
+        UsageError: a teacher does not fit.
+        StepError: the settings name a layer that cannot be changed, or the train data are too few.
+    """
+    graph = files.load(Path(job.network))
+    model = building.build(graph)
+    if job.lesson is None:
+        changed = method.untrained(model)
+        notes = [method.said(changed), f"nothing was trained after {method.name}: there are no train data"]
+        return written(building.learned(graph, changed), job, notes)
+    original = files.load(Path(job.original))
+    trainer = lessons.trainer(job.lesson, original, say)
+    guard = Guard.of(original, job.lesson.max_drop, trainer)
+    changed = method.trained(model, trainer)
+    score = trainer.evidence.standing(changed)
+    if guard.holds(score):
+        said = [*guard.said(), method.said(changed), *unscored(graph, changed, trainer), *trainer.notes]
+        return written(building.learned(graph, changed), job, said)
+    nothing = f"{method.name} gained nothing for {format_seconds(trainer.spent_s)} of training"
+    return written(graph, job, [*guard.said(), guard.refusal(method.name, score), nothing, *trainer.notes])

@@ -22,9 +22,8 @@ from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.training import teachers
 from edgebuild.passes.training.data import TrainData
-from edgebuild.passes.training.lesson import Lesson
-from edgebuild.passes.training.remembering import remembering
-from edgebuild.passes.training.teachers import Teacher
+from edgebuild.passes.training.loop import Lesson
+from edgebuild.passes.training.teachers import Teacher, remembering
 from edgebuild.passes.training.trainer import Trainer
 from edgebuild.units import format_seconds
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tensorflow as tf
 
 from edgebuild.actions.datasets import CALIBRATION, EVALUATION, LEARNING, Linted, LintJob
 from edgebuild.child import Say
+from edgebuild.core.finding import Finding
 from edgebuild.core.metric import Metric, Task
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.settings import MetricKind
-from edgebuild.data.lint.checks import lint
+from edgebuild.data.lint import channels, classes, content, fit
 from edgebuild.data.lint.subject import Part, Subject, View, part_of
 from edgebuild.data.samples import Samples
 from edgebuild.passes.batch_norms import FrozenView
 
 _TRAIN = "train"
+# A new check is a function here, and its code in `core.finding`.
+CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
+    content.amount,
+    content.repetition,
+    content.overlap,
+    fit.fit,
+    channels.constants,
+    channels.columns,
+    classes.labels,
+    classes.coverage,
+    classes.balance,
+    classes.chance,
+)
 
 
 def run(job: LintJob, _: Say) -> Linted:
@@ -63,3 +78,8 @@ def _classes(network: ModelSpec, metric: Metric) -> int:
         return 0
     shape = network.outputs[metric.output].shape
     return max(2, shape[-1]) if len(shape) == 2 and shape[-1] > 0 else 0
+
+
+def lint(subject: Subject) -> tuple[Finding, ...]:
+    """Everything that the checks find, in their order."""
+    return tuple(finding for check in CHECKS for finding in check(subject))

@@ -12,23 +12,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from edgebuild.data.names import identifier
+from edgebuild.data.given import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import (
-    attention,
-    calling,
-    codes,
-    naming,
-    negations,
-    own_masks,
-    precision,
-    repeats,
-    static_lists,
-    tables,
-    time_distributed,
-    volume_pools,
-)
+from edgebuild.passes import attention, calling, naming, precision, substitutes, time_distributed, unrolling
+from edgebuild.passes.lookups import codes_looked_up, lookups_of, tables_looked_up
 
 _KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
 _SIGNATURES = ("serving_default", "serve")
@@ -166,7 +154,7 @@ def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network
 
 
 def _from_signature(folder: Path, signature: str) -> Network:
-    with static_lists.for_one_sample(folder) as (readable, of_one):
+    with unrolling.lists_for_one_sample(folder) as (readable, of_one):
         loaded = tf.saved_model.load(str(readable))
     function = dict(loaded.signatures)[_choose(sorted(loaded.signatures), signature, folder)]
     # In the order of their names: a reloaded signature has another one in each process.
@@ -206,7 +194,7 @@ def from_keras_model(model: Any) -> Network:
     model, note = precision.in_float32(model)
     is_keras_3 = not type(model).__module__.startswith("tf_keras") and not hasattr(model, "_is_graph_network")
     parts = naming.parts(model)
-    lookups = tables.of(parts)
+    lookups = lookups_of(parts)
     inputs = _keras_inputs(model)
     names = _distinct([identifier(spec.name) for spec in inputs])
     inputs = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(inputs, names, strict=True)]
@@ -215,10 +203,10 @@ def from_keras_model(model: Any) -> Network:
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
         with (
             time_distributed.folded(model),
-            codes.looked_up(parts),
-            tables.looked_up(lookups),
-            repeats.stacked(parts),
-            volume_pools.by_planes(parts),
+            codes_looked_up(parts),
+            tables_looked_up(lookups),
+            substitutes.repeats_stacked(parts),
+            substitutes.volumes_pooled_by_planes(parts),
             attention.masked_nearby(parts),
             naming.scopes(parts),
         ):
@@ -229,8 +217,8 @@ def from_keras_model(model: Any) -> Network:
                 results = calling.outputs(model, tensors)
             if tf.inside_function():
                 graph = tf.compat.v1.get_default_graph()
-                own_masks.put_nearby(graph)
-                results = negations.as_products(graph, results)
+                attention.put_own_masks_nearby(graph)
+                results = substitutes.negations_as_products(graph, results)
             return results
 
     layers, within = naming.layers(parts), naming.within(parts)

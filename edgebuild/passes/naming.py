@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from edgebuild.passes import calling, time_distributed
-from edgebuild.passes.graph.editing import distinct
+from edgebuild.passes.graph.ir import distinct
 from edgebuild.readback import SCOPE
 
 

@@ -14,12 +14,12 @@ from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import PluginPass
 from edgebuild.data.given import Array
-from edgebuild.passes import lessons, observing
-from edgebuild.passes.graph import building, files, reading
+from edgebuild.passes import lessons, pass_files
+from edgebuild.passes.graph import building, files
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.guard import Guard, unscored
-from edgebuild.passes.result import written
-from edgebuild.passes.training.hooks import Hooks
+from edgebuild.passes.pass_files import written
+from edgebuild.passes.training.loop import Hooks
 from edgebuild.passes.training.trainer import Trainer
 from edgebuild.plugins import Group
 
@@ -61,7 +61,7 @@ class Work:
 
     def samples(self) -> Iterator[list[Array]]:
         """Batches of calibration samples, preprocessed: an array [batch, ...] for each input; none without them."""
-        return observing.batches(self._job, self.graph) if self.has_samples else iter(())
+        return pass_files.batches(self._job, self.graph) if self.has_samples else iter(())
 
     def train(self, model: tf_keras.Model, hooks: Hooks = Hooks()) -> None:  # noqa: B008
         """Train a model in place, as [train] and [distill] say, keeping its best epoch; nothing without train data."""
@@ -106,7 +106,7 @@ def _graph(found: object, graph: Graph) -> Graph | str:
     if not isinstance(found.notes, tuple) or not all(isinstance(note, str) for note in found.notes):
         return "notes that are no tuple of sentences"
     if isinstance(found.network, tf_keras.Model):
-        changed = reading.read(found.network)
+        changed = building.read(found.network)
     elif isinstance(found.network, Graph):
         changed = found.network
     else:

@@ -7,8 +7,8 @@ from typing import Any
 from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.child import Say
 from edgebuild.core.passes import Allocation, Prune
-from edgebuild.passes import optimizing
-from edgebuild.passes.optimization import masks, sensitivity, sparsity
+from edgebuild.passes import guard
+from edgebuild.passes.optimization import kernels, sparsity
 from edgebuild.passes.training.trainer import Trainer
 
 
@@ -26,20 +26,20 @@ def run(job: CompressJob, say: Say) -> Compressed:
         planned = None
         if settings.allocation == Allocation.SENSITIVITY:
             say("measuring what each layer can bear")
-            planned = sensitivity.allocate(model, settings, trainer.evidence.loss)
+            planned = sparsity.allocate(model, settings, trainer.evidence.loss)
         return sparsity.prune(model, settings, trainer, planned)
 
-    method = optimizing.Method(
+    method = guard.Method(
         "weight pruning",
         trained,
         lambda model: sparsity.prune_now(model, settings),
         lambda model: _said(model, settings),
     )
-    return optimizing.run(job, method, say)
+    return guard.run_guarded(job, method, say)
 
 
 def _said(model: Any, settings: Prune) -> str:
-    found = {name: 1 - mask.mean() for name, mask in masks.masks_of(model).items()}
+    found = {name: 1 - mask.mean() for name, mask in kernels.masks_of(model).items()}
     if not found:
         return "no kernel is large enough to be pruned (smallest, first and last say which)"
     zeros = f"zeros: {', '.join(f'{name} {share:.0%}' for name, share in found.items())}"

@@ -1,8 +1,12 @@
-"""Post-training quantization by the TFLite converter."""
+"""Post-training quantization by the TFLite converter, and its errors in one sentence each.
+
+Its own text is MLIR, a compiler's language: locations nested in locations, operations with all their attributes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +20,42 @@ from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.data.samples import Samples
 from edgebuild.decode import require_known
-from edgebuild.errors import EdgebuildError, UsageError
+from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import (
-    answers,
-    biases,
-    clearing,
     ends,
     lstm_grids,
     moved,
-    multipliers,
-    names,
-    slices,
+    scales,
     softmaxes,
     sparsity,
     states,
     tight,
     whole_numbers,
-    wide_integers,
 )
-from edgebuild.passes import refusals
 from edgebuild.readback import layers_of
 
 _DTYPES = {DType.FLOAT32: tf.float32, DType.INT8: tf.int8, DType.UINT8: tf.uint8, DType.INT16: tf.int16}
 # What the converter leaves wrong in a file, in the order in which it is mended: states are cleared on their last grids.
 MENDED = (
-    biases.unshared,
+    scales.unshared,
     states.in_integers,
     lstm_grids.agreed,
     moved.requantized,
-    clearing.cleared,
+    states.cleared,
     softmaxes.with_coarser_inputs,
 )
 _INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+# "error: 'tf.Erf' op is neither a custom op nor a flex op", after a location that names the layer.
+_UNKNOWN = re.compile(r"'(tf\.\w+)' op is neither")
+# "error: 'tfl.concatenation' op failed to verify that values and output must have same element type".
+_REFUSED = re.compile(r"error: .*?'(tf[l]?\.\w+)' op (.+)")
+_LOCATION = re.compile(r'"([^"]+)"')
+# "tensorflow/lite/kernels/elu.cc:12 type != 1 Node number 3 (ELU) failed to prepare."
+_NODE = re.compile(r"Node number \d+ \((\w+)\) failed")
+_MLIR = re.compile(r"\b(loc|callsite|fused)\(|<unknown>:|: note: |%\w+ = |\bmlir::|tensor<")
+_LONGEST = 300
 
 
 def run(job: QuantizeJob, say: Say) -> Converted:
@@ -62,15 +68,15 @@ def run(job: QuantizeJob, say: Say) -> Converted:
     artifact = _converted(job, say)
     for mended in MENDED:
         artifact = mended(artifact)
-    artifact = slices.in_place_of(artifact, job.sliced)
-    artifact = answers.in_float(artifact) if job.quantize.float_answers else artifact
+    artifact = moved.slices_in_place_of(artifact, job.sliced)
+    artifact = softmaxes.in_float(artifact) if job.quantize.float_answers else artifact
     if job.quantize.input not in (DType.FLOAT32, DType.UINT8):
-        artifact = wide_integers.narrowed(whole_numbers.quantized(artifact, narrow=True), _largest(job))
+        artifact = whole_numbers.narrowed(whole_numbers.quantized(artifact, narrow=True), _largest(job))
     else:
         artifact = whole_numbers.quantized(artifact, narrow=False)
-    artifact = multipliers.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
+    artifact = scales.bounded(sparsity.compact(artifact) if _is_sparse(job.quantize) else artifact)
     inputs, outputs = ([tensor.name for tensor in end] for end in (job.network.inputs, job.network.outputs))
-    artifact = ends.ordered(tight.share(names.shortened(artifact)), inputs, outputs)
+    artifact = ends.ordered(tight.share(ends.names_shortened(artifact)), inputs, outputs)
     path = Path(job.out) / ARTIFACT
     path.write_bytes(artifact)
     return Converted(artifact=reader.read(path))
@@ -104,7 +110,7 @@ def _converted(job: QuantizeJob, say: Say) -> bytes:
     except EdgebuildError:
         raise
     except Exception as error:  # the converter raises whatever its parts raise
-        raise refusals.refusal(str(error), job.network.layers) from None
+        raise refusal(str(error), job.network.layers) from None
     return artifact
 
 
@@ -170,3 +176,45 @@ def _representative(samples: Samples, network: ModelSpec, tell: Say) -> Iterator
     for done, arrays in enumerate(samples.batches(1, dtypes)):
         tell(f"calibrating: {done:,} of {len(samples):,} samples")
         yield dict(zip(inputs, arrays, strict=True))
+
+
+def refusal(text: str, layers: Sequence[str]) -> StepError:
+    """What the converter's error says.
+
+    Args:
+        text: of its exception.
+        layers: the network's, by name.
+    """
+    unknown = _by_operation(_UNKNOWN, text, layers)
+    if unknown:
+        return StepError(
+            f"the network has operations that TensorFlow Lite does not know: {'; '.join(_named(unknown))}",
+            remedy="Replace the layers named by ones made of builtin operators.",
+        )
+    refused = _by_operation(_REFUSED, text, layers)
+    if refused:
+        match = _REFUSED.search(text)
+        reason = "" if match is None or _MLIR.search(match[2]) else match[2].strip()[:_LONGEST]
+        return StepError(f"the converter refused {'; '.join(_named(refused))}", reason, "Replace the layers named.")
+    return StepError("the converter refused the network", " ".join(_plain(text))[:_LONGEST])
+
+
+def _by_operation(pattern: re.Pattern[str], text: str, layers: Sequence[str]) -> dict[str, dict[str, None]]:
+    """For each operation that a line of an error names, the layers that the line names."""
+    found: dict[str, dict[str, None]] = {}
+    for line in text.splitlines():
+        if match := pattern.search(line):
+            places = [layer for place in _LOCATION.findall(line) for layer in layers_of(place, layers)]
+            found.setdefault(match[1], {}).update(dict.fromkeys(places))
+    return found
+
+
+def _named(found: dict[str, dict[str, None]]) -> list[str]:
+    return [f"{op} (from {', '.join(layers)})" if layers else op for op, layers in found.items()]
+
+
+def _plain(text: str) -> Iterator[str]:
+    """The lines that people can read: the first, and the one that names an operator."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _MLIR.search(line)]
+    yield from lines[:1]
+    yield from (line for line in lines[1:] if _NODE.search(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -10,13 +11,17 @@ import tensorflow as tf
 
 from edgebuild.actions.datasets import CALIBRATION, EVALUATION, LEARNING, LEARNING_ROWS, VALIDATION, SplitJob, Splits
 from edgebuild.child import Say, paced
+from edgebuild.core.delivery import Pixels
 from edgebuild.core.model import TensorSpec
 from edgebuild.data import csv_files, images, reading, samples
-from edgebuild.data.given import Examples, Given, fit, ordered
-from edgebuild.data.pixels import encodings
+from edgebuild.data.given import Array, Examples, Given, fit, ordered
 from edgebuild.data.splitting import divide
 from edgebuild.errors import EdgebuildError, StepError
 from edgebuild.metrics import load_callable
+
+_CHUNK = 256
+_BYTE = 255
+_ROUNDED = 1e-3  # what a scaled pixel may lie beyond its range
 
 
 def run(job: SplitJob, say: Say) -> Splits:
@@ -49,7 +54,7 @@ def run(job: SplitJob, say: Say) -> Splits:
         validation_samples=len(validation) if validation else 0,
         validation_sha256=_save(validation, out / VALIDATION),
         resizing=given.resizing,
-        pixels=encodings(given, len(job.inputs)),
+        pixels=_encodings(given, len(job.inputs)),
     )
 
 
@@ -79,3 +84,29 @@ def _call(path: str, inputs: tuple[TensorSpec, ...], seed: int) -> Given:
 
 def _save(examples: Examples | None, folder: Path) -> str:
     return samples.save(examples, folder) if examples is not None else ""
+
+
+def _encodings(given: Given, inputs: int) -> tuple[Pixels, ...]:
+    """For each input how its samples would hold pixels, by all samples that there are; empty where there are none."""
+    splits = [part for part in (given.train, given.validation, given.calibration, given.evaluation) if part is not None]
+    return tuple(encoding(part.x[place] for part in splits) for place in range(inputs)) if splits else ()
+
+
+def encoding(arrays: Iterable[Array]) -> Pixels:
+    """How arrays of samples hold pixels; OTHER where these values are none.
+
+    Bytes are pixels however dark they are; of floats the range tells.
+    """
+    low, high, whole = np.inf, -np.inf, True
+    for array in arrays:
+        whole = whole and array.dtype.kind in "iub"
+        for start in range(0, len(array), _CHUNK):
+            some = array[start : start + _CHUNK]
+            low, high = min(low, float(some.min())), max(high, float(some.max()))
+    if whole:
+        return Pixels.BYTES if low >= 0 and high <= _BYTE else Pixels.OTHER
+    if low >= 0 and high <= 1 + _ROUNDED:
+        return Pixels.UNIT
+    if low >= -1 - _ROUNDED and high <= 1 + _ROUNDED:
+        return Pixels.SIGNED
+    return Pixels.BYTES if low >= 0 and high <= _BYTE + _ROUNDED else Pixels.OTHER

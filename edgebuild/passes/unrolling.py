@@ -1,4 +1,4 @@
-"""Layers that step through a sequence, traced so that the converter can take them.
+"""Layers that step through a sequence, and loops of SavedModels, such that the converter can take them.
 
 Keras traces them as a loop of the graph. The converter cannot quantize one: in int8 and int16x8 it ends its process.
 Here the steps are written out one after another instead, which computes the same and keeps nothing from one inference
@@ -6,6 +6,10 @@ to the next. An LSTM can also become one operator (UNIDIRECTIONAL_SEQUENCE_LSTM)
 number of steps.
 
 Both versions of Keras run all such layers through `backend.rnn`, which is the one place where this takes hold.
+
+A recurrent layer that was exported steps through its sequence in a loop that keeps a list of a tensor for each step.
+Its shape was written down with an open batch, and TensorFlow's converter refuses such lists, also where all that goes
+in has a batch of 1.
 """
 
 from __future__ import annotations
@@ -13,13 +17,17 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from edgebuild.actions.networks import MOST_STEPS, Loop
 from edgebuild.core.passes import Recurrent
@@ -29,6 +37,8 @@ from edgebuild.readback import SCOPE, layers_of
 # Set while the function is traced that the converter turns into one operator: its loop is never run.
 _FUSING: ContextVar[bool] = ContextVar("fusing", default=False)
 _WHILE = frozenset({"While", "StatelessWhile"})
+_PROTOCOL = "saved_model.pb"
+_LISTS = frozenset({"TensorListFromTensor", "TensorListGetItem", "TensorListReserve", "TensorListStack"})
 
 
 class Loops(NamedTuple):
@@ -207,3 +217,43 @@ def _known(layer: Any, sequences: Any, initial_state: Any, mask: Any, training: 
 
 def _arguments(call: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(call).parameters)[1:]
+
+
+@contextmanager
+def lists_for_one_sample(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """A SavedModel whose lists are of one sample, and whether it is another than the one that is given.
+
+    It lasts as long as the context does; what is loaded from it stays.
+    """
+    saved = saved_model_pb2.SavedModel.FromString((folder / _PROTOCOL).read_bytes())
+    closed = [_closed(nodes) for meta in saved.meta_graphs for nodes in _graphs(meta.graph_def)]
+    if not any(closed):
+        yield folder, False
+        return
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for part in folder.iterdir():
+            if part.name != _PROTOCOL:
+                (copy / part.name).symlink_to(part.resolve())
+        (copy / _PROTOCOL).write_bytes(saved.SerializeToString(deterministic=True))
+        yield copy, True
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph.node
+    yield from (function.node_def for function in graph.library.function)
+
+
+def _closed(nodes: Iterable[Any]) -> bool:
+    """Write a batch of 1 into the shapes of lists, in place; whether there were any with an open one."""
+    constants = {node.name: node for node in nodes if node.op == "Const"}
+    named = {given.partition(":")[0] for node in nodes if node.op in _LISTS for given in node.input}
+    found = False
+    for name in named & constants.keys():
+        tensor = constants[name].attr["value"].tensor
+        shape = tf.make_ndarray(tensor)
+        if shape.ndim != 1 or len(shape) < 2 or shape[0] != -1 or (shape[1:] < 0).any():
+            continue
+        tensor.CopyFrom(tf.make_tensor_proto(np.concatenate([[1], shape[1:]]).astype(shape.dtype)))
+        found = True
+    return found

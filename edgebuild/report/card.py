@@ -11,7 +11,7 @@ from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.settings import Preprocess
 from edgebuild.core.verdict import Check
-from edgebuild.report import losses, places, wording
+from edgebuild.report import places, summary, wording
 from edgebuild.report.tables import clean
 from edgebuild.units import format_bytes
 
@@ -156,7 +156,7 @@ def _accuracy(manifest: Manifest) -> Iterator[str]:
 def _answers(answers: Answers, data: DataRecord | None) -> Iterator[str]:
     yield (
         f"- Answers that are not the float network's: {answers.changed:,} of {answers.total:,} "
-        f"({losses.turned(answers)})"
+        f"({summary.turned(answers)})"
     )
     worst = sorted(answers.classes, key=lambda change: (-(change.lost + change.gained), change.label))[:_CLASSES]
     if worst:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgebuild.core import place
-from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner
-from edgebuild.core.device import DeviceReport
+from edgebuild.core.device import Arena, Compiled, DeviceReport, EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.manifest import Manifest
-from edgebuild.core.mapping import Compiled, EdgeTpu, EthosU, Mapping, Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_seconds, format_share

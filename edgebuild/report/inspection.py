@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgebuild.core.delivery import Metadata
 from edgebuild.core.inspection import Graph, Inspection, Operation, Quantization, Signature, Tensor
-from edgebuild.core.metadata import Metadata
 from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.report.summary import Paint, plain
 from edgebuild.report.tables import aligned, clean

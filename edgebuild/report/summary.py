@@ -1,22 +1,27 @@
-"""The terminal summary of builds and checks."""
+"""The terminal summary of builds and checks: of one with what it lost, and of several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
+from edgebuild.core.losses import Answers, LayerLoss, LayerLosses, Losses, OutputLoss
+from edgebuild.core.losses import worst as worst_loss
 from edgebuild.core.manifest import Accuracy, Manifest
-from edgebuild.core.measurement import Measurement, Mode
-from edgebuild.core.paired import Paired
+from edgebuild.core.measurement import Measurement, Mode, Paired
 from edgebuild.core.verdict import Check, Status, Verdict, worst
-from edgebuild.report import device, losses, places, wording
-from edgebuild.units import format_bytes
+from edgebuild.report import device, places, wording
+from edgebuild.units import format_bytes, format_share
 
 # Takes a text and the name of its style ("pass", "fail", "dim", ...) and returns it styled, or as it is.
 Paint = Callable[[str, str], str]
 
 _LABEL = 10
+_HEADS = ("model", "target", "artifact", "size", "accuracy", "latency", "verdict")
+# How many of the operators that lose most are named.
+_NAMED = 2
 
 
 def plain(text: str, _style: str) -> str:
@@ -107,7 +112,7 @@ def _facts(manifest: Manifest, folder: str, *, verbose: bool) -> Iterator[tuple[
     for number, rung in enumerate(manifest.repair):
         yield "" if number else "repair", wording.rung(rung, unit, timed=not hides_host)
     if manifest.losses is not None:
-        yield from losses.rows(manifest.losses)
+        yield from _rows(manifest.losses)
     yield from places.rows(shown)
     yield from places.hidden(manifest.measurements, hides_host=hides_host)
     if manifest.comparison is not None:
@@ -185,3 +190,128 @@ def _check(check: Check, lower_is_better: bool) -> tuple[str, str, str, str]:
         left += f" ({check.reason})" if check.status == Status.WARN else ""
     left += f" ({check.basis})" if check.basis not in ("", Mode.MEASURED) else ""
     return wording.name(budget), found, wording.limit(budget, lower_is_better=lower_is_better), left
+
+
+class Line(NamedTuple):
+    """What there is to say of a model and a target; no manifest where it failed."""
+
+    name: str
+    target: str
+    out: str
+    manifest: Manifest | None
+
+
+def table_of_several(lines: Sequence[Line], paint: Paint) -> str:
+    """The lines below their heads."""
+    rows = [_HEADS, *map(_cells, lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    texts = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    ends = ["", *(str(line.manifest.verdict.status) if line.manifest else "fail" for line in lines)]
+    shown = []
+    for text, end, row in zip(texts, ends, rows, strict=True):
+        start = len(text) - widths[-1]
+        shown.append(f"{text[:start]}{paint(row[-1], end)}" if end else text.rstrip())
+    return "\n".join(shown)
+
+
+def actions_of_several(lines: Sequence[Line]) -> list[str]:
+    """What needs something to be done: checks that are not kept, requirements, and warnings about the data."""
+    found: dict[str, None] = {}
+    for line in lines:
+        if line.manifest is not None:
+            where = f"{line.name}, {line.target}"
+            found |= dict.fromkeys(f"{where}: {text}" for text in _unkept(line.manifest.verdict, line.manifest))
+            found |= dict.fromkeys(f"{line.name}: {each.what}. {each.remedy}" for each in line.manifest.findings)
+    return list(found)
+
+
+def _unkept(verdict: Verdict, manifest: Manifest) -> list[str]:
+    texts = []
+    for check in verdict.checks:
+        if check.status == Status.PASS:
+            continue
+        limit = wording.limit(check.budget, lower_is_better=manifest.plan.metric.less_is_more)
+        value = check.reason if check.value is None else wording.found(check.value, check.budget)
+        texts.append(f"{check.status}: {wording.name(check.budget)} {value}, {limit}")
+    texts += [f"{each.status}: {each.what}: {each.reason}" for each in verdict.requirements if each.reason]
+    return texts
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    manifest = line.manifest
+    if manifest is None:
+        return (line.name, line.target, "none", "-", "-", "-", "failed")
+    score = "-"
+    if manifest.accuracy is not None:
+        unit = manifest.accuracy.unit
+        score = " -> ".join(wording.figure(v, unit) for v in (manifest.accuracy.baseline, manifest.accuracy.artifact))
+    artifact = manifest.artifact
+    return (
+        line.name,
+        line.target,
+        f"{line.out}/{line.target}/{artifact.path}",
+        f"{artifact.size_bytes:,} bytes",
+        score,
+        _latency(manifest),
+        str(manifest.verdict.status),
+    )
+
+
+def _latency(manifest: Manifest) -> str:
+    """The target's own; this host's only where the target has no costs of its own, and labelled so."""
+    shown = places.shown(manifest.measurements, hides_host=manifest.plan.has_costs_of_its_own)
+    times = [each for each in shown if each.subject == Subject.LATENCY]
+    if not times:
+        return "-"
+    found = times[0]
+    return f"{wording.figure(found.value, found.unit)} ({wording.place(found.where)}, {found.mode})"
+
+
+def _rows(losses: Losses) -> Iterator[tuple[str, str]]:
+    """The rows of a summary: each with its label."""
+    output = losses.output
+    if output is not None:
+        if output.answers is not None:
+            yield "answers", _answers(output.answers)
+        yield "signal", _signal(output)
+    if losses.layers is not None:
+        yield "layers", _layers(losses.layers)
+
+
+def _answers(answers: Answers) -> str:
+    if not answers.changed:
+        return f"all {answers.total:,} as the float network's"
+    return f"{answers.changed:,} of {answers.total:,} are not the float network's: {turned(answers)}"
+
+
+def turned(answers: Answers) -> str:
+    """What became of the predictions that changed; the parts add up to all of them."""
+    text = f"{answers.lost:,} became wrong, {answers.gained:,} right"
+    neither = answers.changed - answers.lost - answers.gained
+    return f"{text}, {neither:,} changed and count as before" if neither > 0 else text
+
+
+def _signal(output: OutputLoss) -> str:
+    behind = "" if output.logits is None else f", of its logits {output.logits.sqnr_db:.1f} dB,"
+    text = f"output SQNR {output.signal.sqnr_db:.1f} dB{behind} over {output.samples:,} samples"
+    confidence = output.confidence
+    if confidence is None:
+        return text
+    before, after = format_share(confidence.baseline), format_share(confidence.artifact)
+    return f"{text}, calibration error {after}, float network {before} ({confidence.of})"
+
+
+def _layers(losses: LayerLosses) -> str:
+    found = worst_loss(losses.layers, _NAMED)
+    text = f"most lost at {', '.join(map(_layer, found))}" if found else "nothing lost"
+    left_out = f"; {len(losses.unmatched):,} not compared" if losses.unmatched else ""
+    dropped = f"; {len(losses.unproved):,} pairs dropped, not proved" if losses.unproved else ""
+    return f"{text} ({losses.samples:,} {losses.split} samples{left_out}{dropped})"
+
+
+def _layer(layer: LayerLoss) -> str:
+    """An operator with what it makes of the signal: "conv2d (34.2 to 24.7 dB)"."""
+    # The converter names what it fused last to first.
+    name = layer.layers[-1] if layer.layers else layer.operator
+    before = "" if layer.input_sqnr_db is None else f"{layer.input_sqnr_db:.1f} to "
+    return f"{name} ({before}{layer.signal.sqnr_db:.1f} dB)"

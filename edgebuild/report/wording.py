@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgebuild.core.budget import Budget, Subject, Unit
-from edgebuild.core.manifest import Manifest, Shrinkage
-from edgebuild.core.measurement import Measurement
-from edgebuild.core.paired import Paired
+from edgebuild.core.manifest import Manifest, Rung, Shrinkage
+from edgebuild.core.measurement import Measurement, Paired
 from edgebuild.core.passes import (
     Calibrate,
     Channels,
@@ -21,7 +20,6 @@ from edgebuild.core.passes import (
     Student,
 )
 from edgebuild.core.plan import Plan
-from edgebuild.core.repair import Rung
 from edgebuild.core.target import Interpreter
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from edgebuild.actions.runtimes import DelegationJob
 from edgebuild.child import Say
-from edgebuild.core.mapping import Mapping, Place, gathered
+from edgebuild.core.device import Mapping, Place, gathered
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Kernels
 from edgebuild.runtimes import interpreters

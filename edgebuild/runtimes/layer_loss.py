@@ -22,9 +22,9 @@ from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.readback import layers_of
 from edgebuild.runtimes import interpreters
-from edgebuild.runtimes.fidelity import matching, proving, wiring
-from edgebuild.runtimes.fidelity.signal import Sums
-from edgebuild.runtimes.fidelity.wiring import Node, Wiring
+from edgebuild.runtimes.fidelity import matching
+from edgebuild.runtimes.fidelity.matching import Node, Wiring
+from edgebuild.runtimes.fidelity.signal import Sums, contradicted
 
 # Reference kernels take some seconds for this many.
 _MOST_MACS = 2 * 10**9
@@ -37,13 +37,13 @@ def layer_loss(job: LayerLossJob, say: Say) -> LayerLosses:
     Raises:
         StepError: the interpreter refused one of them.
     """
-    artifact = wiring.read(Path(job.artifact), job.spec)
-    reference = wiring.read(Path(job.reference), job.reference_spec)
+    artifact = matching.read_wiring(Path(job.artifact), job.spec)
+    reference = matching.read_wiring(Path(job.reference), job.reference_spec)
     rows = _rows(job)
     pairs = matching.counterparts(artifact, reference)
     sums = _run(job, _computed(pairs.same, artifact, reference), rows, say)
     powers = {tensor: part.power for tensor, part in sums.items()}
-    wrong = proving.contradicted(artifact, powers, pairs.derived)
+    wrong = contradicted(artifact, powers, pairs.derived)
     proved = {tensor: part for tensor, part in sums.items() if tensor not in wrong}
     scored = artifact.behind(artifact.outputs[job.output : job.output + 1])
     layers, unmatched, unproved = [], [], []

@@ -16,7 +16,7 @@ from edgebuild.actions.compression import LayerTimes, LayerTimesJob
 from edgebuild.child import Say, paced
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
-from edgebuild.flatbuffer.rewriting.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
 from edgebuild.stats import median
 
@@ -66,7 +66,7 @@ def _visits(job: LayerTimesJob, layers: Sequence[LayerShape], say: Say) -> dict[
 
 
 def _visit(layer: LayerShape, kernels: Kernels, threads: int, budget_s: float) -> list[float]:
-    interpreter = load(artifact(layer), layer.label, kernels, threads)
+    interpreter = load(artifact_of_layer(layer), layer.label, kernels, threads)
     fill_randomly(interpreter)
     with refusals(layer.label, kernels):
         times_s(interpreter, most=_WARMUP_RUNS, fewest=1, budget_s=budget_s)

@@ -15,8 +15,7 @@ from edgebuild.child import Say
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.inspection import Graph
 from edgebuild.core.target import Interpreter
-from edgebuild.flatbuffer import reader
-from edgebuild.flatbuffer.arena import memory_plan
+from edgebuild.flatbuffer import memory_plan, reader
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.lean import lean
 from edgebuild.runtimes.same_outputs import SameOutputsJob, same_outputs

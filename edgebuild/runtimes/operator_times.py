@@ -6,7 +6,7 @@ import msgspec
 
 from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Say
-from edgebuild.core.operator_times import OperatorTimes
+from edgebuild.core.benched import OperatorTimes
 from edgebuild.errors import UnavailableError
 from edgebuild.runtimes.operator_profile import profile
 from edgebuild.runtimes.prefix_times import prefix_times

@@ -7,9 +7,9 @@ from pathlib import Path
 from edgebuild.actions.fidelity import OutputLossJob
 from edgebuild.child import Say
 from edgebuild.core.losses import OutputLoss
-from edgebuild.data import outputs
+from edgebuild.data import scored
 from edgebuild.data.samples import Samples
-from edgebuild.data.targets import wanted
+from edgebuild.data.scored import wanted
 from edgebuild.runtimes.fidelity import answers
 
 
@@ -18,5 +18,5 @@ def output_loss(job: OutputLossJob, _say: Say) -> OutputLoss:
     samples = Samples(Path(job.samples), job.preprocess, job.most)
     y = wanted(samples, job.metric)
     assert y is not None, "the engine asks only where there are answers"
-    exact, given = outputs.kept(Path(job.baseline)), outputs.kept(Path(job.artifact))
+    exact, given = scored.kept_outputs(Path(job.baseline)), scored.kept_outputs(Path(job.artifact))
     return answers.compare(exact, given, y, job.metric)

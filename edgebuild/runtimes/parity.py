@@ -13,7 +13,7 @@ import numpy as np
 from edgebuild import metrics
 from edgebuild.actions.fidelity import Outputs, OutputsJob, ParityJob
 from edgebuild.child import Say, paced
-from edgebuild.core.mapping import OutputParity, Parity
+from edgebuild.core.device import OutputParity, Parity
 from edgebuild.core.model import TensorSpec
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples

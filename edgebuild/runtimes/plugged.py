@@ -8,7 +8,7 @@ from edgebuild import plugins
 from edgebuild.actions.runtimes import CompileJob
 from edgebuild.child import Say
 from edgebuild.core.budget import Subject
-from edgebuild.core.mapping import Compiled
+from edgebuild.core.device import Compiled
 from edgebuild.core.target import Accelerator
 from edgebuild.flatbuffer import reader
 from edgebuild.plugins import Group
@@ -34,7 +34,7 @@ def compile_(job: CompileJob, _: Say) -> Compiled:
 def misfit(found: object, accelerator: Accelerator, artifact: Path, out: Path) -> str:
     """Why what a compiler returned cannot be used, as the end of a sentence; empty where it can."""
     if not isinstance(found, Compiled):
-        return f"{type(found).__name__}, not an edgebuild.core.mapping.Compiled"
+        return f"{type(found).__name__}, not an edgebuild.core.device.Compiled"
     count = len(reader.read(artifact).operators)
     if found.mapping.operators != count:
         return f"a mapping of {found.mapping.operators} operators, and the file has {count}"

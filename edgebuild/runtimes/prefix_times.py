@@ -12,21 +12,22 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Say, paced
+from edgebuild.core.benched import OperatorTime, OperatorTimes
+from edgebuild.core.comparison import Interval
 from edgebuild.core.inspection import Graph
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.measurement import Mode
-from edgebuild.core.operator_times import OperatorTime, OperatorTimes
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting.prefix import folded, prefix
-from edgebuild.flatbuffer.rewriting.single_operator import artifact
-from edgebuild.runtimes.increments import Array, increments
+from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer, folded, prefix
 from edgebuild.runtimes.interpreters import fill_randomly, load, refusals, times_s
 from edgebuild.stats import median
 from edgebuild.units import format_seconds, format_share
@@ -42,6 +43,9 @@ _NOTHING = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=1, out_channel
 _CUT = "a cut keeps an output alive and ends what kernels fuse across it: operators' times are good to some percent"
 
 Visit = Callable[[int, float], Sequence[float]]
+Array = npt.NDArray[Any]
+_RESAMPLES = 1000
+_TAILS = (2.5, 97.5)
 
 
 def prefix_times(job: OperatorTimesJob, say: Say) -> OperatorTimes:
@@ -58,7 +62,7 @@ def prefix_times(job: OperatorTimesJob, say: Say) -> OperatorTimes:
     parts = divided(graph, frozenset(folded(data)), job.most_operators)
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as folder:
         # On disk, since together they are larger than the network by far.
-        files = [_written(Path(folder) / "nothing.tflite", artifact(_NOTHING))]
+        files = [_written(Path(folder) / "nothing.tflite", artifact_of_layer(_NOTHING))]
         files += [_written(Path(folder) / f"{part[-1]}.tflite", prefix(data, part[-1] + 1)) for part in parts]
         visits = timed(_Visitor([*files, path], path.name, job), len(files) + 1, job.time_s, say)
     return derived(graph, parts, visits, job)
@@ -195,3 +199,59 @@ def _work(graph: Graph, position: int) -> int:
 def _written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+class Increments(NamedTuple):
+    """What each prefix takes more than the one before it, with 95 % intervals, in the unit of the times."""
+
+    values: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+
+
+def increments(visits: Array, seed: int = 0) -> Increments:
+    """The differences of the times of growing prefixes, none of them below zero.
+
+    The time of a prefix is that of its quietest visit: others on the machine only ever add to a time. Where noise makes
+    a longer prefix faster than a shorter one, the nearest rising sequence is taken instead (`isotonic`); the
+    differences add up to last minus first of it. Intervals are the range of 95 % of what half of the rounds, drawn
+    without replacement, give: the bootstrap of as many as there are fails for a minimum (Politis & Romano, Large Sample
+    Confidence Regions Based on Subsamples, 1994, section 2). Rounds are drawn whole, since what disturbs the machine
+    disturbs neighbours in a round alike.
+
+    Args:
+        visits: [rounds, prefixes], from short to long; at least two prefixes and one round.
+        seed: of the resampling.
+
+    Returns:
+        One less than there are prefixes.
+    """
+    rng = np.random.default_rng(seed)
+    half = max(1, len(visits) // 2)
+    resampled = np.stack([_differences(rng.permutation(visits)[:half]) for _ in range(_RESAMPLES)])
+    lower, upper = np.percentile(resampled, _TAILS, axis=0)
+    values = _differences(visits)
+    # Half of few rounds may always lie on one side of the figure itself.
+    lower, upper = np.minimum(lower, values), np.maximum(upper, values)
+    return Increments(
+        tuple(map(float, values)), tuple((float(low), float(high)) for low, high in zip(lower, upper, strict=True))
+    )
+
+
+def isotonic(values: Sequence[float]) -> list[float]:
+    """The sequence that never falls and is nearest to the given one in least squares.
+
+    Pool adjacent violators (Barlow, Bartholomew, Bremner & Brunk, Statistical Inference under Order Restrictions, 1972,
+    section 1.2): neighbours that fall are replaced by their mean, until none falls.
+    """
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = float(value), 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        pools.append((mean, count))
+    return [mean for mean, count in pools for _ in range(count)]
+
+
+def _differences(visits: Array) -> Array:
+    return np.diff(isotonic(visits.min(axis=0).tolist()))

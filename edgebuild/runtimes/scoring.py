@@ -9,10 +9,10 @@ import numpy as np
 
 from edgebuild.actions.scores import Score, ScoreJob
 from edgebuild.child import Say, paced
-from edgebuild.data import outputs
+from edgebuild.data import scored
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
-from edgebuild.data.targets import wanted
+from edgebuild.data.scored import wanted
 from edgebuild.metrics import further, require_output, score
 from edgebuild.runtimes.interpreters import real, stored
 
@@ -43,5 +43,5 @@ def score_samples(job: ScoreJob, invoke: Invoke, say: Say) -> Score:
             rows.append(invoke([array[row : row + 1] for array in fills])[0])
             tell(f"{len(rows):,} of {len(samples):,} samples")
     answers = real(np.stack(rows), job.spec.outputs[job.metric.output])
-    outputs.keep(answers, Path(job.out))
+    scored.keep_outputs(answers, Path(job.out))
     return Score(score=score(answers, y, job.metric), samples=len(rows), further=further(answers, y, job.metric))

@@ -1,17 +1,25 @@
-"""Vendors' command-line compilers, run from a child process so that its limits hold for them too."""
+"""Vendors' compilers: whether and how they are installed, and run from a child so that its limits hold for them too."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edgebuild import host
+
 _LAST_LINES = 6
+EDGETPU = "edgetpu_compiler"
+# Coral's own instructions: Debian's package, from Coral's repository.
+EDGETPU_INSTALL = "sudo apt-get install edgetpu-compiler (x86-64 Debian or Ubuntu; see coral.ai/docs/edgetpu/compiler)"
+VELA_INSTALL = "pip install 'edgebuild[ethosu]'"
+_VELA = "ethos-u-vela"
 
 
 class Ran(NamedTuple):
@@ -60,3 +68,13 @@ def _limit_memory(memory_bytes: int) -> None:
     allowed = memory_bytes if hardest == resource.RLIM_INFINITY else min(memory_bytes, hardest)
     with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_AS, (allowed, hardest))
+
+
+def edgetpu() -> str | None:
+    """The path of the Edge TPU compiler; None where it is not installed."""
+    return shutil.which(EDGETPU)
+
+
+def vela() -> str | None:
+    """The version of Vela; None where it is not installed. It is not imported."""
+    return host.versions([_VELA]).get(_VELA)

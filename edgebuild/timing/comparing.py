@@ -7,7 +7,7 @@ ratios of one pair of processes the median is taken, since a neighbour may strik
 over pairs of processes, the mean of logarithms.
 
 What is tested is whether the ratio differs from a given one: it does, at 5 %, where that lies outside of the interval
-(a paired t test over pairs of processes, its standard error by the bootstrap of `resampling`).
+(a paired t test over pairs of processes, its standard error by the bootstrap of `intervals`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgebuild.timing.intervals import Interval, Processes, around
-from edgebuild.timing.quantiles import SHARES, Samples, is_estimable, quantile
-from edgebuild.timing.resampling import RESAMPLES, Resampled, reach, resampled_quantiles
+from edgebuild.timing.intervals import (
+    RESAMPLES,
+    SHARES,
+    Interval,
+    Processes,
+    Resampled,
+    Samples,
+    around,
+    is_estimable,
+    quantile,
+    reach,
+    resampled_quantiles,
+)
 
 PAIRED_BLOCKS = "paired t test over processes, of blocks in turn (ABBA, lower quartiles), bootstrapped"
 PAIRED_PROCESSES = "paired t test over processes, of all samples, bootstrapped"

@@ -11,9 +11,9 @@ from edgebuild.core.finding import Code, Finding
 from edgebuild.core.model import TensorSpec
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Array, Examples
-from edgebuild.data.lint.checks import lint
 from edgebuild.data.lint.subject import Norm, Part, Subject, part_of
 from edgebuild.data.samples import Samples, save
+from edgebuild.passes.lint import lint
 
 RNG = np.random.default_rng(0)
 CLASSES = 4

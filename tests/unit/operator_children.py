@@ -6,8 +6,8 @@ import os
 
 from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.child import Job, Say
+from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.measurement import Mode
-from edgebuild.core.operator_times import OperatorTimes
 
 
 def _times(job: OperatorTimesJob, _: Say) -> OperatorTimes:

@@ -34,15 +34,14 @@ from edgebuild.actions.networks import (
 )
 from edgebuild.actions.runtimes import KernelsJob, MissingKernels, Ran, RunsJob
 from edgebuild.actions.scores import Baseline, Score, ScoreAtJob, ScoreJob
-from edgebuild.core.arena import Arena
+from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner, Vector
+from edgebuild.core.device import Arena, EdgeTpu, Mapping, ParameterCache, Parity
+from edgebuild.core.device import Place as Fate
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.losses import OUTPUTS, LayerLoss, LayerLosses, OutputLoss, Signal
-from edgebuild.core.mapping import EdgeTpu, Mapping, ParameterCache, Parity
-from edgebuild.core.mapping import Place as Fate
 from edgebuild.core.measurement import Mode
-from edgebuild.core.operator_times import OperatorTimes
 from edgebuild.core.passes import DType, Scheme
 from edgebuild.errors import EdgebuildError
 from edgebuild.execution.fake import Answer

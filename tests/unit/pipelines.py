@@ -26,7 +26,7 @@ from edgebuild.execution.fake import Fake
 from edgebuild.execution.session import Session
 from edgebuild.execution.store import Store
 from edgebuild.layering import Layer
-from edgebuild.runtimes import compilers
+from edgebuild.runtimes import tools
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
 from edgebuild.search.strategy import Strategy
@@ -101,8 +101,8 @@ def installed(
     patch.setattr(repository, "project", str)
     patch.setattr(repository, "top", _no_repository)
     patch.setattr(wheel, "version", lambda: tflm)
-    patch.setattr(compilers, "vela", lambda: vela)
-    patch.setattr(compilers, "edgetpu", lambda: edgetpu)
+    patch.setattr(tools, "vela", lambda: vela)
+    patch.setattr(tools, "edgetpu", lambda: edgetpu)
 
 
 def _no_repository(place: Path) -> Path:

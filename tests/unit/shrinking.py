@@ -19,7 +19,7 @@ from edgebuild.flatbuffer import weights
 from edgebuild.flatbuffer.weights import Weights
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.optimization.kernels import kernels
-from edgebuild.passes.training.hooks import Hooks
+from edgebuild.passes.training.loop import Hooks
 
 layers = tf_keras.layers
 WHOLE_INT8 = Quantize(scheme=Scheme.INT8, input=DType.INT8, output=DType.INT8, float_fallback=False)

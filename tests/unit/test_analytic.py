@@ -13,9 +13,9 @@ import pytest
 import tf_keras
 from tf_keras import layers
 
-from edgebuild.passes.calibration import analytic
+from edgebuild.passes.calibration import correcting
 from edgebuild.passes.calibration.grid import with_weights_onto
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 
 
@@ -23,7 +23,7 @@ from edgebuild.passes.graph.ir import Graph
 def test_the_mean_of_a_clipped_normal_is_that_of_many_draws(ends: tuple[float, float]) -> None:
     mean, deviation = np.array([-2.0, 0.0, 0.7, 5.5]), np.array([1.0, 0.5, 2.0, 1.5])
     draws = np.clip(np.random.default_rng(0).normal(mean, deviation, (400_000, 4)), *ends)
-    assert analytic.clipped_mean(mean, deviation, *ends) == pytest.approx(draws.mean(0), abs=0.01)
+    assert correcting.clipped_mean(mean, deviation, *ends) == pytest.approx(draws.mean(0), abs=0.01)
 
 
 def _network(taker: Any, activation: Any, *, pooled: bool = False) -> Graph:
@@ -32,7 +32,7 @@ def _network(taker: Any, activation: Any, *, pooled: bool = False) -> Graph:
     given = layers.Input((9, 9, 4))
     tensor = activation(layers.BatchNormalization(name="norm")(given))
     tensor = layers.Flatten()(layers.GlobalAveragePooling2D()(tensor)) if pooled else tensor
-    graph = reading.read(tf_keras.Model(given, taker(tensor)))
+    graph = building.read(tf_keras.Model(given, taker(tensor)))
     rng = np.random.default_rng(0)
     told = {"gamma": rng.uniform(0.5, 2, 4), "beta": rng.normal(0, 1, 4)}
     norm = graph.layers["norm"]
@@ -64,7 +64,7 @@ def test_the_means_of_rounded_layers_come_back(taker: Any, pooled: bool, activat
     )
     onto = with_weights_onto(rounded.layers["taker"])
     rounded = rounded._replace(layers={**rounded.layers, "taker": onto})
-    found = analytic.corrected(exact, rounded)
+    found = correcting.corrected_by_batch_norms(exact, rounded)
     assert found.layers == 1
     # What a batch norm sees of standard normal values is as usual for it.
     samples = np.random.default_rng(1).normal(size=(600, 9, 9, 4)).astype(np.float32)
@@ -81,5 +81,5 @@ def test_layers_of_which_nothing_is_known_stay() -> None:
     tf_keras.backend.clear_session()
     given = layers.Input((9, 9, 4))
     tensor = layers.Conv2D(3, 3, activation="relu")(layers.MaxPooling2D()(layers.BatchNormalization()(given)))
-    graph = reading.read(tf_keras.Model(given, layers.Conv2D(2, 1)(tensor)))
-    assert analytic.corrected(graph, graph) == (graph, 0)
+    graph = building.read(tf_keras.Model(given, layers.Conv2D(2, 1)(tensor)))
+    assert correcting.corrected_by_batch_norms(graph, graph) == (graph, 0)

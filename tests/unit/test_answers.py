@@ -17,7 +17,7 @@ from tflite_networks import TYPE, Network
 
 from edgebuild.core.passes import DType
 from edgebuild.flatbuffer import reader
-from edgebuild.flatbuffer.rewriting import answers
+from edgebuild.flatbuffer.rewriting import softmaxes
 from edgebuild.passes.loading import from_keras_model
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.
@@ -107,7 +107,7 @@ def test_all_answers_of_a_network_leave_in_float_and_its_ends_stay(tmp_path: Pat
 )
 def test_what_does_not_end_in_float_alone_stays_as_it_is(body: Body, output: DType, tmp_path: Path) -> None:
     data = _made(body, tmp_path / "net", float_answers=False, output=output).read_bytes()
-    assert answers.in_float(data) == data
+    assert softmaxes.in_float(data) == data
 
 
 def test_operators_without_outputs_are_no_obstacle(tmp_path: Path) -> None:
@@ -120,5 +120,5 @@ def test_operators_without_outputs_are_no_obstacle(tmp_path: Path) -> None:
     net.operator(BUILTIN.SOFTMAX, [given], [shares], version=2)
     net.operator(BUILTIN.DEQUANTIZE, [shares], [scores], version=2)
     path = tmp_path / "net.tflite"
-    path.write_bytes(answers.in_float(net.packed([given], [scores])))
+    path.write_bytes(softmaxes.in_float(net.packed([given], [scores])))
     assert [name for name, *_ in _operators(path)] == ["VAR_HANDLE", "ASSIGN_VARIABLE", "DEQUANTIZE", "SOFTMAX"]

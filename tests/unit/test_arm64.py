@@ -17,10 +17,10 @@ from edgebuild import hashing
 from edgebuild.core import place
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Limits
-from edgebuild.runtimes.arm64 import apt, cores, counting, emulator, installing, machine, wheels
+from edgebuild.runtimes.arm64 import apt, emulator, installing, machine
 from edgebuild.runtimes.arm64.apt import Apt, Package
 from edgebuild.runtimes.arm64.emulator import Emulator, Installed
-from edgebuild.runtimes.arm64.talking import BrokenLimitError, Talk
+from edgebuild.runtimes.arm64.launching import BrokenLimitError, Talk
 from tests.conftest import PATIENCE_S
 
 PRINTED = """\
@@ -88,13 +88,13 @@ def test_the_core_max_is_refused_because_it_computes_wrong_results() -> None:
 
 
 def test_every_core_that_may_be_named_has_its_files() -> None:
-    assert set(cores.CORES) == set(place.CORES)
-    assert all(place.parse(f"arm64:{core}").emulates for core in cores.CORES)
+    assert set(machine.CORES) == set(place.CORES)
+    assert all(place.parse(f"arm64:{core}").emulates for core in machine.CORES)
 
 
 def test_a_core_shows_itself_as_linux_on_it_would(tmp_path: Path) -> None:
     for name, part in (("cortex-a53", "0xd03"), ("cortex-a72", "0xd08"), ("cortex-a76", "0xd0b")):
-        cores.write(cores.CORES[name], tmp_path / name)
+        machine.write_core(machine.CORES[name], tmp_path / name)
         shown = (tmp_path / name / "proc/cpuinfo").read_text()
         assert f"CPU part\t: {part}\n" in shown
         assert "CPU implementer\t: 0x41\n" in shown
@@ -207,9 +207,9 @@ def test_an_unknown_package_is_told_with_the_way_to_other_sources(repository: Pa
 
 
 def test_wheels_are_asked_for_up_to_the_guests_glibc() -> None:
-    assert wheels.platforms("2.36")[0] == "manylinux_2_36_aarch64"
-    assert wheels.platforms("2.36")[-2:] == ["manylinux_2_17_aarch64", "any"]
-    assert "manylinux_2_28_aarch64" not in wheels.platforms("2.27")
+    assert installing.platforms("2.36")[0] == "manylinux_2_36_aarch64"
+    assert installing.platforms("2.36")[-2:] == ["manylinux_2_17_aarch64", "any"]
+    assert "manylinux_2_28_aarch64" not in installing.platforms("2.27")
 
 
 def test_without_apt_the_installation_names_the_way_for_other_systems(
@@ -346,12 +346,12 @@ def test_the_counter_is_built_once_for_each_version_of_qemus_interface(
 ) -> None:
     if not shutil.which("cc"):
         pytest.skip("there is no C compiler")
-    old, new = counting.plugin("7.2.22"), counting.plugin("10.0.2")
+    old, new = emulator.counting_plugin("7.2.22"), emulator.counting_plugin("10.0.2")
     assert old != new
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert counting.plugin("7.2.22") == old
+    assert emulator.counting_plugin("7.2.22") == old
     with pytest.raises(UnavailableError, match="no C compiler"):
-        counting.plugin("8.2.2")
+        emulator.counting_plugin("8.2.2")
 
 
 def test_a_machine_shows_the_guest_nothing_of_the_hosts_processor_or_libraries(tmp_path: Path) -> None:

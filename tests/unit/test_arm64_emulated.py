@@ -24,13 +24,12 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.layers import LayerKind, LayerShape, Padding
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator, installing
 from edgebuild.runtimes.places.arm64 import Arm64Place, open_place
 from edgebuild.runtimes.places.host import open_place as open_host
-from edgebuild.runtimes.places.protocol import How
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import How, unheard
 from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.slow
@@ -58,7 +57,7 @@ def _convolution(height: int) -> bytes:
         kernel=(3, 3),
         padding=Padding.SAME,
     )
-    return single_operator.artifact(shape)
+    return timed_parts.artifact_of_layer(shape)
 
 
 @pytest.fixture(scope="module")

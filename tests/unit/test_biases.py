@@ -13,7 +13,7 @@ from running import on_litert, sqnr_db
 
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import biases
+from edgebuild.flatbuffer.rewriting import scales
 from edgebuild.passes.loading import from_keras_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
@@ -31,6 +31,6 @@ def test_every_step_of_a_gru_adds_its_bias_on_its_own_scale(tmp_path: Path) -> N
     path = converted(from_keras_model(model), [x], INT16, tmp_path / "net")
 
     data = path.read_bytes()
-    assert biases.unshared(data) == data
+    assert scales.unshared(data) == data
     assert [op.name for op in inspect(data, "net").graphs[0].operations].count("FULLY_CONNECTED") == 15
     assert sqnr_db(np.asarray(model(x)), on_litert(path, x, OpResolverType.BUILTIN_REF)) > 30

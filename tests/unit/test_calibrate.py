@@ -26,7 +26,7 @@ from edgebuild.errors import StepError, UsageError
 from edgebuild.execution import session as executing
 from edgebuild.execution.fake import Fake
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
 from edgebuild.report.calibration import of_calibration
 from tests.unit import making
 from tests.unit.board_figures import INSTRUCTIONS_A_BYTE, INTERCEPT_S, SLOPE_S, measured
@@ -185,7 +185,7 @@ def _networks(folder: Path, *channels: int) -> list[Path]:
     paths = [folder / f"net{count}.tflite" for count in channels]
     for path, count in zip(paths, channels, strict=True):
         layer = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=count, out_channels=count)
-        path.write_bytes(artifact(layer))
+        path.write_bytes(artifact_of_layer(layer))
     return paths
 
 

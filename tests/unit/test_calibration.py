@@ -17,22 +17,9 @@ from edgebuild.data.given import Examples
 from edgebuild.data.samples import Samples, save
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import reader
-from edgebuild.passes.calibration import (
-    calibrating,
-    correcting,
-    drawing,
-    export,
-    grid,
-    histograms,
-    measuring,
-    points,
-    probing,
-    ranges,
-    simulation,
-    surveying,
-    walking,
-)
-from edgebuild.passes.graph import folding, reading, running
+from edgebuild.passes import calibrate
+from edgebuild.passes.calibration import correcting, drawing, grid, points, ranges, simulation, surveying, walking
+from edgebuild.passes.graph import building, folding, running
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.loading import Network, from_keras_model
@@ -46,7 +33,7 @@ QUICK = ("residual",)
 
 def _graph(name: str) -> tuple[Any, Graph]:
     model = made(name)
-    return model, simplify(reading.read(model))
+    return model, simplify(building.read(model))
 
 
 def _split(folder: Path, arrays: list[Any]) -> Samples:
@@ -96,7 +83,7 @@ def test_chosen_ranges_arrive_exactly_and_operators_stay(name: str, ends: DType,
     chosen = _unlike_all_others(plan, arrays)
     assert chosen
     plain = _converted(from_keras_model(model), arrays, tmp_path / "plain", ends)
-    carried = _converted(export.network(plan.graph, chosen, graph), arrays, tmp_path / "carried", ends)
+    carried = _converted(simulation.network_with_ranges(plan.graph, chosen, graph), arrays, tmp_path / "carried", ends)
     assert _operators(carried) == _operators(plain)
     found = _grids(carried)
     for wanted in chosen.values():
@@ -134,7 +121,7 @@ def test_a_concatenation_has_a_range_where_all_that_it_joins_becomes_int8(activa
     given = tf_keras.Input((4,))
     bent = tf_keras.layers.Activation(activation)(tf_keras.layers.Dense(3)(given))
     joined = tf_keras.layers.Concatenate(name="joined")([tf_keras.layers.Reshape((3,))(bent), given])
-    graph = reading.read(tf_keras.Model(given, tf_keras.layers.Dense(2)(joined)))
+    graph = building.read(tf_keras.Model(given, tf_keras.layers.Dense(2)(joined)))
     plan = points.plan(graph)
     (call,) = plan.graph.calls_of("joined")
     assert (call.outputs[0] in plan.points) == has_range
@@ -146,9 +133,9 @@ def test_a_concatenation_of_what_stays_in_float_is_converted_as_without_ranges(t
     bent = tf_keras.layers.Activation("elu")(tf_keras.layers.Dense(3)(given))
     joined = tf_keras.layers.Concatenate()([bent, tf_keras.layers.Dense(3)(given)])
     model = tf_keras.Model(given, tf_keras.layers.Dense(2)(joined))
-    graph, arrays = reading.read(model), [np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)]
+    graph, arrays = building.read(model), [np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)]
     plan = points.plan(graph)
-    carried = export.network(plan.graph, _unlike_all_others(plan, arrays), graph)
+    carried = simulation.network_with_ranges(plan.graph, _unlike_all_others(plan, arrays), graph)
     ends = DType.FLOAT32
     made = _converted(carried, arrays, tmp_path / "made", ends, float_fallback=True)
     plain = _converted(from_keras_model(model), arrays, tmp_path / "plain", ends, float_fallback=True)
@@ -171,7 +158,7 @@ def test_nudged_ranges_hold_zero_and_keep_their_width() -> None:
 def test_rounding_onto_a_grid_is_what_the_node_does() -> None:
     chosen = grid.nudged(-1.3, 2.9)
     values = np.random.default_rng(0).normal(0, 2, 5000).astype(np.float32)
-    node = export.FakeQuant(chosen.low, chosen.high)(values).numpy()
+    node = simulation.FakeQuant(chosen.low, chosen.high)(values).numpy()
     steps = np.abs(grid.onto(values, chosen) - node) / chosen.scale
     assert np.mean(steps > 1e-3) < 1e-3  # where a value lies between two steps float32 may fall on either side
     assert steps.max() < 1.01
@@ -192,13 +179,13 @@ def test_weights_are_rounded_by_output_channel() -> None:
 # Ranges
 
 
-def _histogram(values: Any, weights: Any = None) -> histograms.Histogram:
+def _histogram(values: Any, weights: Any = None) -> surveying.Histogram:
     values = np.asarray(values, np.float64)
     low, high = min(values.min(), 0), max(values.max(), 0)
     inside = values[values != 0]
-    counts, _ = np.histogram(inside, histograms.BINS, (low, high))
-    weighed, _ = np.histogram(inside, histograms.BINS, (low, high), weights=weights)
-    return histograms.Histogram(low, high, counts.astype(float), weighed.astype(float), values.size - inside.size)
+    counts, _ = np.histogram(inside, surveying.BINS, (low, high))
+    weighed, _ = np.histogram(inside, surveying.BINS, (low, high), weights=weights)
+    return surveying.Histogram(low, high, counts.astype(float), weighed.astype(float), values.size - inside.size)
 
 
 def test_percentiles_leave_out_their_share_on_each_side() -> None:
@@ -244,7 +231,7 @@ def test_weights_of_values_are_the_squared_columns_of_the_jacobian(tmp_path: Pat
     plan = points.plan(graph)
     drawn = drawing.Drawn(plan, _split(tmp_path, samples_for(model, 40)), 0)
     pool = running.Pool()
-    probe = probing.Probe(plan, surveying.survey(plan, drawn, pool).sizes, projections=200, seed=0, pool=pool)
+    probe = surveying.Probe(plan, surveying.survey(plan, drawn, pool).sizes, projections=200, seed=0, pool=pool)
     last_hidden = plan.points[-2]  # what the logits are a known linear function of
     kernel = next(layer for layer in reversed(list(plan.graph.layers.values())) if "kernel" in layer.weights)
     size = float(np.sqrt(np.mean(np.square(_logits(plan, drawn.chosen_by)))))
@@ -267,12 +254,12 @@ def test_costs_tell_clipping_from_rounding(tmp_path: Path) -> None:
     drawn = drawing.Drawn(plan, _split(tmp_path, samples_for(model, 24)), 0)
     pool = running.Pool()
     surveyed = surveying.survey(plan, drawn, pool)
-    probe = probing.Probe(plan, surveyed.sizes, projections=2, seed=0, pool=pool)
-    seen = histograms.observe(probe, surveyed.chosen, drawn.weighed, weighed=True)
+    probe = surveying.Probe(plan, surveyed.sizes, projections=2, seed=0, pool=pool)
+    seen = surveying.observe(probe, surveyed.chosen, drawn.weighed, weighed=True)
     point = plan.points[1]
     widest = ranges.min_max(seen[point])
     clipped = grid.nudged(widest.low / 20, widest.high / 20)
-    wide, narrow = measuring.costs(seen[point], [widest, clipped])
+    wide, narrow = ranges.costs(seen[point], [widest, clipped])
     assert narrow > 10 * wide
 
 
@@ -337,11 +324,11 @@ def test_fidelity_of_all_samples_and_of_the_typical_one() -> None:
 _PLAIN = Calibrate(ranges=Ranges.BEST, rounding=Rounding.NEAREST, clip=False, bias=BiasCorrection.OFF)
 
 
-def _calibrated(folder: Path, name: str = "lenet", **asked: Any) -> tuple[Any, calibrating.Calibrated]:
+def _calibrated(folder: Path, name: str = "lenet", **asked: Any) -> tuple[Any, calibrate.Calibrated]:
     model, graph = _graph(name)
     samples = _split(folder, samples_for(model, 48))
     settings = msgspec.structs.replace(_PLAIN, **asked)
-    return model, calibrating.calibrate(folding.fold_batch_norm(graph).graph, samples, settings, seed=0)
+    return model, calibrate.calibrate(folding.fold_batch_norm(graph).graph, samples, settings, seed=0)
 
 
 def test_the_best_choice_is_never_worse_than_min_max_where_it_was_judged(tmp_path: Path) -> None:
@@ -359,7 +346,7 @@ def test_min_max_is_of_all_samples_and_outliers_stay_left_out(kind: Ranges, tmp_
     held_out = int(np.random.default_rng(0).permutation(48)[0])
     arrays[0][held_out] *= 3
     settings = msgspec.structs.replace(_PLAIN, ranges=kind)
-    done = calibrating.calibrate(graph, _split(tmp_path, arrays), settings, seed=0)
+    done = calibrate.calibrate(graph, _split(tmp_path, arrays), settings, seed=0)
     shown = simulation.answers(points.plan(graph).graph._replace(outputs=tuple(done.ranges)), [arrays])
     holds = [
         chosen.low - chosen.scale <= array.min() and array.max() <= chosen.high + chosen.scale
@@ -399,7 +386,7 @@ def test_layers_left_to_float_keep_their_weights_and_stay_so_in_the_artifact(tmp
     floating = names[1]
     settings = msgspec.structs.replace(_PLAIN, rounding=Rounding.ADAPTIVE, bias=BiasCorrection.EMPIRICAL)
     arrays = samples_for(model, 24)
-    done = calibrating.calibrate(graph, _split(tmp_path, arrays), settings, seed=0, floating=[floating])
+    done = calibrate.calibrate(graph, _split(tmp_path, arrays), settings, seed=0, floating=[floating])
     for name, array in graph.layers[floating].weights.items():
         np.testing.assert_array_equal(done.graph.layers[floating].weights[name], array)
     artifact = _converted(done.network, arrays, tmp_path / "out", DType.INT8, float_layers=(floating,))
@@ -417,7 +404,7 @@ def test_clipping_alone_lowers_weights_that_are_large_and_of_no_use(tmp_path: Pa
     arrays[0][..., 2] *= 1e-3
     samples = _split(tmp_path, arrays)
     settings = msgspec.structs.replace(_PLAIN, clip=True)
-    done = calibrating.calibrate(simplify(reading.read(model)), samples, settings, seed=0)
+    done = calibrate.calibrate(simplify(building.read(model)), samples, settings, seed=0)
     assert done.notes[1].startswith("largest weights clipped: ")
     clipped = done.graph.layers[first.name].weights["kernel"]
     assert np.abs(clipped).max() < 0.9 * np.abs(kernel).max()
@@ -447,7 +434,7 @@ def test_calibration_without_samples_is_refused(tmp_path: Path) -> None:
     model, graph = _graph("lenet")
     samples = _split(tmp_path, [array[:0] for array in samples_for(model, 1)])
     with pytest.raises(UsageError, match="needs samples"):
-        calibrating.calibrate(graph, samples, _PLAIN, seed=0)
+        calibrate.calibrate(graph, samples, _PLAIN, seed=0)
 
 
 def test_a_fused_activation_that_is_split_off_still_counts_as_its_layer(tmp_path: Path) -> None:
@@ -455,11 +442,11 @@ def test_a_fused_activation_that_is_split_off_still_counts_as_its_layer(tmp_path
     curved = tf_keras.layers.Conv2D(4, 3, activation="swish", name="curved")(given)
     model = tf_keras.Model(given, tf_keras.layers.Conv2D(3, 3, name="straight")(curved))
     arrays = samples_for(model, 24)
-    graph = reading.read(model)
+    graph = building.read(model)
     for floating in ((), ("curved",)):
         folder = tmp_path / f"float {len(floating)}"
         folder.mkdir()
-        done = calibrating.calibrate(graph, _split(folder, arrays), _PLAIN, seed=0, floating=floating)
+        done = calibrate.calibrate(graph, _split(folder, arrays), _PLAIN, seed=0, floating=floating)
         artifact = _converted(done.network, arrays, folder / "out", DType.INT8, float_layers=floating)
         operators = reader.read(artifact).operators
         own = [item for item in operators if layers_of(item.tensor, [*graph.layers]) == ("curved",)]

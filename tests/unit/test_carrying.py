@@ -21,7 +21,7 @@ from keras_networks import IMAGE, ROWS, Make, kinds, network, require_same, shak
 from edgebuild.actions.networks import NETWORK, CarryJob
 from edgebuild.errors import StepError
 from edgebuild.passes import carry
-from edgebuild.passes.graph import building, files, from_keras3, proof, reading
+from edgebuild.passes.graph import building, files, from_keras3, proof
 from edgebuild.passes.graph.ir import Graph, Ref
 from edgebuild.passes.graph.plain import simplify
 from edgebuild.passes.loading import from_keras_model
@@ -214,7 +214,7 @@ def test_layers_in_a_file_may_have_names_with_slashes(tmp_path: Path) -> None:
     inputs = tf_keras.Input((4,))
     x = tf_keras.layers.Dense(3, name="block/dense")(inputs)
     model = shaken(tf_keras.Model(inputs, tf_keras.layers.Dense(2, name="block/dense/kernel")(x)))
-    files.save(reading.read(model), tmp_path / "odd.npz")
+    files.save(building.read(model), tmp_path / "odd.npz")
     loaded = files.load(tmp_path / "odd.npz")
     assert list(loaded.layers) == ["block/dense", "block/dense/kernel"]
     proof.require_equal(from_keras_model(model).call, loaded, seed=0)
@@ -296,7 +296,7 @@ def test_a_tf_keras_network_is_carried_as_it_is(tmp_path: Path) -> None:
     model.save(tmp_path / "folder")
     answer, graph = carried(tmp_path / "folder", tmp_path / "out", kind="folder")
     assert not answer.notes
-    assert kinds(graph) == kinds(reading.read(model))
+    assert kinds(graph) == kinds(building.read(model))
     proof.require_equal(from_keras_model(model).call, graph, seed=0)
 
 
@@ -314,7 +314,7 @@ def test_open_dimensions_are_fixed(tmp_path: Path) -> None:
 
 def test_functions_of_tf_keras_become_layers() -> None:
     inputs = tf_keras.Input((4,))
-    graph = simplify(reading.read(tf_keras.Model(inputs, tf.nn.relu(inputs + inputs) * 2.0)))
+    graph = simplify(building.read(tf_keras.Model(inputs, tf.nn.relu(inputs + inputs) * 2.0)))
     assert kinds(graph) == ["Add", "ReLU", "TFOpLambda"]
 
 

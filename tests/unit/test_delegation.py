@@ -11,8 +11,8 @@ from operator_chains import BUILTIN, Step, chain
 
 from edgebuild.actions.fidelity import Outputs, OutputsJob, ParityJob
 from edgebuild.actions.runtimes import DelegationJob
+from edgebuild.core.device import Mapping, OutputParity, Parity, Place
 from edgebuild.core.layers import LayerKind, LayerShape
-from edgebuild.core.mapping import Mapping, OutputParity, Parity, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.metric import Task
 from edgebuild.core.model import ArtifactSpec
@@ -21,7 +21,7 @@ from edgebuild.data import samples
 from edgebuild.data.given import Array, Examples
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.reader import read
-from edgebuild.flatbuffer.rewriting.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.delegation import Node, replaced
 from edgebuild.runtimes.interpreters import load
@@ -145,7 +145,7 @@ def test_parity_counts_samples_whose_yes_or_no_differs_not_their_last_digits(tmp
 def test_parity_is_what_running_both_kernel_families_by_hand_gives(tmp_path: Path) -> None:
     layer = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=64, out_channels=10)
     path = tmp_path / "layer.tflite"
-    path.write_bytes(artifact(layer, seed=5))
+    path.write_bytes(artifact_of_layer(layer, seed=5))
     x = np.random.default_rng(6).uniform(-2.5, 2.5, (200, 64)).astype(np.float32)
     stored = [_by_hand(path, kernels, x) for kernels in BOTH]
     parity = _parity(path, x, tmp_path)

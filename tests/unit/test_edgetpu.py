@@ -9,16 +9,15 @@ import msgspec
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.accelerators.edgetpu import limits, table
-from edgebuild.accelerators.edgetpu.partition import Part, parts
-from edgebuild.accelerators.edgetpu.prediction import Reason, predict
+from edgebuild.accelerators.edgetpu import limits
+from edgebuild.accelerators.edgetpu.prediction import Part, Reason, parts, predict
+from edgebuild.core.device import EdgeTpu, Place
 from edgebuild.core.inspection import Graph, Inspection, Memory, Operation, Quantization, Tensor
-from edgebuild.core.mapping import EdgeTpu, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.model import UNKNOWN_RUNTIME
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import integer_constants
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.runtimes import edgetpu
 
 KIB = 1024
 PAIRS = [
@@ -86,7 +85,7 @@ def _conv(network: _Network, source: int, *shape: int) -> int:
 
 def _asset(assets: Path, name: str) -> EdgeTpu:
     data = (assets / "edgetpu" / f"{name}.tflite").read_bytes()
-    return predict(inspect(data, name), integer_constants.read(data, name))
+    return predict(inspect(data, name), edgetpu.integer_constants(data, name))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -459,7 +458,7 @@ def test_tile_is_mapped_and_what_needs_it() -> None:
 
 
 def test_the_table_asks_only_for_limits_that_are_known_and_says_where_they_are_from() -> None:
-    rules = table.load()
+    rules = limits.load()
     asked = {limit for row in rules.operators for limit in row.limits}
     assert asked == limits.names()
     names = [name for row in rules.operators for name in row.names]
@@ -472,11 +471,11 @@ def test_the_table_asks_only_for_limits_that_are_known_and_says_where_they_are_f
 
 def test_integer_constants_are_read_with_their_values_and_uniform_ones_once(assets: Path) -> None:
     data = (assets / "edgetpu" / f"{PAIRS[0]}.tflite").read_bytes()
-    graph, values = inspect(data, "").graphs[0], integer_constants.read(data, "")
+    graph, values = inspect(data, "").graphs[0], edgetpu.integer_constants(data, "")
     sizes = [values[operation.inputs[1]] for operation in graph.operations if operation.name == "RESIZE_BILINEAR"]
     assert sizes == [(33,), (33,), (513,)]
     reshape = (assets / "edgetpu" / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
-    graph, values = inspect(reshape, "").graphs[0], integer_constants.read(reshape, "")
+    graph, values = inspect(reshape, "").graphs[0], edgetpu.integer_constants(reshape, "")
     (wanted,) = [values[operation.inputs[1]] for operation in graph.operations if operation.name == "RESHAPE"]
     assert wanted == (1, 1001)
     assert all(tensor.constant_bytes > 0 for tensor in graph.tensors if tensor.index in values)
@@ -487,4 +486,4 @@ def test_integer_constants_are_read_with_their_values_and_uniform_ones_once(asse
 def test_integer_constants_of_a_file_that_is_cut_off_are_an_error(assets: Path, length: int) -> None:
     data = (assets / "edgetpu" / "mobilenet_v1_0.25_128_quant.tflite").read_bytes()
     with pytest.raises(StepError, match=r"net\.tflite is damaged"):
-        integer_constants.read(data[:length], "net.tflite")
+        edgetpu.integer_constants(data[:length], "net.tflite")

@@ -11,17 +11,17 @@ import pytest
 
 from edgebuild.accelerators.edgetpu import log
 from edgebuild.actions.runtimes import EdgeTpuJob
+from edgebuild.core.device import EdgeTpu, ParameterCache, Place
 from edgebuild.core.layers import LayerKind, LayerShape
-from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.process import Child, ChildDiedError, Limits
-from edgebuild.runtimes import compilers
+from edgebuild.runtimes import tools
 from tests.conftest import PATIENCE_S
 
 KIB = 1024
-NETWORK = single_operator.artifact(LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=4, out_channels=2))
+NETWORK = timed_parts.artifact_of_layer(LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=4, out_channels=2))
 HEAD = """\
 Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
@@ -143,7 +143,7 @@ def test_a_report_that_lacks_something_is_an_error_that_shows_it(text: str) -> N
 
 
 def test_the_compiler_on_the_path_is_run_and_believed(compiler: Path, tmp_path: Path) -> None:
-    assert compilers.edgetpu() == str(compiler / "edgetpu_compiler")
+    assert tools.edgetpu() == str(compiler / "edgetpu_compiler")
     result = _compile(tmp_path)
     assert result.mapping == log.read(REPORT, "").mapping
     assert (tmp_path / "out" / result.compiled).read_bytes() == NETWORK
@@ -188,7 +188,7 @@ def test_a_compiler_that_takes_more_memory_than_allowed_fails(compiler: Path, tm
 
 def test_an_absent_compiler_is_said_with_the_way_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert compilers.edgetpu() is None
+    assert tools.edgetpu() is None
     with pytest.raises(UnavailableError) as caught:
         _compile(tmp_path)
     assert "apt-get install edgetpu-compiler" in caught.value.remedy

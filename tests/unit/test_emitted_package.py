@@ -15,9 +15,9 @@ from ai_edge_litert import schema_py_generated as schema
 from edgebuild.core.delivery import Layout, Vector
 from edgebuild.core.model import ArtifactSpec, Operator, TensorSpec
 from edgebuild.core.settings import Preprocess
-from edgebuild.emit.microcontroller import cpp, resolver, variables
+from edgebuild.emit.microcontroller import cpp, tensors
 from edgebuild.emit.microcontroller.firmware import Firmware
-from edgebuild.emit.microcontroller.package import flash, package
+from edgebuild.emit.microcontroller.package import flash, package, resolver_calls
 from edgebuild.errors import StepError
 
 ROOT = Path(__file__).parents[2]
@@ -102,21 +102,21 @@ def test_every_method_of_the_table_is_one_of_tflm() -> None:
 
 
 def test_every_custom_operator_of_the_table_is_known_to_the_wheel() -> None:
-    from edgebuild.runtimes.tflm import kernels, wheel
+    from edgebuild.runtimes.tflm import interpreter, wheel
 
     if wheel.version() is None:
         pytest.skip(f"there is no tflite-micro: {wheel.INSTALL}")
     # The driver of Ethos-U is not in a wheel for the host.
-    assert kernels.missing(f"CUSTOM:{name}" for name in TABLE["custom"]) == ("CUSTOM:ethos-u",)
+    assert interpreter.missing_kernels(f"CUSTOM:{name}" for name in TABLE["custom"]) == ("CUSTOM:ethos-u",)
 
 
 def test_what_vela_made_is_handed_over_with_its_driver() -> None:
-    assert resolver.calls([operator("CUSTOM:ethos-u")], "net") == ("AddEthosU",)
+    assert resolver_calls([operator("CUSTOM:ethos-u")], "net") == ("AddEthosU",)
 
 
 def test_an_operator_without_a_method_is_refused_by_name() -> None:
     with pytest.raises(StepError, match=r"adds no CUSTOM:edgetpu-custom-op, TOPK_V2"):
-        resolver.calls([operator("TOPK_V2"), operator("CONV_2D"), operator("CUSTOM:edgetpu-custom-op")], "net")
+        resolver_calls([operator("TOPK_V2"), operator("CONV_2D"), operator("CUSTOM:edgetpu-custom-op")], "net")
 
 
 @pytest.mark.parametrize(("needed", "margin", "reserved"), [(1000, 0.1, 1104), (1024, 0.0, 1024), (1, 0.0, 16)])
@@ -174,7 +174,7 @@ def test_tokens_are_not_normalized() -> None:
 
 def test_variables_are_counted_by_name_and_given_a_table() -> None:
     data = model("state", "cache", "state")
-    assert variables.count(data) == 2
+    assert tensors.variables_count(data) == 2
     files = texts(firmware(data=data))
     assert "kVariableCount = 2;" in files["net_constants.h"]
     assert "MicroResourceVariables::Create(allocator, net::kVariableCount)" in files["example.cc"]

@@ -16,11 +16,11 @@ from surgery_proof import end, graph_of, sample
 from tf_keras import layers as kl
 
 from edgebuild.passes.equalization.choice import choose
-from edgebuild.passes.equalization.equalizing import Equalized, equalize
+from edgebuild.passes.equalization.preparing import copies_of, path_of
 from edgebuild.passes.equalization.scaling import Scales, Scaling, rescaled
-from edgebuild.passes.equalization.splitting import copies_of, path_of
 from edgebuild.passes.equalization.statistics import amplitudes, extents, points
 from edgebuild.passes.equalization.tracing import trace
+from edgebuild.passes.equalize import Equalized, equalize
 from edgebuild.passes.graph import building, proof
 from edgebuild.passes.graph.folding import fold_batch_norm
 from edgebuild.passes.graph.ir import Graph

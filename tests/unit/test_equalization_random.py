@@ -15,7 +15,7 @@ from test_surgery_random import UNHURRIED, images, sequences
 
 from edgebuild.passes.equalization.scaling import Scaling, rescaled
 from edgebuild.passes.equalization.tracing import trace
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.proof import difference, outputs_of
 
 
@@ -32,7 +32,7 @@ def random_scales(scaling: Scaling, seed: int) -> Any:
 
 def _proved(network: tuple[tf_keras.Model, list[Any]], seed: int) -> None:
     model, samples = network
-    graph = surgery_proof.lively(reading.read(model), seed)
+    graph = surgery_proof.lively(building.read(model), seed)
     graph = surgery_proof.settled(graph, building.build(graph), *samples)
     scaling = trace(graph)
     scaled = rescaled(graph, scaling, random_scales(scaling, seed))

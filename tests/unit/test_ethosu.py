@@ -13,15 +13,14 @@ from operator_chains import BUILTIN, TYPE, Step, chain
 
 from edgebuild.actions.runtimes import EthosUJob
 from edgebuild.core.delivery import Keep, Names
-from edgebuild.core.mapping import EthosU, Mapping, Place, gathered
+from edgebuild.core.device import EthosU, Mapping, Place, gathered
 from edgebuild.core.measurement import Mode
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.lean import lean
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes import compilers
-from edgebuild.runtimes.ethosu import summary, vela
+from edgebuild.runtimes import ethosu, tools
 from tests.conftest import PATIENCE_S
 
 pytest.importorskip("ethosu", reason="Vela is not installed: pip install 'edgebuild[ethosu]'")
@@ -208,10 +207,10 @@ def test_an_absent_extra_is_said_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.delitem(sys.modules, "ethosu", raising=False)
-    assert compilers.vela() is None
+    assert tools.vela() is None
     job = EthosUJob(artifact="net.tflite", accelerator="ethos-u55-128", out=str(tmp_path))
     with pytest.raises(UnavailableError) as caught:
-        vela.compile_(job, lambda text: None)
+        ethosu.compile_(job, lambda text: None)
     assert caught.value.remedy == "Install it: pip install 'edgebuild[ethosu]'"
 
 
@@ -219,9 +218,9 @@ def test_an_absent_extra_is_said_with_the_command_that_installs_it(
 def test_a_summary_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "net_summary_some.csv").write_text(text)
     with pytest.raises(StepError, match="summary of net cannot be read"):
-        summary.read(tmp_path, "net")
+        ethosu.read_summary(tmp_path, "net")
 
 
 def test_a_missing_summary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="summary of net cannot be read"):
-        summary.read(tmp_path, "net")
+        ethosu.read_summary(tmp_path, "net")

@@ -17,7 +17,7 @@ import tf_keras
 from tf_keras import layers as kl
 
 from edgebuild.flatbuffer import reader
-from edgebuild.passes.graph import building, proof, reading
+from edgebuild.passes.graph import building, proof
 from edgebuild.passes.graph.folding import Rewritten, fold_batch_norm, for_quantization_aware_training
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.loading import from_keras_model
@@ -65,7 +65,7 @@ def norm(name: str = "norm", **options: Any) -> kl.BatchNormalization:
 
 def rewrite(model: tf_keras.Model, how: Callable[[Graph], Rewritten] = fold_batch_norm) -> Rewritten:
     """What comes of a model, proven to compute the same."""
-    result = how(reading.read(model))
+    result = how(building.read(model))
     proof.require_equal(from_keras_model(model).call, result.graph, seed=1)
     return result
 
@@ -270,13 +270,13 @@ def test_what_is_rewritten_for_quantization_aware_training_is_accepted(name: str
         with pytest.raises(RuntimeError, match="BatchNormalization"):
             quantization.quantize_model(model)
     else:
-        assert result.graph.identity() == reading.read(model).identity()
+        assert result.graph.identity() == building.read(model).identity()
 
 
 @pytest.mark.parametrize("shape", [(7,), (8, 3), (None, 3), (4, 4, 3), (None, None, 3), (3, 4, 4, 2), (3, None, 4, 2)])
 def test_a_batch_norm_becomes_a_convolution_whatever_the_shape(shape: tuple[int | None, ...]) -> None:
     model = network(shape, chain(kl.ReLU(), norm(), kl.ReLU()))
-    result = for_quantization_aware_training(reading.read(model))
+    result = for_quantization_aware_training(building.read(model))
     assert "DepthwiseConv2D" in kinds(result.graph)
     assert "BatchNormalization" not in kinds(result.graph)
     x = np.random.default_rng(0).normal(size=(2, *(size or 5 for size in shape))).astype(np.float32)

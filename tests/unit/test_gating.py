@@ -11,8 +11,7 @@ from making import WARN, budget, figure
 
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison
-from edgebuild.core.device import DeviceReport
-from edgebuild.core.mapping import EdgeTpu, Mapping, ParameterCache, Place
+from edgebuild.core.device import DeviceReport, EdgeTpu, Mapping, ParameterCache, Place
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Check, Status

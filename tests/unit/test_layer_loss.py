@@ -24,9 +24,9 @@ from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
 from edgebuild.flatbuffer import reader
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.fidelity import matching, proving, wiring
-from edgebuild.runtimes.fidelity.proving import Power
-from edgebuild.runtimes.fidelity.wiring import Node, Tensor, Wiring
+from edgebuild.runtimes.fidelity import matching
+from edgebuild.runtimes.fidelity.matching import Node, Tensor, Wiring
+from edgebuild.runtimes.fidelity.signal import Power, contradicted
 from tests.conftest import PATIENCE_S
 
 LIMITS = Limits(time_s=PATIENCE_S, memory_bytes=2 * 10**9)
@@ -206,8 +206,8 @@ def test_kept_tensors_on_xnnpack_are_those_that_whole_graphs_compute(files: File
 
 
 def test_branches_that_are_alike_are_told_apart_by_name(files: Files) -> None:
-    artifact = wiring.read(files.path("int8"), reader.read(files.path("int8")))
-    reference = wiring.read(files.path("float"), reader.read(files.path("float")))
+    artifact = matching.read_wiring(files.path("int8"), reader.read(files.path("int8")))
+    reference = matching.read_wiring(files.path("float"), reader.read(files.path("float")))
     # The converter may put branches in another order.
     stem, left, right, *others = reference.nodes
     swapped = reference._replace(nodes=(stem, right, left, *others))
@@ -274,53 +274,51 @@ def _power(sqnr_db: float, signal: float = 1.0, cosine: float = 0.5) -> Power:
 @pytest.mark.parametrize("kind", ["CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "RESHAPE", "TRANSPOSE", "ADD", "MUL"])
 def test_noise_that_an_operator_cannot_take_away_was_never_there(kind: str) -> None:
     wired = _wiring(("FULLY_CONNECTED", (0,), 1), (kind, (1, 0), 2))
-    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == {1}
-    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(-3)}, ALL) == frozenset()
-    assert proving.contradicted(wired, {1: _power(16), 2: _power(39.7)}, ALL) == frozenset(), (
-        "16 dB are no other tensor"
-    )
+    assert contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == {1}
+    assert contradicted(wired, {1: _power(-2.7), 2: _power(-3)}, ALL) == frozenset()
+    assert contradicted(wired, {1: _power(16), 2: _power(39.7)}, ALL) == frozenset(), "16 dB are no other tensor"
 
 
 @pytest.mark.parametrize("kind", ["SOFTMAX", "RELU", "LOGISTIC", "STRIDED_SLICE", "ARG_MAX"])
 def test_behind_what_saturates_or_selects_nothing_is_known(kind: str) -> None:
     wired = _wiring(("FULLY_CONNECTED", (0,), 1), (kind, (1,), 2))
-    assert proving.contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == frozenset()
+    assert contradicted(wired, {1: _power(-2.7), 2: _power(39.7)}, ALL) == frozenset()
 
 
 def test_a_branch_that_is_lost_may_be_small_beside_what_it_is_added_to() -> None:
     wired = _wiring(("CONV_2D", (0,), 1), ("ADD", (0, 1), 2))
-    assert proving.contradicted(wired, {1: _power(0, signal=0.01), 2: _power(19)}, ALL) == frozenset()
-    assert proving.contradicted(wired, {1: _power(0, signal=1.0), 2: _power(19)}, ALL) == {1}
+    assert contradicted(wired, {1: _power(0, signal=0.01), 2: _power(19)}, ALL) == frozenset()
+    assert contradicted(wired, {1: _power(0, signal=1.0), 2: _power(19)}, ALL) == {1}
 
 
 def test_a_chain_of_wrong_pairs_is_dropped_from_its_end_on() -> None:
     wired = _wiring(("CONV_2D", (0,), 1), ("CONV_2D", (1,), 2), ("RESHAPE", (2,), 3), ("FULLY_CONNECTED", (3,), 4))
     powers = {1: _power(-20), 2: _power(-3), 3: _power(-3), 4: _power(40)}
-    assert proving.contradicted(wired, powers, ALL) == {1, 2, 3}
+    assert contradicted(wired, powers, ALL) == {1, 2, 3}
 
 
 def test_what_is_averaged_loses_noise() -> None:
     wired = _wiring(("CONV_2D", (0,), 1), ("MEAN", (1,), 2), shape=(1, 16, 16, 4))
     averaged = wired._replace(tensors=(*wired.tensors[:2], Tensor("2", (1, 4))))
-    assert proving.contradicted(averaged, {1: _power(3), 2: _power(26)}, ALL) == frozenset()
-    assert proving.contradicted(averaged, {1: _power(3), 2: _power(60)}, ALL) == {1}
+    assert contradicted(averaged, {1: _power(3), 2: _power(26)}, ALL) == frozenset()
+    assert contradicted(averaged, {1: _power(3), 2: _power(60)}, ALL) == {1}
 
 
 def test_the_same_signal_of_another_scale_is_another_tensor() -> None:
     wired = _wiring(("FULLY_CONNECTED", (0,), 1), ("SOFTMAX", (1,), 2))
-    assert proving.contradicted(wired, {1: _power(5, cosine=0.9999), 2: _power(40)}, ALL) == {1}
+    assert contradicted(wired, {1: _power(5, cosine=0.9999), 2: _power(40)}, ALL) == {1}
 
 
 def test_what_was_found_by_name_is_proved_by_being_alike_alone() -> None:
     wired = _wiring(("FULLY_CONNECTED", (0,), 1), ("SOFTMAX", (1,), 2))
-    assert proving.contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0})) == {1}
-    assert proving.contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0, 1})) == frozenset()
+    assert contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0})) == {1}
+    assert contradicted(wired, {1: _power(-4.3), 2: _power(20)}, frozenset({0, 1})) == frozenset()
 
 
 def test_an_operator_of_another_kind_is_no_counterpart_whatever_its_name(files: Files) -> None:
     """The converter numbers what it made of one operation, and not always alike."""
     path = files.path("float")
-    whole = wiring.read(path, reader.read(path))
+    whole = matching.read_wiring(path, reader.read(path))
     kinds = {node.position: "TRANSPOSE" for node in whole.nodes if node.kind == "CONV_2D"}
     changed = tuple(node._replace(kind=kinds.get(node.position, node.kind)) for node in whole.nodes)
     found = matching.counterparts(whole, whole._replace(nodes=changed)).same
@@ -329,7 +327,7 @@ def test_an_operator_of_another_kind_is_no_counterpart_whatever_its_name(files: 
 
 def test_operators_behind_one_without_a_counterpart_are_found_by_their_names(files: Files) -> None:
     path = files.path("float")
-    whole = wiring.read(path, reader.read(path))
+    whole = matching.read_wiring(path, reader.read(path))
     # As if the float network had another operator where the artifact has its second.
     changed = [node._replace(kind="ELU") if number == 0 else node for number, node in enumerate(whole.nodes)]
     stranger = whole._replace(

@@ -14,7 +14,7 @@ from edgebuild.core.passes import DType
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.reader import read
-from edgebuild.flatbuffer.rewriting.single_operator import artifact
+from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
 from edgebuild.process import Child, Limits
 from edgebuild.runtimes.interpreters import load
 from tests.conftest import PATIENCE_S
@@ -115,7 +115,7 @@ def _input_shape(layer: LayerShape) -> tuple[int, ...]:
 @pytest.mark.parametrize("kernels", Kernels)
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.label)
 def test_an_int8_layer_computes_what_the_quantization_formula_says(layer: LayerShape, kernels: Kernels) -> None:
-    data = artifact(layer, seed=3)
+    data = artifact_of_layer(layer, seed=3)
     file = _File(data)
     x = np.random.default_rng(4).integers(-128, 128, _input_shape(layer), np.int8)
     sums = _computed(layer, x.astype(np.float64) - file.zero_point(0), file.values(1)) + file.values(2)
@@ -130,7 +130,7 @@ def test_an_int8_layer_computes_what_the_quantization_formula_says(layer: LayerS
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.label)
 def test_a_float_layer_computes_the_sums_of_its_products(layer: LayerShape, kernels: Kernels) -> None:
     layer = msgspec.structs.replace(layer, dtype=DType.FLOAT32)
-    data = artifact(layer)
+    data = artifact_of_layer(layer)
     file = _File(data)
     x = np.random.default_rng(5).standard_normal(_input_shape(layer), np.float32)
     np.testing.assert_allclose(
@@ -151,7 +151,7 @@ def test_the_file_reads_back_as_the_layer(
     layer: LayerShape, operator: str, version: int, taken: tuple[int, ...], made: tuple[int, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "layer.tflite"
-    path.write_bytes(artifact(layer))
+    path.write_bytes(artifact_of_layer(layer))
     spec = read(path)
     assert [(found.name, found.version, found.dtypes) for found in spec.operators] == [
         (operator, version, (layer.dtype,))
@@ -162,7 +162,7 @@ def test_the_file_reads_back_as_the_layer(
 
 @pytest.mark.parametrize("layer", [_conv(), _depthwise(), _dense()])
 def test_int8_weights_have_a_scale_for_each_output_channel_and_a_bias_on_their_product(layer: LayerShape) -> None:
-    file = _File(artifact(layer))
+    file = _File(artifact_of_layer(layer))
     assert file.scales(1).shape == (layer.out_channels,)
     assert file.tensors[1].Shape(file.tensors[1].Quantization().QuantizedDimension()) == layer.out_channels
     assert len(set(file.scales(1))) > 1
@@ -171,7 +171,7 @@ def test_int8_weights_have_a_scale_for_each_output_channel_and_a_bias_on_their_p
 
 @pytest.mark.parametrize("layer", [_conv(in_channels=1, out_channels=3), _dense(in_channels=7, out_channels=3)])
 def test_constants_are_aligned_as_the_schema_asks_for(layer: LayerShape) -> None:
-    data = artifact(layer)
+    data = artifact_of_layer(layer)
     model = schema.Model.GetRootAs(data, 0)
     whole = np.frombuffer(data, np.uint8)
     for index in (1, 2):
@@ -181,8 +181,8 @@ def test_constants_are_aligned_as_the_schema_asks_for(layer: LayerShape) -> None
 
 
 def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
-    assert artifact(_conv(), seed=1) == artifact(_conv(), seed=1)
-    assert artifact(_conv(), seed=1) != artifact(_conv(), seed=2)
+    assert artifact_of_layer(_conv(), seed=1) == artifact_of_layer(_conv(), seed=1)
+    assert artifact_of_layer(_conv(), seed=1) != artifact_of_layer(_conv(), seed=2)
 
 
 @pytest.mark.parametrize(

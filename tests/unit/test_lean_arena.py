@@ -14,11 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.actions.conversion import ARTIFACT, Leaned, LeanJob
 from edgebuild.actions.runtimes import ArenaJob
-from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import BiasScales, Keep
+from edgebuild.core.device import Arena
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer.arena import memory_plan
+from edgebuild.flatbuffer import memory_plan
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import tight
 from edgebuild.flatbuffer.rewriting.lean import OFFLINE_PLAN, lean

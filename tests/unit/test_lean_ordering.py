@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgebuild.flatbuffer.arena import ordering, placing
-from edgebuild.flatbuffer.arena.ordering import Problem, Step
-from edgebuild.flatbuffer.arena.placing import Buffer
+from edgebuild.flatbuffer import arena_plan
+from edgebuild.flatbuffer.arena_plan import Buffer, Problem, Step
 
 
 def branching(*widths: int) -> Problem:
@@ -68,40 +67,40 @@ def peak_by_hand(problem: Problem, order: tuple[int, ...]) -> int:
 @given(problems())
 @settings(max_examples=60)
 def test_no_order_is_better_than_the_best(problem: Problem) -> None:
-    best = ordering.best(problem)
+    best = arena_plan.best_order(problem)
     valid = list(orders(problem))
     assert best in valid
-    assert ordering.peak_bytes(problem, best) == peak_by_hand(problem, best)
-    assert ordering.peak_bytes(problem, best) == min(peak_by_hand(problem, order) for order in valid)
+    assert arena_plan.peak_bytes(problem, best) == peak_by_hand(problem, best)
+    assert arena_plan.peak_bytes(problem, best) == min(peak_by_hand(problem, order) for order in valid)
 
 
 @given(problems())
 @settings(max_examples=60)
 def test_too_little_work_for_the_best_order_is_never_worse_than_none(problem: Problem) -> None:
-    found = ordering.best(problem, most_questions=2 * len(problem.steps) ** 2)
+    found = arena_plan.best_order(problem, most_questions=2 * len(problem.steps) ** 2)
     assert found in orders(problem)
     given_order = tuple(range(len(problem.steps)))
-    assert ordering.peak_bytes(problem, found) <= ordering.peak_bytes(problem, given_order)
+    assert arena_plan.peak_bytes(problem, found) <= arena_plan.peak_bytes(problem, given_order)
 
 
 def test_wide_branches_are_run_one_after_another() -> None:
     problem = branching(50, 60, 40, 70, 30)
-    assert ordering.peak_bytes(problem, range(11)) == 251
+    assert arena_plan.peak_bytes(problem, range(11)) == 251
     # The widest first, while none of the narrow results is there yet.
-    assert ordering.peak_bytes(problem, ordering.best(problem)) == 1 + 70 + 1
+    assert arena_plan.peak_bytes(problem, arena_plan.best_order(problem)) == 1 + 70 + 1
 
 
 def test_the_order_given_stays_where_none_is_better() -> None:
     problem = branching(50)
-    assert ordering.best(problem) == (0, 1, 2)
+    assert arena_plan.best_order(problem) == (0, 1, 2)
 
 
 def test_a_graph_too_wide_for_all_its_sets_is_ordered_well_all_the_same() -> None:
     """Forty branches have 3^40 sets; the beam finds what is to be found here."""
     rng = np.random.default_rng(0)
     problem = branching(*(int(width) for width in rng.integers(10, 100, 40)))
-    given_bytes = ordering.peak_bytes(problem, range(len(problem.steps)))
-    found = ordering.peak_bytes(problem, ordering.best(problem, most_questions=400_000))
+    given_bytes = arena_plan.peak_bytes(problem, range(len(problem.steps)))
+    found = arena_plan.peak_bytes(problem, arena_plan.best_order(problem, most_questions=400_000))
     assert found < given_bytes / 10
 
 
@@ -125,25 +124,27 @@ def overlap(one: int, other: int, buffers: list[Buffer], offsets: tuple[int, ...
 @given(buffers_of)
 @settings(max_examples=100)
 def test_buffers_in_use_together_do_not_overlap_and_no_block_is_smaller_than_the_best(buffers: list[Buffer]) -> None:
-    offsets = placing.best(buffers)
+    offsets = arena_plan.best_places(buffers)
     pairs = itertools.combinations(range(len(buffers)), 2)
     assert not any(
         overlap(one, other, buffers, offsets)
         for one, other in pairs
         if buffers[one].size_bytes and buffers[other].size_bytes
     )
-    size = placing.needed_bytes(buffers, offsets)
-    assert placing.least_bytes(buffers) <= size <= placing.needed_bytes(buffers, placing.greedy(buffers))
-    tried = (placing.place(buffers, order) for order in itertools.permutations(range(len(buffers))))
-    assert size == min((placing.needed_bytes(buffers, offsets) for offsets in tried), default=0)
+    size = arena_plan.needed_bytes(buffers, offsets)
+    assert arena_plan.least_bytes(buffers) <= size <= arena_plan.needed_bytes(buffers, arena_plan.greedy(buffers))
+    tried = (arena_plan.place(buffers, order) for order in itertools.permutations(range(len(buffers))))
+    assert size == min((arena_plan.needed_bytes(buffers, offsets) for offsets in tried), default=0)
 
 
 def test_placing_the_largest_first_can_be_far_from_the_best() -> None:
     """A chain as at the start of MobileNet: the greedy planner needs 8 where 6 will do."""
     sizes = (3, 2, 2, 4, 1)
     buffers = [Buffer(16 * size, number, number + 1) for number, size in enumerate(sizes)]
-    assert placing.needed_bytes(buffers, placing.greedy(buffers)) == 8 * 16
-    assert placing.needed_bytes(buffers, placing.best(buffers)) == placing.least_bytes(buffers) == 6 * 16
+    assert arena_plan.needed_bytes(buffers, arena_plan.greedy(buffers)) == 8 * 16
+    assert (
+        arena_plan.needed_bytes(buffers, arena_plan.best_places(buffers)) == arena_plan.least_bytes(buffers) == 6 * 16
+    )
 
 
 @pytest.mark.parametrize("count", [150])
@@ -151,5 +152,5 @@ def test_many_buffers_are_placed_no_worse_than_greedily(count: int) -> None:
     rng = np.random.default_rng(0)
     starts, sizes, lengths = rng.integers(0, 100, count), rng.integers(1, 60, count), rng.integers(0, 6, count)
     buffers = [Buffer(16 * int(s), int(f), int(f + n)) for s, f, n in zip(sizes, starts, lengths, strict=True)]
-    offsets = placing.best(buffers, rounds=50)
-    assert placing.needed_bytes(buffers, offsets) <= placing.needed_bytes(buffers, placing.greedy(buffers))
+    offsets = arena_plan.best_places(buffers, rounds=50)
+    assert arena_plan.needed_bytes(buffers, offsets) <= arena_plan.needed_bytes(buffers, arena_plan.greedy(buffers))

@@ -18,7 +18,7 @@ from edgebuild.actions import datasets, networks
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
-from edgebuild.data.lint import misfit
+from edgebuild.data.lint import changes
 from edgebuild.data.samples import save
 from edgebuild.passes import freeze, lint
 from edgebuild.passes.batch_norms import FrozenView
@@ -65,7 +65,7 @@ def test_the_norm_of_a_convolution_sees_what_the_network_gives_it(kit: Any, sett
     np.testing.assert_allclose(norm.variance, seen.var(axis=0), rtol=1e-3)
     np.testing.assert_allclose(norm.moving_mean, norm.mean, atol=1e-3)
     np.testing.assert_allclose(norm.moving_variance, norm.variance, rtol=0.01)
-    assert misfit.of_norms([norm]) < 0.05
+    assert changes.misfit_of_norms([norm]) < 0.05
 
 
 @KITS
@@ -81,8 +81,8 @@ def test_the_norm_of_a_dense_layer_and_that_of_each_input_are_found(kit: Any, tm
     norms = view.norms(given)
 
     assert sorted(len(norm.mean) for norm in norms) == [4, 6]
-    assert misfit.of_norms(norms) < 0.05
-    assert misfit.of_norms(view.norms(given[::-1])) > 1
+    assert changes.misfit_of_norms(norms) < 0.05
+    assert changes.misfit_of_norms(view.norms(given[::-1])) > 1
     assert view.answers(given).shape == (200, 3)
 
 
@@ -116,8 +116,8 @@ def test_a_network_without_layers_shows_its_norms_too(tmp_path: Path) -> None:
     frozen = freeze.run(job, lambda text: None)
     view = FrozenView(tf.saved_model.load(str(out / networks.SAVED_MODEL)), batched=frozen.batched)
 
-    assert misfit.of_norms(view.norms([given])) < 0.05
-    assert misfit.of_norms(view.norms([given * 255])) > 4
+    assert changes.misfit_of_norms(view.norms([given])) < 0.05
+    assert changes.misfit_of_norms(view.norms([given * 255])) > 4
 
 
 def test_a_network_whose_inside_cannot_be_had_is_linted_without_it(tmp_path: Path) -> None:

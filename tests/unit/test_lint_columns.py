@@ -13,7 +13,7 @@ from making import IDENTITY, INT8, tensor
 from edgebuild.core.finding import Code
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples
-from edgebuild.data.lint.columns import columns
+from edgebuild.data.lint.channels import columns
 from edgebuild.data.lint.subject import Subject, part_of
 from edgebuild.data.samples import Samples, save
 from edgebuild.passes.loading import from_keras_model

@@ -21,9 +21,9 @@ from edgebuild.core.losses import (
     Signal,
     worst,
 )
-from edgebuild.data import outputs
+from edgebuild.data import scored
 from edgebuild.report import summary
-from edgebuild.runtimes.fidelity import answers, confidence, logits
+from edgebuild.runtimes.fidelity import answers
 from edgebuild.runtimes.fidelity import signal as signals
 from edgebuild.runtimes.fidelity.signal import Sums
 
@@ -179,8 +179,8 @@ def test_without_classes_the_samples_that_moved_most_are_listed(name: str) -> No
 
 def test_outputs_that_were_not_all_kept_are_compared_as_far_as_they_go(tmp_path: Path) -> None:
     exact = _one_hot([0, 1, 2, 0])
-    outputs.keep(exact, tmp_path, most_bytes=3 * exact[:1].nbytes)
-    kept = outputs.kept(tmp_path)
+    scored.keep_outputs(exact, tmp_path, most_bytes=3 * exact[:1].nbytes)
+    kept = scored.kept_outputs(tmp_path)
     assert len(kept) == 3
     found = answers.compare(kept, _one_hot([0, 1, 1, 1]), np.asarray([0, 1, 2, 0]), ACCURACY)
     assert found.answers is not None
@@ -200,23 +200,23 @@ def test_many_large_outputs_are_compared_part_by_part(monkeypatch: pytest.Monkey
 def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_size() -> None:
     sure = np.asarray([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
     right = np.asarray([True, True, True, False, True, False])
-    error = confidence.expected_calibration_error(sure, right)
+    error = answers.expected_calibration_error(sure, right)
     assert error == pytest.approx(4 / 6 * abs(0.75 - 0.95) + 2 / 6 * abs(0.5 - 0.55))
 
 
 def test_a_bin_holds_its_upper_end() -> None:
     # In (0, 1/2] and (1/2, 1]: too sure by 0.5 in the one, too doubtful by 0.4 in the other.
-    error = confidence.expected_calibration_error(np.asarray([0.5, 0.6]), np.asarray([False, True]), bins=2)
+    error = answers.expected_calibration_error(np.asarray([0.5, 0.6]), np.asarray([False, True]), bins=2)
     assert error == pytest.approx((0.5 + 0.4) / 2)
     # In one bin they would cancel out.
-    assert confidence.expected_calibration_error(
+    assert answers.expected_calibration_error(
         np.asarray([0.5, 0.6]), np.asarray([False, True]), bins=1
     ) == pytest.approx(0.05)
 
 
 def test_logits_are_made_probabilities_first() -> None:
     logits = np.log(_one_hot([0, 1, 2])) + 5
-    found = confidence.compare(logits, _one_hot([0, 1, 2]), np.asarray([0, 1, 0]))
+    found = answers.compare_confidence(logits, _one_hot([0, 1, 2]), np.asarray([0, 1, 0]))
     assert found is not None
     assert (found.of, found.bins) == (ConfidenceOf.SOFTMAX, 15)
     assert found.baseline == pytest.approx(abs(2 / 3 - 0.8), abs=1e-6)
@@ -225,13 +225,13 @@ def test_logits_are_made_probabilities_first() -> None:
 def test_what_is_a_probability_is_seen_from_the_float_network() -> None:
     rounded = np.round(_one_hot([0, 1], 10) * 256) / 256
     assert abs(rounded.sum(axis=1) - 1).max() > 1e-3
-    found = confidence.compare(_one_hot([0, 1], 10), rounded, np.asarray([0, 1]))
+    found = answers.compare_confidence(_one_hot([0, 1], 10), rounded, np.asarray([0, 1]))
     assert found is not None
     assert found.of == ConfidenceOf.OUTPUTS
 
 
 def test_independent_sigmoids_have_no_confidence() -> None:
-    assert confidence.compare(np.full((4, 3), 0.9), np.full((4, 3), 0.9), np.zeros(4, int)) is None
+    assert answers.compare_confidence(np.full((4, 3), 0.9), np.full((4, 3), 0.9), np.zeros(4, int)) is None
 
 
 def _softmax(scores: Any) -> Any:
@@ -250,7 +250,7 @@ def test_probabilities_are_compared_by_the_logits_behind_them(
     wanted = _signal(*(each - each.mean(axis=-1, keepdims=True) for each in (exact, given)))
     probabilities = _softmax(exact), _softmax(given + 7)
     monkeypatch.setattr(signals, "_CHUNK_BYTES", 3 * exact[:1].nbytes)
-    found = logits.compare(*probabilities)
+    found = answers.compare_logits(*probabilities)
     assert found is not None
     assert found.sqnr_db == pytest.approx(wanted.sqnr_db, abs=0.01)
 
@@ -258,7 +258,7 @@ def test_probabilities_are_compared_by_the_logits_behind_them(
 def test_the_probability_of_one_class_has_a_logit_too() -> None:
     exact = np.linspace(-14, 14, 50)[:, np.newaxis]
     given = exact * 1.01
-    found = logits.compare(*(1 / (1 + np.exp(-each)) for each in (exact, given)))
+    found = answers.compare_logits(*(1 / (1 + np.exp(-each)) for each in (exact, given)))
     assert found is not None
     assert found.sqnr_db == pytest.approx(40.0, abs=0.1)
 
@@ -266,14 +266,14 @@ def test_the_probability_of_one_class_has_a_logit_too() -> None:
 @pytest.mark.parametrize("steps", [2**8, 2**15])
 def test_rounded_probabilities_and_what_is_none_have_no_logits(steps: int) -> None:
     exact = _softmax(np.random.default_rng(0).standard_normal((40, 6)))
-    assert logits.compare(exact, np.round(exact * steps) / steps) is None
-    assert logits.compare(np.log(exact), np.log(exact)) is None
-    assert logits.compare(np.full((4, 3), 0.9), np.full((4, 3), 0.8)) is None
+    assert answers.compare_logits(exact, np.round(exact * steps) / steps) is None
+    assert answers.compare_logits(np.log(exact), np.log(exact)) is None
+    assert answers.compare_logits(np.full((4, 3), 0.9), np.full((4, 3), 0.8)) is None
 
 
 def test_a_probability_of_nothing_has_the_logit_of_very_little() -> None:
     exact = np.asarray([[1.0, 0.0], [0.7, 0.3]])
-    found = logits.compare(exact, np.asarray([[1.0, 1e-38], [0.7, 0.3]]))
+    found = answers.compare_logits(exact, np.asarray([[1.0, 1e-38], [0.7, 0.3]]))
     assert found == Signal(sqnr_db=150.0, cosine=1.0)
 
 

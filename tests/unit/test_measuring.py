@@ -23,9 +23,7 @@ from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.measuring.loop import Aim, Loop
-from edgebuild.runtimes.measuring.rounds import BaselineError, Ran, settled
-from edgebuild.runtimes.measuring.summary import timing
+from edgebuild.runtimes.measuring.rounds import Aim, BaselineError, Loop, Ran, settled, timing
 from edgebuild.runtimes.measuring.worker import measure
 from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded
 from tests.conftest import PATIENCE_S

@@ -20,17 +20,16 @@ from PIL import Image
 from tflite_networks import Network
 
 from edgebuild.actions import datasets
-from edgebuild.core.delivery import About
-from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription, Pixels
+from edgebuild.core.delivery import About, Content, InputDescription, Metadata, OutputDescription, Pixels
 from edgebuild.core.settings import InputKind, Preprocess
-from edgebuild.data.pixels import encoding
 from edgebuild.emit.metadata.describing import Fed, describe, lacking
 from edgebuild.emit.metadata.reading import read
 from edgebuild.emit.metadata.writing import packed, with_metadata
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.passes import split
-from edgebuild.passes.own_scaling import inputs_of_pixels
+from edgebuild.passes.freeze import inputs_of_pixels
+from edgebuild.passes.split import encoding
 
 LABELS = tuple(f"word {number}" for number in range(12))
 WORDS = Metadata(

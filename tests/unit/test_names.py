@@ -13,7 +13,7 @@ from running import on_litert
 
 from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.flatbuffer import reader
-from edgebuild.flatbuffer.rewriting import names
+from edgebuild.flatbuffer.rewriting import ends
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.readback import layers_of
 
@@ -32,7 +32,7 @@ def test_a_long_sequence_is_no_file_of_names(tmp_path: Path, monkeypatch: pytest
     x = np.random.default_rng(0).normal(size=(40, 20, 3)).astype(np.float32)
     network = from_keras_model(model)
     with monkeypatch.context() as patched:
-        patched.setattr(names, "shortened", lambda data: data)
+        patched.setattr(ends, "names_shortened", lambda data: data)
         long = converted(network, [x], INT8, tmp_path / "long")
 
     short = converted(network, [x], INT8, tmp_path / "short")
@@ -47,7 +47,7 @@ def test_a_long_sequence_is_no_file_of_names(tmp_path: Path, monkeypatch: pytest
     assert {("conv",), ("rnn",)} <= set(found[0])
     assert [each.name for each in specs[1].outputs] == [each.name for each in specs[0].outputs]
     assert np.array_equal(on_litert(long, x), on_litert(short, x))
-    assert names.shortened(short.read_bytes()) == short.read_bytes()
+    assert ends.names_shortened(short.read_bytes()) == short.read_bytes()
 
 
 def _names(path: Path) -> list[bytes]:

@@ -21,7 +21,7 @@ from edgebuild.engine.compress import taken_apart
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import carry
 from edgebuild.passes.freeze import freeze
-from edgebuild.passes.graph import from_keras3, reading
+from edgebuild.passes.graph import building, from_keras3
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.readback import layers_of
 
@@ -90,7 +90,7 @@ def test_a_network_may_be_called_like_one_of_its_layers(made_in: Any, tmp_path: 
 def test_taken_apart_a_network_has_the_same_layers(made_in: Any, tmp_path: Path) -> None:
     model = _nested(made_in)
     frozen = freeze(from_keras_model(model), tmp_path, name="net").network
-    graph = (reading if made_in is tf_keras else from_keras3).read(model)
+    graph = (building if made_in is tf_keras else from_keras3).read(model)
     assert {layer for layer in graph.layers if "swish" not in layer} == {*frozen.layers} - {"image"}
     assert frozen.within == {
         "backbone": ("inner/conv", "separable_conv2d_1", "backbone/conv"),

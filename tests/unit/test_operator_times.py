@@ -15,20 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.actions.measuring import OperatorTimesJob
+from edgebuild.core.benched import OperatorTime, OperatorTimes
 from edgebuild.core.inspection import Graph
 from edgebuild.core.measurement import Mode
-from edgebuild.core.operator_times import OperatorTime, OperatorTimes
 from edgebuild.core.target import Kernels
 from edgebuild.engine import operator_timing
 from edgebuild.engine.demands import Runnable
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.process import Child, Limits
-from edgebuild.report.operators import of_operators
+from edgebuild.report.bench import of_operators
 from edgebuild.runtimes import interpreters, prefix_times
-from edgebuild.runtimes.increments import increments, isotonic
-from edgebuild.runtimes.prefix_times import derived, divided, timed
-from edgebuild.runtimes.profiling.aligning import aligned
+from edgebuild.runtimes.operator_profile import aligned
+from edgebuild.runtimes.prefix_times import derived, divided, increments, isotonic, timed
 from tests.conftest import PATIENCE_S
 from tests.unit import making
 from tests.unit.tflite_networks import Network

@@ -12,8 +12,8 @@ from shrinking import Data, Training, digits, kernel_of, layers, trained_on, uni
 
 from edgebuild.core.passes import Centroids, Norm, Pattern, Schedule
 from edgebuild.errors import StepError
-from edgebuild.passes.optimization import batch_norm, clustering, masks, sensitivity, sparsity
-from edgebuild.passes.optimization.kernels import kernels
+from edgebuild.passes.optimization import clustering, sparsity
+from edgebuild.passes.optimization.kernels import keep_masks, kernels, masks_of
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +109,10 @@ def test_training_recovers_what_pruning_lost(trained: Any, data: Data) -> None:
 @pytest.mark.slow
 def test_masks_stay_through_a_later_training(trained: Any, data: Data) -> None:
     pruned = sparsity.prune_now(trained, prune_with(sparsity=0.6, smallest=0))
-    found = masks.masks_of(pruned)
+    found = masks_of(pruned)
     assert set(found) == {"first_wide", "second_wide", "narrow", "hidden", "answer"}
     before = kernel_of(pruned, "narrow").numpy()
-    Training(data, 10)(pruned, hooks=masks.keep(pruned, found))
+    Training(data, 10)(pruned, hooks=keep_masks(pruned, found))
     after = kernel_of(pruned, "narrow").numpy()
     assert (after[before == 0] == 0).all()
     assert (after != before)[before != 0].mean() > 0.9
@@ -124,17 +124,17 @@ def test_masks_stay_through_a_later_training(trained: Any, data: Data) -> None:
 
 
 def test_zeros_go_where_they_cost_least() -> None:
-    cheap = sensitivity.Curve(100, {0.0: 1.0, 0.5: 1.01, 0.9: 1.05})
-    dear = sensitivity.Curve(100, {0.0: 1.0, 0.5: 3.0, 0.9: 9.0})
-    assert sensitivity.divide({"cheap": cheap, "dear": dear}, 0.45) == {"cheap": pytest.approx(0.9), "dear": 0}
-    divided = sensitivity.divide({"cheap": cheap, "dear": dear}, 0.6)
+    cheap = sparsity.Curve(100, {0.0: 1.0, 0.5: 1.01, 0.9: 1.05})
+    dear = sparsity.Curve(100, {0.0: 1.0, 0.5: 3.0, 0.9: 9.0})
+    assert sparsity.divide({"cheap": cheap, "dear": dear}, 0.45) == {"cheap": pytest.approx(0.9), "dear": 0}
+    divided = sparsity.divide({"cheap": cheap, "dear": dear}, 0.6)
     assert divided == {"cheap": pytest.approx(0.9), "dear": pytest.approx(0.3)}
 
 
 def test_a_dent_in_a_curve_is_passed_over() -> None:
-    dented = sensitivity.Curve(10, {0.0: 0.0, 0.3: 5.0, 0.6: 1.0})
-    straight = sensitivity.Curve(10, {0.0: 0.0, 0.3: 1.0, 0.6: 2.0})
-    assert sensitivity.divide({"dented": dented, "straight": straight}, 0.3)["dented"] == pytest.approx(0.6)
+    dented = sparsity.Curve(10, {0.0: 0.0, 0.3: 5.0, 0.6: 1.0})
+    straight = sparsity.Curve(10, {0.0: 0.0, 0.3: 1.0, 0.6: 2.0})
+    assert sparsity.divide({"dented": dented, "straight": straight}, 0.3)["dented"] == pytest.approx(0.6)
 
 
 def test_shares_by_sensitivity_make_the_same_overall_share_at_less_loss(trained: Any, data: Data) -> None:
@@ -144,7 +144,7 @@ def test_shares_by_sensitivity_make_the_same_overall_share_at_less_loss(trained:
     def loss(model: Any) -> float:
         return float(tf.reduce_mean(tf.square(model(data.x[:300]) - wanted)))
 
-    planned = sensitivity.allocate(trained, settings, loss, levels=(0.5, 0.7, 0.9))
+    planned = sparsity.allocate(trained, settings, loss, levels=(0.5, 0.7, 0.9))
     assert planned["answer"] == 0.5
     pruned, uniform = sparsity.prune_now(trained, settings, planned), sparsity.prune_now(trained, settings)
     free = [kernel for kernel in kernels(pruned) if kernel.layer in planned and kernel.layer != "answer"]
@@ -211,7 +211,7 @@ def test_trained_centroids_do_better_than_those_of_k_means(trained: Any, data: D
 
 def test_positive_scales_change_nothing_else(trained: Any, data: Data) -> None:
     assert (trained.get_layer("first_wide_bn").gamma.numpy() < 0).any()
-    positive = batch_norm.with_positive_scales(trained)
+    positive = clustering.with_positive_scales(trained)
     for name in ("stem_bn", "first_wide_bn", "second_wide_bn"):
         assert (positive.get_layer(name).gamma.numpy() > 0).all()
     np.testing.assert_allclose(positive(data.x[:50]), trained(data.x[:50]), atol=1e-5)

@@ -14,7 +14,9 @@ from shrinking import Artifacts, Data, Training, accuracy_of, by_layer, digits, 
 from edgebuild.core.passes import DType, Pattern, Scheme
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import weights
-from edgebuild.passes.optimization import activations, clustering, quantization_aware, sparsity
+from edgebuild.passes import qat
+from edgebuild.passes.optimization import clustering, sparsity
+from edgebuild.passes.optimization.scheme import with_own_layers
 
 # The converter calibrates with an interpreter that TensorFlow wants to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter is deprecated")
@@ -60,7 +62,7 @@ def test_patterns_hold_on_the_artifact(trained: Any, artifacts: Artifacts, patte
 
 @pytest.mark.slow
 def test_artifacts_hold_the_ranges_that_training_learned(trained: Any, data: Data, artifacts: Artifacts) -> None:
-    quantized = quantization_aware.train(trained, qat_with(), Training(data, 20), data.batches)
+    quantized = qat.train(trained, qat_with(), Training(data, 20), data.batches)
     path = artifacts(quantized)
     model: Any = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     scales = {
@@ -95,7 +97,7 @@ def test_training_gives_back_the_accuracy_that_quantization_took(
     np.testing.assert_allclose(hard(data.x[:20]), trained(data.x[:20]), atol=1e-4)
     float_accuracy = float((hard(data.x[1200:1600]).numpy().argmax(axis=1) == data.y[1200:1600]).mean())
     after_training = accuracy_of(artifacts(hard), data)
-    learned = quantization_aware.train(hard, qat_with(), Training(data, 300), data.batches)
+    learned = qat.train(hard, qat_with(), Training(data, 300), data.batches)
     aware = accuracy_of(artifacts(learned), data)
     assert after_training < float_accuracy - 0.3
     assert aware > float_accuracy - 0.1
@@ -105,7 +107,7 @@ def test_training_gives_back_the_accuracy_that_quantization_took(
 def test_zeros_and_clusters_survive_into_the_artifact(trained: Any, data: Data, artifacts: Artifacts) -> None:
     pruned = sparsity.prune_now(trained, prune_with(sparsity=0.6))
     both = clustering.cluster_now(pruned, cluster_with(clusters=16))
-    learned = quantization_aware.train(both, qat_with(), Training(data, 100), data.batches)
+    learned = qat.train(both, qat_with(), Training(data, 100), data.batches)
     stored = by_layer(artifacts(learned))
     for layer in ("second_wide", "narrow", "hidden"):
         assert stored[layer].sparsity == pytest.approx(0.6, abs=0.01), layer
@@ -119,7 +121,7 @@ def test_zeros_and_clusters_survive_into_the_artifact(trained: Any, data: Data, 
 @pytest.mark.slow
 def test_zeros_alone_survive_into_the_artifact(trained: Any, data: Data, artifacts: Artifacts) -> None:
     pruned = sparsity.prune_now(trained, prune_with(sparsity=0.6, pattern=Pattern.TWO_OF_FOUR))
-    learned = quantization_aware.train(pruned, qat_with(), Training(data, 60), data.batches)
+    learned = qat.train(pruned, qat_with(), Training(data, 60), data.batches)
     stored = by_layer(artifacts(learned))
     for layer in ("second_wide", "narrow", "hidden"):
         fours = stored[layer].values.reshape(-1, 4) != 0
@@ -132,7 +134,7 @@ def test_clusters_survive_quantization_after_training_by_way_of_calibration(
     trained: Any, data: Data, artifacts: Artifacts
 ) -> None:
     clustered = clustering.cluster_now(trained, cluster_with(clusters=16))
-    calibrated = quantization_aware.calibrated(clustered, qat_with(), data.batches)
+    calibrated = qat.calibrated(clustered, qat_with(), data.batches)
     path = artifacts(calibrated)
     kept = {layer: item.unique for layer, item in by_layer(path).items() if layer != "depthwise"}
     assert max(kept[layer] for layer in clustering.clusters_of(clustered)) <= 16
@@ -147,11 +149,11 @@ def test_layers_that_cannot_be_trained_quantized_are_named_and_left_out() -> Non
     x = layers.Flatten(name="flat")(x)
     x = layers.Dense(4, activation="elu", name="elu")(x)
     model = tf_keras.Model(given, layers.Dense(2, name="answer")(x))
-    assert quantization_aware.left_out(model, qat_with()) == ("conv1d", "elu_elu")
-    assert quantization_aware.left_out(model, qat_with(exclude=("answer",)))[-1] == "answer"
+    assert qat.left_out(model, qat_with()) == ("conv1d", "elu_elu")
+    assert qat.left_out(model, qat_with(exclude=("answer",)))[-1] == "answer"
     alone = tf_keras.Model(given, layers.Conv1D(8, 3, name="conv1d")(given))
     with pytest.raises(StepError, match="conv1d"):
-        quantization_aware.calibrated(alone, qat_with(), [[np.zeros((1, 16, 4), np.float32)]])
+        qat.calibrated(alone, qat_with(), [[np.zeros((1, 16, 4), np.float32)]])
 
 
 def test_a_separable_layer_that_is_called_twice_is_left_out_and_the_others_are_trained() -> None:
@@ -159,9 +161,9 @@ def test_a_separable_layer_that_is_called_twice_is_left_out_and_the_others_are_t
     twice = layers.SeparableConv2D(3, 3, padding="same", name="twice")
     once = layers.SeparableConv2D(4, 3, name="once")
     model = tf_keras.Model(given, layers.Dense(2, name="end")(once(twice(twice(given)))))
-    assert quantization_aware.left_out(model, qat_with()) == ("twice",)
+    assert qat.left_out(model, qat_with()) == ("twice",)
     samples = np.zeros((1, 6, 6, 3), np.float32)
-    assert quantization_aware.calibrated(model, qat_with(), [[samples]])(samples).shape == (1, 4, 4, 2)
+    assert qat.calibrated(model, qat_with(), [[samples]])(samples).shape == (1, 4, 4, 2)
 
 
 class Unregistered(layers.Layer):  # type: ignore[misc]
@@ -175,7 +177,7 @@ def test_a_network_that_tfmot_cannot_build_again_converts_without_it(artifacts: 
     given = layers.Input((8, 8, 1))
     model = tf_keras.Model(given, layers.Dense(4)(layers.Flatten()(Unregistered()(given))))
     with pytest.raises(StepError, match="Leave out qat"):
-        quantization_aware.calibrated(model, qat_with(), [[np.zeros((1, 8, 8, 1), np.float32)]])
+        qat.calibrated(model, qat_with(), [[np.zeros((1, 8, 8, 1), np.float32)]])
     assert artifacts(model).exists()
 
 
@@ -184,7 +186,7 @@ def test_activations_of_their_own_layers_compute_the_same() -> None:
     given = layers.Input((4, 4, 3))
     shared = layers.Conv2D(3, 1, activation="relu6", name="shared")
     model = tf_keras.Model(given, layers.Dense(2, activation="elu")(shared(shared(given))))
-    split = activations.with_own_layers(model)
+    split = with_own_layers(model)
     x = 9 * np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32)
     np.testing.assert_allclose(split(x), model(x), atol=1e-6)
     assert {layer.activation.__name__ for layer in split.layers if "conv2d" in type(layer).__name__.lower()} == {

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.errors import StepError
-from edgebuild.flatbuffer import reader, sparse_encoding, weights
+from edgebuild.flatbuffer import reader, weights
 from edgebuild.flatbuffer.rewriting import sparsity, tight
 
 BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType
-CONVERTERS = sparse_encoding.Layout((0, 1, 2, 3), {})  # how the converter lays out every kernel
+CONVERTERS = weights.Layout((0, 1, 2, 3), {})  # how the converter lays out every kernel
 
 
 def _kernel(channels: tuple[int, int], zeros: float, dtype: Any = np.float32) -> Any:
@@ -37,7 +37,7 @@ class _File:
         self._model.subgraphs = [self._graph]
         current = first = self._tensor("given", (1, 1, 1, kernels[0].shape[3]))
         for number, kernel in enumerate(kernels):
-            encoded = sparse_encoding.encode(kernel, CONVERTERS)
+            encoded = weights.encode_sparse(kernel, CONVERTERS)
             packed = self._tensor(f"kernel {number}", kernel.shape, encoded.values)
             self._graph.tensors[packed].sparsity = encoded.parameters
             unpacked = self._tensor(f"kernel {number} unpacked", kernel.shape)
@@ -115,35 +115,35 @@ def test_what_is_encoded_in_any_layout_comes_back(shape: tuple[int, ...], zeros:
     rng = np.random.default_rng(seed)
     array = rng.integers(-128, 128, shape).astype(np.int8)
     array[rng.random(shape) < zeros] = 0
-    for layout in sparse_encoding.layouts(shape):
-        encoded = sparse_encoding.encode(array, layout)
-        np.testing.assert_array_equal(sparse_encoding.decode(encoded.values, encoded.parameters, shape), array)
+    for layout in weights.sparse_layouts(shape):
+        encoded = weights.encode_sparse(array, layout)
+        np.testing.assert_array_equal(weights.decode_sparse(encoded.values, encoded.parameters, shape), array)
         tables = len(layout.order) + len(layout.blocks)
-        exact = encoded.values.nbytes + sparse_encoding.indices_bytes(encoded.parameters)
+        exact = encoded.values.nbytes + weights.indices_bytes(encoded.parameters)
         # Sizes are told by the largest index that is possible, the tables have the narrowest type that does.
-        assert exact <= sparse_encoding.size_bytes(array, layout) - 44 * tables
+        assert exact <= weights.sparse_size_bytes(array, layout) - 44 * tables
 
 
 def test_the_layout_of_blocks_leaves_out_blocks() -> None:
     array = np.zeros((8, 1, 1, 16), np.int8)
     array[4:, :, :, 8:12] = 1
-    encoded = sparse_encoding.encode(array, sparse_encoding.Layout((0, 1, 2, 3), {0: 4, 3: 4}))
+    encoded = weights.encode_sparse(array, weights.Layout((0, 1, 2, 3), {0: 4, 3: 4}))
     assert encoded.values.size == 16
     assert encoded.parameters.blockMap.tolist() == [0, 3]
 
 
 def test_tables_that_do_not_fit_are_refused() -> None:
     array = _kernel((8, 16), 0.5)
-    encoded = sparse_encoding.encode(array, CONVERTERS)
+    encoded = weights.encode_sparse(array, CONVERTERS)
     with pytest.raises(ValueError, match="number of values"):
-        sparse_encoding.decode(encoded.values[:-1], encoded.parameters, array.shape)
+        weights.decode_sparse(encoded.values[:-1], encoded.parameters, array.shape)
     with pytest.raises(ValueError, match="outside"):
-        sparse_encoding.decode(encoded.values, encoded.parameters, (8, 1, 1, 4))
+        weights.decode_sparse(encoded.values, encoded.parameters, (8, 1, 1, 4))
     with pytest.raises(ValueError, match="dimensions"):
-        sparse_encoding.decode(encoded.values, encoded.parameters, (8, 16))
+        weights.decode_sparse(encoded.values, encoded.parameters, (8, 16))
     encoded.parameters.dimMetadata[0].denseSize *= 2
     with pytest.raises(ValueError, match="segments"):
-        sparse_encoding.decode(encoded.values, encoded.parameters, array.shape)
+        weights.decode_sparse(encoded.values, encoded.parameters, array.shape)
 
 
 def test_each_kernel_is_stored_in_its_smallest_form_and_computes_the_same(tmp_path: Path) -> None:

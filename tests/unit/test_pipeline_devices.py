@@ -10,7 +10,7 @@ from pipeline_answers import Bench, mapping
 from pipelines import PLAIN, built, installed, kinds, only, planned, said, statuses
 
 from edgebuild.core.budget import Subject
-from edgebuild.core.mapping import EdgeTpu, EthosU, NpuFigures, ParameterCache, Place
+from edgebuild.core.device import EdgeTpu, EthosU, NpuFigures, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError

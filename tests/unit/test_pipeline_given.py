@@ -15,7 +15,7 @@ from edgebuild import api, config, hashing
 from edgebuild.core.facility import Facility
 from edgebuild.engine import doctor, functions, sources
 from edgebuild.errors import StepError, UsageError
-from edgebuild.runtimes.arm64 import counting, emulator
+from edgebuild.runtimes.arm64 import emulator
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_a_machine_with_all_of_it_says_which(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("edgebuild.host.versions", lambda names: dict.fromkeys(names, "9.9"))
     monkeypatch.setattr(emulator, "find", lambda: emulator.Emulator(Path("qemu"), "9.2", (), tmp_path, "python", ""))
     monkeypatch.setattr(emulator, "read", lambda _: None)
-    monkeypatch.setattr(counting, "plugin", lambda _: tmp_path)
+    monkeypatch.setattr(emulator, "counting_plugin", lambda _: tmp_path)
     found = _examined(tmp_path)
     assert found["g++"].detail == "g++ 1.2"
     assert found["ssh"].is_there

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from pipeline_answers import Bench
 from pipelines import PLAIN, built, installed, kinds, only, planned, said, statuses
 
+from edgebuild.core.delivery import Pixels
 from edgebuild.core.finding import Code, Finding, Gravity
-from edgebuild.core.metadata import Pixels
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import INPUT
 from edgebuild.engine import sources

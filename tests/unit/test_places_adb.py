@@ -18,12 +18,11 @@ from edgebuild.core import place
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import adb, table
 from edgebuild.runtimes.places.adb import AdbPlace, Listed
-from edgebuild.runtimes.places.protocol import How
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import How, unheard
 from tests.conftest import PATIENCE_S
 
 HOW = How(Kernels.XNNPACK)
@@ -102,7 +101,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
 def network(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
     shape = LayerShape(kind=LayerKind.CONV_2D, in_channels=32, out_channels=32, kernel=(3, 3), height=32, width=32)
-    path.write_bytes(single_operator.artifact(shape))
+    path.write_bytes(timed_parts.artifact_of_layer(shape))
     return path
 
 

@@ -21,7 +21,7 @@ from edgebuild.core import place
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.process import Limits
 from edgebuild.runtimes.places import benchmark_model, ssh
 from edgebuild.runtimes.places.benchmark_model import MEAN, MEDIAN, Tool
@@ -119,7 +119,7 @@ def test_a_median_in_whole_microseconds_is_used_where_it_is_fine_enough() -> Non
 def network(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
     shape = LayerShape(kind=LayerKind.CONV_2D, in_channels=32, out_channels=32, kernel=(3, 3), height=32, width=32)
-    path.write_bytes(single_operator.artifact(shape))
+    path.write_bytes(timed_parts.artifact_of_layer(shape))
     return path
 
 

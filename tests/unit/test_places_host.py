@@ -18,8 +18,7 @@ from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.process import Limits
 from edgebuild.runtimes.places.host import HostPlace
-from edgebuild.runtimes.places.protocol import How, Place
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import How, Place, unheard
 from edgebuild.runtimes.places.table import open_place
 from tests.conftest import PATIENCE_S
 

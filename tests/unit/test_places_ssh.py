@@ -22,11 +22,10 @@ from edgebuild.core import place
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError, UnavailableError, UsageError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.process import Limits
-from edgebuild.runtimes.places import runner, ssh, ssh_worker, supervisor, table
-from edgebuild.runtimes.places.protocol import Closing, How
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places import runner, ssh, supervisor, table
+from edgebuild.runtimes.places.protocol import Closing, How, unheard
 from edgebuild.runtimes.places.ssh import SshPlace
 from tests.conftest import PATIENCE_S
 
@@ -41,7 +40,7 @@ INPUTS = 64
 def network(tmp_path: Path) -> Path:
     path = tmp_path / "net.tflite"
     shape = LayerShape(kind=LayerKind.FULLY_CONNECTED, in_channels=INPUTS, out_channels=INPUTS)
-    path.write_bytes(single_operator.artifact(shape))
+    path.write_bytes(timed_parts.artifact_of_layer(shape))
     return path
 
 
@@ -363,5 +362,5 @@ def test_what_is_sent_is_python_3_9_and_brings_nothing_of_edgebuild(module: obje
 
 
 def test_a_signal_of_another_system_is_told_by_its_number() -> None:
-    assert ssh_worker.ending(0, 200) == "signal 200"
-    assert ssh_worker.ending(3, 0) == "exit code 3"
+    assert ssh.ending(0, 200) == "signal 200"
+    assert ssh.ending(3, 0) == "exit code 3"

@@ -29,7 +29,7 @@ from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
 from edgebuild.engine import device_figures, doctor, places, publish, sources
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
-from edgebuild.flatbuffer.rewriting import single_operator
+from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.layering import Layer, overlay
 from edgebuild.passes import carry, importing, plugged
 from edgebuild.passes.graph import files
@@ -213,7 +213,7 @@ def test_a_compiler_of_a_stranger_is_run_on_the_artifact_and_tells_what_budgets_
     accelerator = _accelerator(tmp_path)
     assert (accelerator.called, accelerator.tells) == ("sx1-64", (Subject.NPU_LATENCY,))
     artifact = tmp_path / "dense.tflite"
-    artifact.write_bytes(single_operator.artifact(DENSE))
+    artifact.write_bytes(timed_parts.artifact_of_layer(DENSE))
     with opened(tmp_path) as session:
         job = CompileJob(artifact=str(session.give_file(artifact)), accelerator=accelerator)
         made = session.run(COMPILE.action(job))

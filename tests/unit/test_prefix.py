@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgebuild.core.target import Kernels
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting.prefix import folded, prefix
+from edgebuild.flatbuffer.rewriting.timed_parts import folded, prefix
 from edgebuild.runtimes.interpreters import fill_randomly, load
 from tests.unit.tflite_networks import TYPE, Network
 

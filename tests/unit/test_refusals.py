@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgebuild.passes.refusals import refusal
+from edgebuild.passes.quantize import refusal
 
 LAYERS = ("category_encoding", "concatenate", "dense", "erf")
 _AT = (

@@ -20,26 +20,26 @@ import surgery_proof
 import tf_keras
 from tf_keras import layers
 
-from edgebuild.passes.equalization import functions as scale_functions
 from edgebuild.passes.equalization import tracing as scales
+from edgebuild.passes.equalization.rules import _COUPLING, _DIVIDING, _MOVING, _PASSING
 from edgebuild.passes.equalization.scaling import rescaled
-from edgebuild.passes.graph import building, commuting, files, plain, proof, reading
-from edgebuild.passes.graph.arguments import Arguments
+from edgebuild.passes.graph import affine, building, files, plain, proof
 from edgebuild.passes.graph.ir import Graph, Ref
+from edgebuild.passes.graph.plain import Arguments
 from edgebuild.passes.surgery import operators, tracing
 from edgebuild.passes.surgery.rules import functions, table
 
 IMAGE = (4, 4, 3)
-LAYER_TABLES = (table.RULES, scales._RULES, commuting._RULES, operators._BY_KIND)
+LAYER_TABLES = (table.RULES, scales._RULES, affine._RULES, operators._BY_KIND)
 FUNCTIONS = (
     functions._ELEMENTWISE
     | functions._REDUCTIONS
     | functions._OF_IMAGES
     | functions._OTHERS.keys()
-    | scale_functions._PASSING
-    | scale_functions._COUPLING
-    | scale_functions._DIVIDING
-    | scale_functions._MOVING
+    | _PASSING
+    | _COUPLING
+    | _DIVIDING
+    | _MOVING
     | plain._RULES.keys()
 )
 
@@ -53,7 +53,7 @@ def layer_examples() -> Mapping[str, tuple[int, Any]]:
 
 def reading_examples() -> Mapping[str, tuple[int, Any]]:
     """Those whose rules read more of a call than its tensors."""
-    names = {*functions._OTHERS, *scale_functions._DIVIDING, "clip_by_value", "math.reduce_mean", "nn.leaky_relu"}
+    names = {*functions._OTHERS, *_DIVIDING, "clip_by_value", "math.reduce_mean", "nn.leaky_relu"}
     return {name: (2, rule_examples.function(name)) for name in sorted(names)}
 
 
@@ -100,7 +100,7 @@ def test_every_rule_reads_a_network_that_was_loaded_as_it_reads_the_one_that_was
 ) -> None:
     tf_keras.backend.clear_session()
     given = examples()
-    before = surgery_proof.lively(reading.read(network(given)))
+    before = surgery_proof.lively(building.read(network(given)))
     after = reloaded(before, tmp_path)
     if examples is layer_examples:
         assert given.keys() <= {layer.kind.__name__ for layer in after.layers.values()}

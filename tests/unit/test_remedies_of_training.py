@@ -25,7 +25,7 @@ from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.passes import lessons
-from edgebuild.passes.graph import reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.training.trainer import Trainer
 
 SETTINGS = config.load({}, {}, use_file=False).settings
@@ -77,7 +77,7 @@ class Lesson:
             allow_code=False,
         )
         np.save(folder / LEARNING_ROWS, np.arange(len(self.x)))
-        return lessons.trainer(job, reading.read(network()), lambda _: None)
+        return lessons.trainer(job, building.read(network()), lambda _: None)
 
 
 @pytest.fixture

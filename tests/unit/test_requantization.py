@@ -15,7 +15,7 @@ from tflite_networks import TYPE, Network
 from edgebuild.cli import run
 from edgebuild.core.target import Kernels
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import multipliers
+from edgebuild.flatbuffer.rewriting.scales import bounded
 from edgebuild.runtimes.same_outputs import SameOutputsJob, same_outputs
 
 BUILTIN = schema.BuiltinOperator
@@ -71,7 +71,7 @@ def test_scales_are_brought_within_the_limit_and_no_output_changes(
         "FULLY_CONNECTED (operator 0, nearly_dead/BiasAdd): the requantization scale of channel 1 is 2048.0"
     ]
     after = tmp_path / "after.tflite"
-    after.write_bytes(multipliers.bounded(before.read_bytes()))
+    after.write_bytes(bounded(before.read_bytes()))
     assert inspect(after.read_bytes(), "net").warnings == ()
     job = SameOutputsJob(artifact=str(before), other=str(after), most_samples=64, kernels=Kernels.REFERENCE)
     assert same_outputs(job, lambda _: None).differing == 0
@@ -91,7 +91,7 @@ def test_scales_are_brought_within_the_limit_and_no_output_changes(
 def test_weights_that_another_operator_reads_as_well_keep_their_scales_there(tmp_path: Path) -> None:
     before = _network(tmp_path / "before.tflite", shared=True)
     after = tmp_path / "after.tflite"
-    after.write_bytes(multipliers.bounded(before.read_bytes()))
+    after.write_bytes(bounded(before.read_bytes()))
     (graph,) = inspect(after.read_bytes(), "net").graphs
     first, second = (graph.tensors[operation.inputs[1]] for operation in graph.operations)
     assert first.buffer == second.buffer
@@ -104,8 +104,8 @@ def test_weights_that_another_operator_reads_as_well_keep_their_scales_there(tmp
 
 
 def test_a_file_within_the_limit_stays_as_it_is(tmp_path: Path) -> None:
-    sound = multipliers.bounded(_network(tmp_path / "net.tflite").read_bytes())
-    assert multipliers.bounded(sound) == sound
+    sound = bounded(_network(tmp_path / "net.tflite").read_bytes())
+    assert bounded(sound) == sound
 
 
 def test_inspect_warns_and_bench_does_not_run_it_but_on_kernels_that_do(

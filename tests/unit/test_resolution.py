@@ -16,9 +16,9 @@ from edgebuild import budgets, pairing, stats
 from edgebuild.actions.scores import Baseline
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.losses import Losses
+from edgebuild.core.measurement import Paired
 from edgebuild.core.metric import Task
 from edgebuild.core.model import ArtifactSpec
-from edgebuild.core.paired import Paired
 from edgebuild.core.verdict import Check, Status
 from edgebuild.engine import figures, resolution
 from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored

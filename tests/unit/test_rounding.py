@@ -16,11 +16,11 @@ import tf_keras
 from tf_keras import layers as kl
 
 from edgebuild.flatbuffer import weights
-from edgebuild.passes.calibration import lattice, patches, rounding
+from edgebuild.passes.calibration import least_squares, patches, rounding
 from edgebuild.passes.calibration.grid import with_weights_onto
-from edgebuild.passes.calibration.lattice import Held
+from edgebuild.passes.calibration.least_squares import Held
+from edgebuild.passes.graph.building import weights_of
 from edgebuild.passes.graph.ir import Layer
-from edgebuild.passes.graph.reading import weights_of
 
 IMAGE, ROWS = (9, 8, 4), (11, 4)
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
@@ -264,13 +264,13 @@ def test_rounding_of_small_kernels_is_near_the_best_of_all() -> None:
         gram = (rows.T @ rows)[None] + 2 * np.eye(4)
         target = rng.uniform(-20, 20, (1, 4, 1))
         held = Held(np.zeros_like(target, bool), np.zeros_like(target))
-        found = lattice.polished(lattice.rounded(target, gram, held), target, gram, held)
-        mine = lattice.error(found - target, gram).item()
+        found = least_squares.polished(least_squares.rounded(target, gram, held), target, gram, held)
+        mine = least_squares.error(found - target, gram).item()
         reach = np.sqrt(mine * np.diag(np.linalg.inv(gram[0]))) * (1 + 1e-9)  # nothing farther off is as good
         ends = zip(target[0, :, 0] - reach, target[0, :, 0] + reach, strict=True)
         every = np.array(list(itertools.product(*(np.arange(np.ceil(low), np.floor(high) + 1) for low, high in ends))))
-        best = lattice.error(every.T[None] - target, gram).min()
-        plain = lattice.error(lattice.nearest(target, held) - target, gram).item()
+        best = least_squares.error(every.T[None] - target, gram).min()
+        plain = least_squares.error(least_squares.nearest(target, held) - target, gram).item()
         shares.append((mine / best, plain / best))
     mean_mine, mean_plain = np.exp(np.log(shares).mean(0))
     assert mean_mine < 1.3
@@ -285,9 +285,9 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(rng.random(target.shape) < 0.2, np.zeros_like(target))
     found = []
     for size in (64, 1, 1000):
-        monkeypatch.setattr(lattice, "_BLOCK", size)
-        first = lattice.rounded(target, gram, held)
-        found.append((first, lattice.polished(first, target, gram, held)))
+        monkeypatch.setattr(least_squares, "_BLOCK", size)
+        first = least_squares.rounded(target, gram, held)
+        found.append((first, least_squares.polished(first, target, gram, held)))
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
 
@@ -298,13 +298,13 @@ def test_held_elements_keep_their_integers_and_no_integer_leaves_the_grid() -> N
     gram = np.swapaxes(rows, 1, 2) @ rows
     target = rng.normal(0, 80, (2, 100, 5))
     held = Held(rng.random(target.shape) < 0.2, rng.integers(-127, 128, target.shape).astype(float))
-    first = lattice.rounded(target, gram, held)
-    second = lattice.polished(first, target, gram, held)
+    first = least_squares.rounded(target, gram, held)
+    second = least_squares.polished(first, target, gram, held)
     for found in (first, second):
         assert np.abs(found).max() <= 127
         np.testing.assert_array_equal(found, np.rint(found))
         np.testing.assert_array_equal(found[held.mask], held.integers[held.mask])
-    assert (lattice.error(second - target, gram) <= lattice.error(first - target, gram)).all()
+    assert (least_squares.error(second - target, gram) <= least_squares.error(first - target, gram)).all()
 
 
 def test_other_layers_come_back_and_inputs_of_two_shapes_are_refused() -> None:

@@ -9,9 +9,8 @@ import pytest
 from making import ACCURACY, budget, plan
 
 from edgebuild import targets
-from edgebuild.core.arena import Arena
 from edgebuild.core.budget import Subject
-from edgebuild.core.device import DeviceReport
+from edgebuild.core.device import Arena, DeviceReport
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Status
 from edgebuild.engine import device_figures

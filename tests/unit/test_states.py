@@ -17,8 +17,8 @@ from edgebuild.core.delivery import Layout
 from edgebuild.core.passes import DType, Quantize, Recurrent, Scheme
 from edgebuild.core.target import Kernels
 from edgebuild.data.given import Examples
-from edgebuild.data.outputs import kept
 from edgebuild.data.samples import save
+from edgebuild.data.scored import kept_outputs
 from edgebuild.emit.microcontroller.firmware import Firmware
 from edgebuild.emit.microcontroller.package import package
 from edgebuild.flatbuffer import reader
@@ -61,7 +61,7 @@ def _outputs(evaluate: Any, fused: Path, out: Path, *, resets: bool) -> Any:
         resets=resets,
     )
     evaluate(job, lambda _: None)
-    return kept(out)
+    return kept_outputs(out)
 
 
 @pytest.mark.parametrize("evaluate", [litert.evaluate, tflm.evaluate], ids=["litert", "tflm"])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.stats import at_least, at_most, median, sign_test, student
-from edgebuild.timing.quantiles import SHARES as TOLD
-from edgebuild.timing.quantiles import describe, quantile
+from edgebuild.timing.intervals import SHARES as TOLD
+from edgebuild.timing.intervals import describe, quantile
 
 SAMPLES = st.lists(st.floats(0, 1e3), min_size=1, max_size=80)
 # Shares that floats hold exactly, so that the definition can be worked out in fractions.

@@ -14,7 +14,7 @@ from making import asked
 from edgebuild.core.passes import Channels
 from edgebuild.errors import UsageError
 from edgebuild.layer_costs import tabulate
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.surgery.cost import grids
 from edgebuild.passes.surgery.operators import operators
@@ -38,7 +38,7 @@ def graph() -> Graph:
     x = layers.Add(name="sum")([x, shortcut])
     x = layers.Conv2D(32, 3, strides=2, activation="relu", name="late")(x)
     outputs = layers.Dense(5, name="answer")(layers.GlobalAveragePooling2D(name="pool")(x))
-    return reading.read(tf_keras.Model(inputs, outputs))
+    return building.read(tf_keras.Model(inputs, outputs))
 
 
 class Images:
@@ -94,7 +94,7 @@ def test_a_later_round_measures_only_the_likeliest_blocks_again() -> None:
     x = layers.Conv2D(8, 3, padding="same", name="stem")(x)
     for number in range(5):
         x = layers.Add(name=f"sum{number}")([x, layers.Conv2D(8, 3, padding="same", activation="relu")(x)])
-    deep = reading.read(tf_keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
+    deep = building.read(tf_keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
     evidence, asked_for = Images(deep), []
     losses = evidence.losses
     evidence.losses = lambda graph, parts: (  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from surgery_proof import IMAGE, Body, conv, end, graph_of, groups_of, sample
 from tf_keras import layers
 
 from edgebuild.errors import StepError
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.surgery.cutting import cut, silence
 from edgebuild.passes.surgery.tracing import trace
 
@@ -194,7 +194,7 @@ def test_several_inputs_and_outputs_are_cut_through() -> None:
     left, right = tf_keras.Input(IMAGE), tf_keras.Input((5,))
     x = conv("one")(left) + layers.Reshape((1, 1, 8))(layers.Dense(8, name="two")(right))
     model = tf_keras.Model([left, right], [end(x), layers.Conv2D(2, 1, name="map")(x)])
-    graph = surgery_proof.lively(reading.read(model))
+    graph = surgery_proof.lively(building.read(model))
     channels = trace(graph)
     assert groups_of(channels) == {("one", "two"): 8}
     proof = surgery_proof.prove(graph, channels, [1, 5, 6], sample(), sample((5,)))
@@ -243,4 +243,4 @@ def test_a_cut_network_can_be_traced_and_cut_again() -> None:
     proof = surgery_proof.prove(smaller, again, surgery_proof.some(again), sample())
     assert max(proof.consumers, proof.producers) <= 1e-5
     built = building.build(proof.smaller)
-    assert reading.read(built).tensors[0] == graph.tensors[0]
+    assert building.read(built).tensors[0] == graph.tensors[0]

@@ -13,12 +13,12 @@ from surgery_networks import IMAGE, conv, graph_of
 from surgery_proof import end
 from tf_keras import layers
 
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.student import narrow
 from edgebuild.passes.surgery import blocks
 from edgebuild.passes.surgery.cost import Macs, ParameterBytes, full_counts, total
 from edgebuild.passes.surgery.importance import magnitude
-from edgebuild.passes.surgery.narrowing import narrow
 from edgebuild.passes.surgery.operators import operators
 from edgebuild.passes.surgery.tracing import trace
 
@@ -105,7 +105,7 @@ def test_a_block_without_which_an_input_would_be_unused_is_none() -> None:
     x = conv("one")(left)
     both = layers.Concatenate()([x, right])
     model = tf_keras.Model([left, right], end(layers.Add()([x, conv("two")(both)])))
-    assert blocks.find(reading.read(model)) == ()
+    assert blocks.find(building.read(model)) == ()
 
 
 @pytest.mark.parametrize("cost", [Macs(), ParameterBytes()])

@@ -14,7 +14,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from tf_keras import layers
 
-from edgebuild.passes.graph import reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.surgery.tracing import trace
 
 SIDE = 6
@@ -229,7 +229,7 @@ def sequences(draw: Any, *, tokens: bool) -> tuple[tf_keras.Model, list[Any]]:
 
 def _proved(network: tuple[tf_keras.Model, list[Any]], seed: int, *, producers: bool) -> None:
     model, samples = network
-    graph = surgery_proof.lively(reading.read(model), seed)
+    graph = surgery_proof.lively(building.read(model), seed)
     channels = trace(graph)
     removed = surgery_proof.some(channels, seed)
     proof = surgery_proof.prove(graph, channels, removed, *samples)

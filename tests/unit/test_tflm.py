@@ -13,8 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.actions.runtimes import ArenaJob, KernelsJob, MissingKernels, SampleJob
 from edgebuild.actions.scores import Score, ScoreJob
-from edgebuild.core.arena import Arena
 from edgebuild.core.delivery import Vector
+from edgebuild.core.device import Arena
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.settings import MetricKind, Preprocess

@@ -20,7 +20,7 @@ from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.target import Kernels
 from edgebuild.passes import carry
 from edgebuild.passes.calibration import points, walking
-from edgebuild.passes.graph import batches, building, files, proof
+from edgebuild.passes.graph import building, files, proof, running
 from edgebuild.passes.loading import from_keras_model
 from edgebuild.passes.surgery import tracing
 from edgebuild.passes.surgery.cost import Macs, total
@@ -70,7 +70,7 @@ def test_a_model_for_each_step_is_taken_apart_and_computed_once_for_all_steps(ma
     graph = files.load(tmp_path / "net.npz")
     assert {"conv", "along", "norm", "each", "end"} <= graph.layers.keys()
     assert building.build(graph).output_names == [network.outputs[0]]
-    rows = batches.rows(graph)
+    rows = running.rows(graph)
     assert [rows[next(graph.calls_of(name)).outputs[0]] for name in ("conv", "along", "each", "end")] == [5, 30, 1, 1]
     macs = 5 * (6 * 6 * 9 * 2 * 4 + 6 * 5 * 2 * 4 * 3 + 90 * 6) + 6 * 3
     channels = tracing.trace(graph)

@@ -9,9 +9,8 @@ import pytest
 
 from edgebuild.timing import comparing, pacing
 from edgebuild.timing.conditions import BlockRecord, conditions
-from edgebuild.timing.intervals import around, half_width, intervals, of_median
-from edgebuild.timing.quantiles import Samples, describe, is_estimable
-from edgebuild.timing.steadiness import is_steady
+from edgebuild.timing.intervals import Samples, around, describe, half_width, intervals, is_estimable, of_median
+from edgebuild.timing.pacing import is_steady
 
 Blocks = list[list[Samples]]
 

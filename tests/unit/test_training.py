@@ -21,15 +21,13 @@ from edgebuild.core.settings import DistillSettings, TrainSettings
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
 from edgebuild.errors import StepError, UsageError
-from edgebuild.passes.graph import building, reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.guard import Guard, unscored
 from edgebuild.passes.surgery import blocks
-from edgebuild.passes.training import features, losses, pace, teachers
+from edgebuild.passes.training import losses, objective, pace, teachers
 from edgebuild.passes.training.data import TrainData
-from edgebuild.passes.training.hooks import Hooks
-from edgebuild.passes.training.lesson import Lesson
-from edgebuild.passes.training.remembering import remembering
-from edgebuild.passes.training.teachers import Teacher
+from edgebuild.passes.training.loop import Hooks, Lesson
+from edgebuild.passes.training.teachers import Teacher, remembering
 from edgebuild.passes.training.trainer import Trainer
 
 SETTINGS = config.load({}, {}, use_file=False).settings
@@ -163,8 +161,8 @@ def test_a_teacher_alone_teaches_without_labels(unlabelled: Path, teacher: Any) 
 def test_without_labels_a_network_is_held_to_the_originals_outputs(unlabelled: Path) -> None:
     original = network()
     taught = lesson(unlabelled, teachers.of_model(original, "t", 1.0))
-    trainer = Trainer(taught._replace(original=reading.read(original)), QUIET)
-    guard = Guard.of(reading.read(original), 0.01, trainer)
+    trainer = Trainer(taught._replace(original=building.read(original)), QUIET)
+    guard = Guard.of(building.read(original), 0.01, trainer)
     assert trainer.evidence.standing(original) == pytest.approx(0, abs=1e-9)
     near, far = network(), network(seed=2)
     kernel, bias = near.get_layer("hidden").get_weights()
@@ -260,12 +258,12 @@ def test_compared_layers_become_alike(digits: Path, part: str) -> None:
 def test_layers_to_compare_must_exist_and_have_one_size(teacher: Any) -> None:
     student = network()
     with pytest.raises(UsageError, match=r'names the layer "hiden".*did you mean "hidden"'):
-        features.with_layers(student, ["hiden"])
+        objective.with_layers(student, ["hiden"])
     inputs = tf_keras.Input((8, 2))
     small = tf_keras.Model(inputs, tf_keras.layers.Conv1D(2, 3, name="conv")(inputs))
     large = tf_keras.Model(inputs, tf_keras.layers.Conv1D(2, 1, name="conv")(inputs))
     with pytest.raises(UsageError, match="may differ in their channels"):
-        features.projections([("conv", "conv")], large, small)
+        objective.projections([("conv", "conv")], large, small)
 
 
 def test_layers_of_one_name_are_compared_where_no_pairs_are_given() -> None:
@@ -274,7 +272,7 @@ def test_layers_of_one_name_are_compared_where_no_pairs_are_given() -> None:
     for number in range(9):
         x = tf_keras.layers.Dense(4, name=f"dense{number}")(x)
     model = tf_keras.Model(inputs, x)
-    assert [pair[0] for pair in features.default_pairs(model, model)] == ["dense1", "dense3", "dense5", "dense7"]
+    assert [pair[0] for pair in objective.default_pairs(model, model)] == ["dense1", "dense3", "dense5", "dense7"]
 
 
 def test_two_trainings_of_one_seed_give_the_same_weights(digits: Path, teacher: Any) -> None:
@@ -372,7 +370,7 @@ def test_networks_made_of_layers_of_one_have_the_losses_that_they_have_when_they
     x = inputs = layers.Input((64,), name="pixels")
     x = layers.Dense(16, activation="relu", name="stem")(x)
     x = layers.Add(name="sum")([x, layers.BatchNormalization(name="norm")(layers.Dense(16, name="inner")(x))])
-    graph = reading.read(tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="answer")(x)))
+    graph = building.read(tf_keras.Model(inputs, layers.Dense(10, activation="softmax", name="answer")(x)))
     (block,) = (found for found in blocks.find(graph) if found.residual)
     parts = [graph, blocks.drop(graph, block)]
 
@@ -553,7 +551,7 @@ def test_what_outputs_that_are_not_scored_lose_is_said(digits: Path) -> None:
     given = tf_keras.Input((64,))
     ends = [tf_keras.layers.Dense(size, name=name)(given) for size, name in ((10, "answer"), (2, "beside"))]
     model = tf_keras.Model(given, ends)
-    original = reading.read(model)
+    original = building.read(model)
     trainer = Trainer(lesson(digits)._replace(original=original), QUIET)
     assert trainer.evidence.unscored(model) == {1: pytest.approx(0, abs=1e-9)}
     beside = model.get_layer("beside")
@@ -562,4 +560,4 @@ def test_what_outputs_that_are_not_scored_lose_is_said(digits: Path) -> None:
     assert said == (
         "output beside is not scored: it differs from the original's by 1.0 % of its energy (validation samples)"
     )
-    assert not unscored(reading.read(network()), network(), trainer)
+    assert not unscored(building.read(network()), network(), trainer)

@@ -18,7 +18,7 @@ from edgebuild.engine import benching
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
-from edgebuild.flatbuffer.rewriting import single_operator, tight
+from edgebuild.flatbuffer.rewriting import tight, timed_parts
 
 _SHAPE = LayerShape(kind=LayerKind.CONV_2D, in_channels=4, out_channels=5, kernel=(3, 3), height=6, width=6)
 _WORD_BYTES = 4
@@ -32,7 +32,7 @@ class _Word(flatbuffers.Builder):
 
 
 def _model() -> Any:
-    model = schema.ModelT.InitFromPackedBuf(single_operator.artifact(_SHAPE), 0)
+    model = schema.ModelT.InitFromPackedBuf(timed_parts.artifact_of_layer(_SHAPE), 0)
     for tensor in model.subgraphs[0].tensors:
         # Lists, each element of which the builder places by itself.
         tensor.quantization.zeroPoint = [int(value) for value in tensor.quantization.zeroPoint]
@@ -132,7 +132,7 @@ def test_what_runs_is_inspected_found_and_rewritten(
     make: Callable[[], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, path = make(), tmp_path / "net.tflite"
-    expected = _outputs(single_operator.artifact(_SHAPE), tmp_path / "usual.tflite")
+    expected = _outputs(timed_parts.artifact_of_layer(_SHAPE), tmp_path / "usual.tflite")
     np.testing.assert_array_equal(_outputs(data, path), expected)
     assert inspect(data, "net").doubts == ()
     assert run(["inspect", str(path)]) == 0

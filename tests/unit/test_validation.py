@@ -20,7 +20,7 @@ from edgebuild.data.outline import divided
 from edgebuild.data.splitting import divide
 from edgebuild.errors import UsageError
 from edgebuild.passes import lessons, split
-from edgebuild.passes.graph import reading
+from edgebuild.passes.graph import building
 from edgebuild.passes.training.data import TrainData
 from edgebuild.report import card
 
@@ -90,7 +90,7 @@ def test_training_scores_on_them_and_stored_outputs_go_on_with_theirs(tmp_path: 
     outputs = np.concatenate([original(X).numpy(), original(MORE).numpy()])
     np.save(tmp_path / "teacher.npy", outputs)
     trainer = lessons.trainer(
-        _lesson(tmp_path, found, tmp_path / "teacher.npy"), reading.read(original), lambda _: None
+        _lesson(tmp_path, found, tmp_path / "teacher.npy"), building.read(original), lambda _: None
     )
     assert trainer.validation_samples == 9
     right = float(np.mean(original(MORE).numpy().argmax(1) == THEIRS))
@@ -98,7 +98,7 @@ def test_training_scores_on_them_and_stored_outputs_go_on_with_theirs(tmp_path: 
     trainer(_network())
     np.save(tmp_path / "teacher.npy", outputs[:40])
     with pytest.raises(UsageError, match="holds answers to 40 samples") as error:
-        lessons.trainer(_lesson(tmp_path, found, tmp_path / "teacher.npy"), reading.read(original), lambda _: None)
+        lessons.trainer(_lesson(tmp_path, found, tmp_path / "teacher.npy"), building.read(original), lambda _: None)
     assert "and of x_validation after them" in error.value.remedy
 
 

@@ -36,8 +36,7 @@ from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator
 from edgebuild.runtimes.interpreters import stored
-from edgebuild.runtimes.places.protocol import How
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import How, unheard
 from edgebuild.runtimes.places.table import open_place
 
 _LIMITS = Limits(time_s=300, memory_bytes=4_000_000_000)

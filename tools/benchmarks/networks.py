@@ -18,8 +18,8 @@ import tensorflow as tf
 import tf_keras
 from augmentation import shift_images
 
-from edgebuild.passes.graph import building, reading
-from edgebuild.passes.surgery.narrowing import narrow
+from edgebuild.passes.graph import building
+from edgebuild.passes.student import narrow
 
 _SEED = 0
 _BATCH = 128
@@ -172,7 +172,7 @@ def gated() -> Any:
 def mobilenet128(width: float = 1.0) -> Any:
     """MobileNetV1 of width 0.5 for 128x128 images, untrained; uniformly narrower where a width is given."""
     model = tf_keras.applications.MobileNet((128, 128, 3), alpha=0.5, weights=None, classes=10)
-    return model if width == 1 else building.build(narrow(reading.read(model), width, 8))
+    return model if width == 1 else building.build(narrow(building.read(model), width, 8))
 
 
 # The network, the epochs, the highest learning rate, and by how many pixels its images are moved.

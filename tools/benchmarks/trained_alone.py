@@ -18,8 +18,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tf_keras
 
-from edgebuild.passes.graph import building, reading
-from edgebuild.passes.surgery.narrowing import narrow
+from edgebuild.passes.graph import building
+from edgebuild.passes.student import narrow
 
 _SEED = 0
 _BATCH, _MULTIPLE = 64, 8
@@ -44,7 +44,7 @@ def main(model_path: Path, held: Path, train: Path | None, time_s: float, width:
     tf_keras.utils.set_random_seed(_SEED)
     model = tf_keras.models.load_model(model_path)
     if width < 1:
-        model = building.build(narrow(reading.read(model), width, _MULTIPLE, fresh=_SEED))
+        model = building.build(narrow(building.read(model), width, _MULTIPLE, fresh=_SEED))
     if train is not None:
         with np.load(train) as data:
             x, y = data["x_train"], data["y_train"]

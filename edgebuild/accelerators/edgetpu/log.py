@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from edgebuild.accelerators.edgetpu.prediction import ACCELERATOR
-from edgebuild.core.mapping import EdgeTpu, Mapping, ParameterCache, Place
+from edgebuild.core.device import EdgeTpu, Mapping, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.errors import StepError
 from edgebuild.units import BYTES

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from edgebuild.accelerators.edgetpu import limits, parameters, table
-from edgebuild.accelerators.edgetpu.limits import Case
+from edgebuild.accelerators.edgetpu import limits, parameters
+from edgebuild.accelerators.edgetpu.limits import Case, Operators, Row
 from edgebuild.accelerators.edgetpu.parameters import Parameters
-from edgebuild.accelerators.edgetpu.partition import parts
-from edgebuild.accelerators.edgetpu.table import Operators, Row
-from edgebuild.core import mapping
+from edgebuild.core import device
+from edgebuild.core.device import EdgeTpu, ParameterCache, Place
 from edgebuild.core.inspection import Graph, Inspection, Operation, Tensor
-from edgebuild.core.mapping import EdgeTpu, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.model import UNKNOWN_RUNTIME, version_key
 
@@ -57,7 +55,7 @@ def predict(inspection: Inspection, values: Mapping[int, tuple[int, ...]], memor
             that value once, long ones of many values may be left out.
         memory_bytes: of the chip for parameters; None for that of the table.
     """
-    rules = table.load()
+    rules = limits.load()
     main = inspection.graphs[0]
     verdicts = _verdicts(main, rules, values)
     mapped = _mapped(main, [verdict is None for verdict in verdicts])
@@ -69,11 +67,11 @@ def predict(inspection: Inspection, values: Mapping[int, tuple[int, ...]], memor
         *(_place(operation, graph, _Verdict(Reason.UNKNOWN)) for graph, operation in _called(inspection)),
     ]
     return EdgeTpu(
-        mapping=mapping.Mapping(
+        mapping=device.Mapping(
             accelerator=ACCELERATOR,
             mode=Mode.ESTIMATED,
             source=f"published limits of the {rules.compiler.name}",
-            places=mapping.gathered(places),
+            places=device.gathered(places),
             partitions=1 if mapped else 0,
         ),
         cache=_cache(main, mapped, rules, memory_bytes or rules.compiler.on_chip_memory_bytes),
@@ -184,3 +182,51 @@ def _cache(graph: Graph, mapped: frozenset[int], rules: Operators, memory_bytes:
 def _room(memory_bytes: int, peak_bytes: int, factor: float) -> int:
     """What activations leave of the chip's memory; where they are many the compiler computes them in parts."""
     return memory_bytes - min(math.ceil(factor * peak_bytes), memory_bytes * 7 // 8)
+
+
+class Part(NamedTuple):
+    """Operators that run together: their positions, and whether the accelerator can run them."""
+
+    is_supported: bool
+    operators: tuple[int, ...]
+
+
+def parts(graph: Graph, supported: Sequence[bool]) -> Iterator[Part]:
+    """Group operators as TensorFlow Lite does it for delegates: each part takes all that is ready for its place.
+
+    An operator is ready once all that it reads is there. The first that is ready decides where a part runs; the part
+    takes every further one of the same place that is, or by that becomes, ready. (TensorFlow Lite,
+    lite/graph_info.h, PartitionGraphIntoIndependentNodeSubsets.) Operators that wait for each other are left out.
+
+    Args:
+        graph: the graph, its operators in the order of execution.
+        supported: for each operator whether the accelerator can run it.
+    """
+    missing = {tensor for operation in graph.operations for tensor in operation.outputs}
+    waiting = list(range(len(graph.operations)))
+    while (part := _next(graph.operations, supported, waiting, missing)) is not None:
+        yield part
+        taken = set(part.operators)
+        waiting = [position for position in waiting if position not in taken]
+
+
+def _next(
+    operations: Sequence[Operation], supported: Sequence[bool], waiting: Sequence[int], missing: set[int]
+) -> Part | None:
+    """The next part; takes what it writes out of `missing`."""
+    first = next((position for position in waiting if _is_ready(operations[position], missing)), None)
+    if first is None:
+        return None
+    candidates = [position for position in waiting if supported[position] == supported[first]]
+    taken: list[int] = []
+    while True:
+        ready = next((position for position in candidates if _is_ready(operations[position], missing)), None)
+        if ready is None:
+            return Part(supported[first], tuple(taken))
+        candidates.remove(ready)
+        taken.append(ready)
+        missing.difference_update(operations[ready].outputs)
+
+
+def _is_ready(operation: Operation, missing: set[int]) -> bool:
+    return missing.isdisjoint(operation.inputs)

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.data.given import Array
-from edgebuild.data.lint import changes, classes, misfit
-from edgebuild.data.lint.changes import Change
-from edgebuild.data.lint.misfit import Apart
+from edgebuild.data.lint import changes, classes
+from edgebuild.data.lint.changes import Apart, Change
 from edgebuild.data.lint.subject import Part, Subject
 
 # Of a misfit: samples that were prepared as in training stay below 0.1, a range of -1..1 in place of 0..1 gives 0.3 to
@@ -135,7 +134,7 @@ def _against_norms(subject: Subject) -> Iterator[Finding]:
         return
 
     def far(x: Sequence[Array]) -> float:
-        return misfit.of_norms(view.norms(x))
+        return changes.misfit_of_norms(view.norms(x))
 
     odd: dict[str, _Odd] = {}
     for part in subject.parts:
@@ -207,7 +206,7 @@ def _arrangement(part: Part, reference: Part, subject: Subject) -> Finding | Non
     """Another order of inputs or axes, where the mean sample is elsewhere and comes to its place with it."""
 
     def far(x: Sequence[Array]) -> float:
-        return misfit.of_places(x, reference.x)
+        return changes.misfit_of_places(x, reference.x)
 
     before = far(part.x)
     if before <= _ELSEWHERE:
@@ -229,14 +228,14 @@ def _range(part: Part, reference: Part, subject: Subject) -> Finding | None:
     """Channels whose mean or deviation is far from those of the other split."""
 
     def far(x: Sequence[Array]) -> float:
-        return misfit.of_channels(x, reference.x)
+        return changes.misfit_of_channels(x, reference.x)
 
     if far(part.x) <= _OTHER_RANGE:
         return None
     change = _mending(far, part, changes.scalings(subject.inputs, subject.preprocess), _NEAR)
     fits = f" They fit {change.words}." if change else ""
     extent, other = _extent(part), _extent(reference)
-    apart = misfit.furthest(part.x, reference.x)
+    apart = changes.furthest(part.x, reference.x)
     within = f" They lie within {extent}, those of {reference.split} within {other}." if extent != other else ""
     return Finding(
         code=Code.RANGE,

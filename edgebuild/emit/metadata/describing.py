@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgebuild.core.metadata import Content, InputDescription, Metadata, OutputDescription, Pixels
+from edgebuild.core.delivery import Content, InputDescription, Metadata, OutputDescription, Pixels
 from edgebuild.core.model import ArtifactSpec, TensorSpec
 from edgebuild.core.plan import Plan
 from edgebuild.core.settings import InputKind, Preprocess

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from edgebuild.core.metadata import ENTRY, Content, InputDescription, Metadata, OutputDescription
-from edgebuild.emit.metadata.format import IDENTIFIER, LAYOUT, ROOT
+from edgebuild.core.delivery import ENTRY, Content, InputDescription, Metadata, OutputDescription
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import layout
 from edgebuild.flatbuffer.inspecting import metadata_entry
@@ -17,6 +17,9 @@ from edgebuild.flatbuffer.walking import DamagedError, Node, walk
 _CONTENTS = {"RGB": Content.RGB, "GRAYSCALE": Content.GRAYSCALE}
 # A file of labels is some kilobytes; an archive may claim that it unpacks to anything.
 _MOST_LABELS_BYTES = 1 << 22
+LAYOUT = Path(__file__).parent / "metadata_schema.toml"
+ROOT = "ModelMetadata"
+IDENTIFIER = b"M001"
 
 
 def read(data: bytes, name: str) -> Metadata | None:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.core.metadata import ENTRY, Content, InputDescription, Metadata, OutputDescription
-from edgebuild.emit.metadata.format import IDENTIFIER, LAYOUT, ROOT
+from edgebuild.core.delivery import ENTRY, Content, InputDescription, Metadata, OutputDescription
+from edgebuild.emit.metadata.reading import IDENTIFIER, LAYOUT, ROOT
 from edgebuild.errors import UsageError
 from edgebuild.flatbuffer import layout
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.flatbuffer.layout import Field, Layout, Scalar, TableOf, Text, Union, Vector
 from edgebuild.flatbuffer.rewriting import tight
-from edgebuild.flatbuffer.writing import Chosen, Values, write
 
 # Of the schema's versions the oldest that knows all that is written here, without sound and with it.
 _PARSER, _SOUND_PARSER = "1.0.0", "1.3.0"
@@ -29,6 +30,12 @@ _COLOUR = {Content.RGB: "RGB", Content.GRAYSCALE: "GRAYSCALE"}
 _LABELS = "TENSOR_AXIS_LABELS"
 # The oldest time that a ZIP archive can name: the same artifact is the same bytes.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
+_Values = Mapping[str, Any]
+# How the builder calls the formats of numbers.
+_NUMBERS = {
+    **dict(zip("?bBhHiI", ("Bool", "Int8", "Uint8", "Int16", "Uint16", "Int32", "Uint32"), strict=True)),
+    **dict(zip("qQfd", ("Int64", "Uint64", "Float32", "Float64"), strict=True)),
+}
 
 
 def with_metadata(data: bytes, described: Metadata) -> bytes:
@@ -73,7 +80,7 @@ def with_files(data: bytes, files: Mapping[str, bytes]) -> bytes:
 
 def packed(described: Metadata) -> bytes:
     """The flatbuffer of the metadata alone."""
-    return write(_model(described), layout.load(LAYOUT), ROOT, IDENTIFIER)
+    return _write(_model(described), layout.load(LAYOUT), ROOT, IDENTIFIER)
 
 
 def label_files(described: Metadata) -> dict[str, bytes]:
@@ -109,7 +116,7 @@ def _require_fitting(data: bytes, described: Metadata) -> None:
             raise UsageError(f"a label of {output.name} is more than a line", remedy="Give each label one line.")
 
 
-def _model(described: Metadata) -> Values:
+def _model(described: Metadata) -> _Values:
     names = _label_names(described)
     has_sound = any(each.content == Content.AUDIO for each in described.inputs)
     graph = {
@@ -127,7 +134,7 @@ def _model(described: Metadata) -> Values:
     }
 
 
-def _input(described: InputDescription) -> Values:
+def _input(described: InputDescription) -> _Values:
     has_range = described.low and described.high
     return {
         "name": described.name,
@@ -138,20 +145,20 @@ def _input(described: InputDescription) -> Values:
     }
 
 
-def _normalization(described: InputDescription) -> Chosen:
-    return Chosen("NormalizationOptions", {"mean": described.mean, "std": described.std})
+def _normalization(described: InputDescription) -> _Chosen:
+    return _Chosen("NormalizationOptions", {"mean": described.mean, "std": described.std})
 
 
-def _content(content: Content, sample_rate: int = 0, channels: int = 0) -> Values:
+def _content(content: Content, sample_rate: int = 0, channels: int = 0) -> _Values:
     if content == Content.AUDIO:
         sound = {"sample_rate": sample_rate or None, "channels": channels}
-        return {"content_properties": Chosen("AudioProperties", sound)}
+        return {"content_properties": _Chosen("AudioProperties", sound)}
     if content in _COLOUR:
-        return {"content_properties": Chosen("ImageProperties", {"color_space": _COLOUR[content]})}
-    return {"content_properties": Chosen("FeatureProperties", {})}
+        return {"content_properties": _Chosen("ImageProperties", {"color_space": _COLOUR[content]})}
+    return {"content_properties": _Chosen("FeatureProperties", {})}
 
 
-def _output(described: OutputDescription, file: str) -> Values:
+def _output(described: OutputDescription, file: str) -> _Values:
     labels = {"name": file, "description": "The classes, a line each.", "type": _LABELS}
     return {
         "name": described.name,
@@ -164,3 +171,80 @@ def _output(described: OutputDescription, file: str) -> Values:
 def _name(entry: Any) -> str:
     raw = entry.name or b""
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+
+
+class _Chosen(NamedTuple):
+    """The value of a union: which of its tables, and that table's values."""
+
+    table: str
+    values: _Values
+
+
+def _write(values: _Values, layout: Layout, root: str, identifier: bytes) -> bytes:
+    """A flatbuffer of these values: the same bytes for the same values.
+
+    Args:
+        values: of the root table by field; a table is a mapping, a vector a sequence, an enum the name of its value, a
+            union a Chosen. What is absent or None is left out.
+        layout: the schema.
+        root: its root table.
+        identifier: four bytes that tell the format.
+
+    Raises:
+        KeyError: the schema has no such field, value or table.
+    """
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_Writer(builder, layout).table(root, values), identifier)
+    return bytes(builder.Output())
+
+
+class _Writer:
+    """One flatbuffer under construction; children are written before the table that points to them."""
+
+    def __init__(self, builder: Any, layout: Layout) -> None:
+        self._builder = builder
+        self._layout = layout
+
+    def table(self, name: str, values: _Values) -> int:
+        fields = {field.name: field for field in self._layout.tables[name]}
+        given = [(fields[key], value) for key, value in values.items() if value is not None]
+        ready = [(field, value, self._child(field, value)) for field, value in given]
+        self._builder.StartObject(max((field.slot + 2 for field in fields.values()), default=0))
+        for field, value, offset in ready:
+            if isinstance(field.type, Union):
+                self._builder.PrependUint8Slot(field.slot, field.type.names.index(value.table) + 1, 0)
+                self._builder.PrependUOffsetTRelativeSlot(field.slot + 1, offset, 0)
+            elif isinstance(field.type, Scalar):
+                self._scalar(field, field.type, value)
+            else:
+                self._builder.PrependUOffsetTRelativeSlot(field.slot, offset, 0)
+        return int(self._builder.EndObject())
+
+    def _child(self, field: Field, value: Any) -> int:
+        """Where the value of a field was written that does not lie in its table; 0 for a number."""
+        kind = field.type
+        if isinstance(kind, Union):
+            return self.table(value.table, value.values)
+        return 0 if isinstance(kind, Scalar) else self._offset(kind, value)
+
+    def _offset(self, kind: Text | TableOf | Vector, value: Any) -> int:
+        if isinstance(kind, Text):
+            return int(self._builder.CreateString(value))
+        if isinstance(kind, TableOf):
+            return self.table(kind.name, value)
+        return self._vector(kind.element, value)
+
+    def _vector(self, element: Scalar | Text | TableOf, values: Sequence[Any]) -> int:
+        if isinstance(element, Scalar):
+            return int(self._builder.CreateNumpyVector(np.array(values, f"<{element.format}")))
+        offsets = [self._offset(element, value) for value in values]
+        self._builder.StartVector(element.size, len(offsets), element.size)
+        for offset in reversed(offsets):
+            self._builder.PrependUOffsetTRelative(offset)
+        return int(self._builder.EndVector())
+
+    def _scalar(self, field: Field, kind: Scalar, value: Any) -> None:
+        number = kind.names.index(value) if isinstance(value, str) else value
+        if number != field.default:
+            getattr(self._builder, f"Prepend{_NUMBERS[kind.format]}")(number)
+            self._builder.Slot(field.slot)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgebuild.emit.microcontroller import cpp, variables
+from edgebuild.emit.microcontroller import cpp, tensors
+from edgebuild.emit.microcontroller.cpp import arena, filled
 from edgebuild.emit.microcontroller.firmware import Firmware
-from edgebuild.emit.microcontroller.templating import arena, filled
 from edgebuild.emit.microcontroller.tensors import declared, ports
 
 _POINTER_BYTES = 4
@@ -57,7 +57,7 @@ def _preprocess(firmware: Firmware) -> str:
 
 
 def _variables(firmware: Firmware) -> str:
-    count = variables.count(firmware.data)
+    count = tensors.variables_count(firmware.data)
     if not count:
         return ""
     return f"\n// To be made with tflite::MicroResourceVariables.\nconstexpr int kVariableCount = {count};\n"

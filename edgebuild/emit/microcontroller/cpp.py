@@ -1,17 +1,21 @@
-"""Pieces of C++: identifiers, literals, arrays."""
+"""Pieces of C++: identifiers, literals, arrays, and texts made of the files in `templates`."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from string import Template
 
 import numpy as np
 import numpy.typing as npt
 
+from edgebuild.emit.microcontroller.firmware import ALIGNMENT_BYTES, Firmware
 from edgebuild.errors import StepError
 
 # By element types of TFLite; int4 and the like are packed, strings and resources have no C++ type of their own.
-TYPES = {
+_TYPES = {
     "int8": "std::int8_t",
     "uint8": "std::uint8_t",
     "int16": "std::int16_t",
@@ -28,6 +32,7 @@ _COLUMNS = 100
 _HEX = [f"0x{value:02x}" for value in range(256)]
 _HEX_PER_LINE = 16
 _SPECIAL = {'"': '\\"', "\\": "\\\\", "?": "\\?"}  # "??/" would be a trigraph in older C++
+_FOLDER = Path(__file__).parent / "templates"
 
 
 def identifier(name: str) -> str:
@@ -47,9 +52,9 @@ def type_of(dtype: str, tensor: str) -> str:
     Raises:
         StepError: there is none.
     """
-    if dtype not in TYPES:
+    if dtype not in _TYPES:
         raise StepError(f"{tensor} holds {dtype}, for which C++ has no type")
-    return TYPES[dtype]
+    return _TYPES[dtype]
 
 
 def real(value: float) -> str:
@@ -105,3 +110,31 @@ def _escaped(byte: int) -> str:
         return _SPECIAL[character]
     # Three octal digits end by themselves, hexadecimal ones go on as long as there are any.
     return character if 32 <= byte < 127 else f"\\{byte:03o}"
+
+
+def filled(template: str, firmware: Firmware, **values: str) -> str:
+    """A template with what all of them may name, and `values`."""
+    name = identifier(firmware.name)
+    common = {
+        "id": name,
+        "guard": name.upper(),
+        # Quoted, so that no character of a name can end a comment or the line.
+        "title": string(firmware.name),
+        "alignment": str(ALIGNMENT_BYTES),
+        "sha256": hashlib.sha256(firmware.data).hexdigest(),
+    }
+    return Template((_FOLDER / template).read_text(encoding="utf-8")).substitute(common | values)
+
+
+def arena(firmware: Firmware, suffix: str, grouping: str) -> str:
+    """What is said of the tensor arena in C++ ("h") or Markdown ("md"), with sizes in a format such as ",d"."""
+    reserved, needed = firmware.reserved_arena_bytes, firmware.arena_bytes
+    if reserved is None or needed is None:
+        return filled(f"arena/unmeasured.{suffix}", firmware)
+    return filled(
+        f"arena/measured.{suffix}",
+        firmware,
+        needed=format(needed, grouping),
+        reserved=format(reserved, grouping),
+        margin=f"{100 * firmware.arena_margin:.3g} %",
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgebuild.core.delivery import Layout
-from edgebuild.emit.microcontroller import cpp, variables
+from edgebuild.emit.microcontroller import cpp, tensors
+from edgebuild.emit.microcontroller.cpp import filled
 from edgebuild.emit.microcontroller.firmware import Firmware
-from edgebuild.emit.microcontroller.templating import filled
 from edgebuild.emit.microcontroller.tensors import FIRST, FOLLOWING, Port, ports
 
 _ENTRIES = {
@@ -34,7 +34,7 @@ def program(firmware: Firmware, layout: Layout) -> str:
     inputs, outputs = ports("Input", firmware.spec.inputs), ports("Output", firmware.spec.outputs)
     checks = firmware.vector is not None
     follows = firmware.vector is not None and firmware.vector.following is not None
-    count = variables.count(firmware.data)
+    count = tensors.variables_count(firmware.data)
     return filled(
         "example.cc",
         firmware,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from edgebuild.core.delivery import Layout
 from edgebuild.emit.microcontroller import cpp
 from edgebuild.emit.microcontroller.constants import label_bytes
+from edgebuild.emit.microcontroller.cpp import arena
 from edgebuild.emit.microcontroller.firmware import Firmware, aligned
-from edgebuild.emit.microcontroller.templating import arena
 from edgebuild.emit.microcontroller.tensors import Port, ports
 
 _USE = {

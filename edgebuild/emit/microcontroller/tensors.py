@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild.core.model import TensorSpec
 from edgebuild.emit.microcontroller import cpp
@@ -88,3 +89,17 @@ def test_array(port: Port, stored: bytes, word: str) -> str:
     array: npt.NDArray[np.generic] = np.frombuffer(stored, dtype).astype(port.tensor.dtype)
     label = port.label
     return f"\nconstexpr {label}Type {word}{label}[k{label}Length] = {{\n{cpp.values(array)}\n}};\n"
+
+
+def variables_count(data: bytes) -> int:
+    """How many resource variables a .tflite file has; by their names, as TFLM counts them."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    handle = schema.BuiltinOperator.VAR_HANDLE
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes or ()]
+    handles = [
+        operator.builtinOptions
+        for graph in model.subgraphs
+        for operator in graph.operators or ()
+        if codes[operator.opcodeIndex] == handle
+    ]
+    return len({(options.container, options.sharedName) for options in handles if options is not None})

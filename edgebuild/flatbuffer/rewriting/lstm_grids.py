@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import grids, opcodes, tight
+from edgebuild.flatbuffer.rewriting import tight
+from edgebuild.flatbuffer.rewriting.operators import grid_of, kind_of, requantizing
 
-_CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_CODES = schema.BuiltinOperator
+_TYPES = schema.TensorType
 # Among what UNIDIRECTIONAL_SEQUENCE_LSTM reads, and among its intermediate tensors.
 _PROJECTION, _OUTPUT_STATE, _CELL_STATE, _HIDDEN = 16, 18, 19, 4
 _LEAST_CELL_SCALE, _MOST_CELL_SCALE = 2.0**-15, 2.0**-9
@@ -60,11 +62,11 @@ def _agree(model: Any, graph: Any) -> bool:
         if found is None:
             continue
         changed = _bound(found.cell) or changed
-        if len({grids.of(each) for each in (found.hidden, found.state, found.output)}) == 1:
+        if len({grid_of(each) for each in (found.hidden, found.state, found.output)}) == 1:
             continue
         changed = True
         found.state.quantization = found.hidden.quantization
-        if grids.of(found.output) != grids.of(found.hidden):
+        if grid_of(found.output) != grid_of(found.hidden):
             operators.append(_requantizing(model, graph, found))
     graph.operators = operators
     return changed
@@ -72,7 +74,7 @@ def _agree(model: Any, graph: Any) -> bool:
 
 def _lstm(model: Any, graph: Any, operator: Any) -> _Lstm | None:
     """An int8 LSTM without a projection; None for any other operator."""
-    if opcodes.kind_of(model, operator) != _CODES.UNIDIRECTIONAL_SEQUENCE_LSTM or operator.inputs[_PROJECTION] >= 0:
+    if kind_of(model, operator) != _CODES.UNIDIRECTIONAL_SEQUENCE_LSTM or operator.inputs[_PROJECTION] >= 0:
         return None
     intermediates = () if operator.intermediates is None else operator.intermediates
     state, cell = (graph.tensors[operator.inputs[place]] for place in (_OUTPUT_STATE, _CELL_STATE))
@@ -97,4 +99,4 @@ def _requantizing(model: Any, graph: Any, found: _Lstm) -> Any:
     graph.tensors.append(written)
     own, read = len(graph.tensors) - 1, int(found.operator.outputs[0])
     found.operator.outputs = np.array([own], np.int32)
-    return grids.requantizing(model, _TYPES.INT8, own, read)
+    return requantizing(model, _TYPES.INT8, own, read)

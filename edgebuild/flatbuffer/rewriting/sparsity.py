@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer import sparse_encoding
+from edgebuild.flatbuffer import weights
 from edgebuild.flatbuffer.rewriting import tight, unused
-from edgebuild.flatbuffer.sparse_encoding import Array
-from edgebuild.flatbuffer.weights import is_float, values_of
+from edgebuild.flatbuffer.weights import Array, is_float, values_of
 
 # What a DENSIFY operator and the tensor between it and its kernel take in the file, as measured.
 _DENSIFY_BYTES = 120
@@ -74,14 +73,14 @@ def _can_unpack(graph: Any, model: Any, index: int) -> bool:
 
 def _store(tensor: Any, model: Any, *, may_be_sparse: bool) -> None:
     array = values_of(tensor, model.buffers[tensor.buffer])
-    layout = min(sparse_encoding.layouts(array.shape), key=lambda layout: sparse_encoding.size_bytes(array, layout))
-    pays = sparse_encoding.size_bytes(array, layout) + _DENSIFY_BYTES < array.nbytes
+    layout = min(weights.sparse_layouts(array.shape), key=lambda layout: weights.sparse_size_bytes(array, layout))
+    pays = weights.sparse_size_bytes(array, layout) + _DENSIFY_BYTES < array.nbytes
     buffer = schema.BufferT()
     if not (may_be_sparse and pays):
         tensor.sparsity = None
         buffer.data = _raw(array)
     else:
-        values, tensor.sparsity = sparse_encoding.encode(array, layout)
+        values, tensor.sparsity = weights.encode_sparse(array, layout)
         buffer.data = _raw(values)
     users = sum(other.buffer == tensor.buffer for graph in model.subgraphs for other in graph.tensors)
     if users > 1:  # the converter lets equal constants share a buffer, and the others are still to be read

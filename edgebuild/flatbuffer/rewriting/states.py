@@ -4,10 +4,16 @@ The converter leaves the variables of stateful layers in float32: each integer i
 when it is read. Kept as it is, the same integer takes a quarter of the memory, and no operator computes in float, which
 microcontrollers and accelerators ask for. (The converter's own way to do so leaves an invalid program where a state is
 an output as well, and crashes on it now and then.)
+
+An LSTM as one operator keeps its state in variables of the file, and both LiteRT and TensorFlow Lite Micro leave there
+what the last inference wrote. A network whose layer starts from zero for each input needs them at zero again: two
+operators at the end see to it. In integers state - state is zero on the state's own grid; QUANTIZE writes it, for
+LiteRT's memory plan takes no arithmetic that writes to a variable. In float it is ZEROS_LIKE.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,10 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.flatbuffer.rewriting import grids, opcodes, tight, unused
+from edgebuild.flatbuffer.rewriting import operators, tight, unused
 
-_CODES, _TYPES = schema.BuiltinOperator, schema.TensorType
+_CODES = schema.BuiltinOperator
+_TYPES = schema.TensorType
 _DTYPES: dict[int, Any] = {_TYPES.INT8: np.int8, _TYPES.INT16: np.int16}
+_CLEARING = frozenset({_CODES.ZEROS_LIKE, _CODES.QUANTIZE})
+# The first versions of SUB and QUANTIZE that take tensors of a type.
+_VERSIONS = {_TYPES.INT8: (2, 2), _TYPES.INT16: (5, 3)}
 
 
 class _Access(NamedTuple):
@@ -79,7 +89,7 @@ def _kept_as_integers(model: Any, variable: _Variable) -> bool:
     made = {place: _source(model, access) for place, access in enumerate(variable.assigns)}
     computed = {place: source for place, source in made.items() if source is not None}
     constant = [access for place, access in enumerate(variable.assigns) if place not in computed]
-    wanted = {grids.of(variable.assigns[place].graph.tensors[source]) for place, source in computed.items()}
+    wanted = {operators.grid_of(variable.assigns[place].graph.tensors[source]) for place, source in computed.items()}
     if len(wanted) != 1 or not all(_is_constant(model, access) for access in constant):
         return False
     if not all(_is_quantized_alone(model, access) for access in variable.reads):
@@ -96,7 +106,7 @@ def _kept_as_integers(model: Any, variable: _Variable) -> bool:
 
 def _of_kind(model: Any, graph: Any, kind: int) -> Iterator[Any]:
     for operator in graph.operators or ():
-        if opcodes.kind_of(model, operator) == kind:
+        if operators.kind_of(model, operator) == kind:
             yield operator
 
 
@@ -105,7 +115,7 @@ def _source(model: Any, access: _Access) -> int | None:
     for operator in _of_kind(model, access.graph, _CODES.DEQUANTIZE):
         source = int(operator.inputs[0])
         tensor = access.graph.tensors[source]
-        if access.value in operator.outputs and tensor.type in _DTYPES and grids.of(tensor) is not None:
+        if access.value in operator.outputs and tensor.type in _DTYPES and operators.grid_of(tensor) is not None:
             return source
     return None
 
@@ -120,12 +130,12 @@ def _is_quantized_alone(model: Any, access: _Access) -> bool:
     """Whether all that becomes of a value that is read is that it is quantized."""
     readers = [each for each in access.graph.operators if access.value in unused.present(each.inputs)]
     is_end = access.value in unused.present(access.graph.outputs)
-    return not is_end and all(opcodes.kind_of(model, reader) == _CODES.QUANTIZE for reader in readers)
+    return not is_end and all(operators.kind_of(model, reader) == _CODES.QUANTIZE for reader in readers)
 
 
 def _quantized_constant(model: Any, access: _Access, like: Any) -> int:
     """A new constant of the graph: what is assigned, as integers on the grid of the state."""
-    tensor, grid = access.graph.tensors[access.value], grids.of(like)
+    tensor, grid = access.graph.tensors[access.value], operators.grid_of(like)
     assert grid is not None, "the integers of a state have one scale"
     dtype, scale, zero = grid
     values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
@@ -148,11 +158,13 @@ def _read_as(model: Any, access: _Access, like: Any) -> None:
         if access.value not in operator.inputs:
             continue
         made = int(operator.outputs[0])
-        if grids.of(access.graph.tensors[made]) == grids.of(like) and made not in unused.present(access.graph.outputs):
+        if operators.grid_of(access.graph.tensors[made]) == operators.grid_of(like) and made not in unused.present(
+            access.graph.outputs
+        ):
             for reader in access.graph.operators:
                 reader.inputs = np.array([access.value if each == made else each for each in reader.inputs], np.int32)
         else:
-            operator.opcodeIndex = opcodes.place(model, _CODES.QUANTIZE, grids.VERSIONS[like.type])
+            operator.opcodeIndex = operators.place(model, _CODES.QUANTIZE, operators.VERSIONS[like.type])
 
 
 def _drop_unread(model: Any, graph: Any) -> None:
@@ -163,7 +175,7 @@ def _drop_unread(model: Any, graph: Any) -> None:
     graph.operators = [
         operator
         for operator in graph.operators or ()
-        if opcodes.kind_of(model, operator) not in between or int(operator.outputs[0]) in read
+        if operators.kind_of(model, operator) not in between or int(operator.outputs[0]) in read
     ]
 
 
@@ -171,3 +183,41 @@ def _set_input(operator: Any, place: int, index: int) -> None:
     inputs = np.array(operator.inputs, np.int32)
     inputs[place] = index
     operator.inputs = inputs
+
+
+def cleared(data: bytes) -> bytes:
+    """A file whose variable tensors are zero after each inference.
+
+    Args:
+        data: a .tflite file; one without variable tensors, or whose operators clear them, comes back as it is.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+    changed = False
+    for graph in model.subgraphs:
+        clearing = [each for each in graph.operators or () if operators.kind_of(model, each) in _CLEARING]
+        done = {index for each in clearing for index in unused.present(each.outputs)}
+        for index, tensor in enumerate(list(graph.tensors)):
+            if tensor.isVariable and index not in done:
+                _clear(model, graph, index)
+                changed = True
+    return tight.pack(model) if changed else data
+
+
+def _clear(model: Any, graph: Any, index: int) -> None:
+    state = graph.tensors[index]
+    if state.type == _TYPES.FLOAT32:
+        graph.operators.append(operators.operator(model, _CODES.ZEROS_LIKE, 1, [index], index))
+        return
+    subtracting, quantizing = _VERSIONS[state.type]
+    zero = copy.copy(state)
+    zero.isVariable, zero.name = False, (state.name or b"") + b"_cleared"
+    graph.tensors.append(zero)
+    made = len(graph.tensors) - 1
+    difference = operators.operator(model, _CODES.SUB, subtracting, [index, index], made)
+    difference.builtinOptionsType = schema.BuiltinOptions.SubOptions
+    difference.builtinOptions = schema.SubOptionsT()
+    difference.builtinOptions.potScaleInt16 = False
+    graph.operators += [difference, operators.operator(model, _CODES.QUANTIZE, quantizing, [made], index)]

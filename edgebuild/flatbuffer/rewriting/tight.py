@@ -2,6 +2,9 @@
 
 What the format asks for: a table or vector starts after all that point to it, and its elements are aligned. Constant
 data are aligned to 16 bytes, so that some 12 bytes would be lost before each. Small tables and vectors fill those gaps.
+
+The schema's object API writes through a `flatbuffers.Builder`. The recorder here stands in for one and keeps what is
+written instead of laying it out, so that every table of the schema can be laid out anew without knowing any of them.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-
-from edgebuild.flatbuffer.rewriting.nodes import Field, Node, Nodes, Offsets, Scalars, Table, record
 
 _IDENTIFIER = b"TFL3"
 _HEADER_BYTES = 8
 # A table's offset to its vtable, a vector's length, an offset: all are words.
 _WORD_BYTES, _HALF_BYTES = 4, 2
+# The schema's force_align of constant data: kernels read them where they lie.
+_BYTES_ALIGNMENT = 16
+_ALIGNMENT = 4
 
 
 def share(data: bytes) -> bytes:
@@ -33,10 +40,10 @@ def share(data: bytes) -> bytes:
 
 def pack(model: Any) -> bytes:
     """The smallest file found of a ModelT of the schema's object API; equal models give equal bytes."""
-    return write(record(model))
+    return write(_record(model))
 
 
-def write(nodes: Nodes) -> bytes:
+def write(nodes: _Nodes) -> bytes:
     """The file of recorded nodes."""
     pieces = _pieces(nodes)
     places, size = _Layout(pieces, nodes.root - 1).run()
@@ -69,24 +76,24 @@ class _Piece(NamedTuple):
     vtable: int | None = None
 
 
-def _pieces(nodes: Nodes) -> list[_Piece]:
+def _pieces(nodes: _Nodes) -> list[_Piece]:
     """A piece for each node, in their order, and behind them one for each vtable."""
     vtables: dict[bytes, int] = {}
     pieces = [_piece(node, vtables, len(nodes.all)) for node in nodes.all]
     return pieces + [_Piece(vtable, head_bytes=0, alignment=_HALF_BYTES) for vtable in vtables]
 
 
-def _piece(node: Node, vtables: dict[bytes, int], first_vtable: int) -> _Piece:
-    if isinstance(node, Scalars):
+def _piece(node: _Node, vtables: dict[bytes, int], first_vtable: int) -> _Piece:
+    if isinstance(node, _Scalars):
         return _Piece(struct.pack("<I", node.length) + node.payload, _WORD_BYTES, node.alignment)
-    if isinstance(node, Offsets):
+    if isinstance(node, _Offsets):
         content = struct.pack("<I", len(node.children)) + bytes(_WORD_BYTES * len(node.children))
         points = tuple((_WORD_BYTES * (place + 1), child - 1) for place, child in enumerate(node.children))
         return _Piece(content, _WORD_BYTES, _WORD_BYTES, points)
     return _table(node, vtables, first_vtable)
 
 
-def _table(table: Table, vtables: dict[bytes, int], first_vtable: int) -> _Piece:
+def _table(table: _Table, vtables: dict[bytes, int], first_vtable: int) -> _Piece:
     """The piece of a table; its vtable is looked up, or numbered."""
     # From wide to narrow, so that each is aligned where the one before ends.
     fields = sorted(table.fields, key=lambda field: (-_width(field), field.slot))
@@ -105,11 +112,11 @@ def _table(table: Table, vtables: dict[bytes, int], first_vtable: int) -> _Piece
     )
 
 
-def _content(field: Field) -> bytes:
+def _content(field: _Field) -> bytes:
     return bytes(_WORD_BYTES) if isinstance(field.value, int) else field.value
 
 
-def _width(field: Field) -> int:
+def _width(field: _Field) -> int:
     return _WORD_BYTES if isinstance(field.value, int) else len(field.value)
 
 
@@ -208,3 +215,121 @@ def _taken(queues: dict[int, deque[int]], key: int) -> int:
     if not queues[key]:
         del queues[key]
     return number
+
+
+class _Scalars(NamedTuple):
+    """A vector of numbers, or a text with the zero that ends it.
+
+    Attributes:
+        length: as the format states it.
+        payload: its elements, little-endian.
+        alignment: of the first element, in bytes.
+    """
+
+    length: int
+    payload: bytes
+    alignment: int
+
+
+class _Offsets(NamedTuple):
+    """A vector of tables or vectors, by their numbers."""
+
+    children: tuple[int, ...]
+
+
+class _Field(NamedTuple):
+    """A field of a table: its slot and its little-endian bytes, or the number of the node it points to."""
+
+    slot: int
+    value: bytes | int
+
+
+class _Table(NamedTuple):
+    """A table without the fields that have their defaults."""
+
+    fields: tuple[_Field, ...]
+
+
+_Node = _Scalars | _Offsets | _Table
+
+
+class _Nodes(NamedTuple):
+    """All nodes, children before their parents; the root is the last. Numbers count from 1."""
+
+    all: tuple[_Node, ...]
+
+    @property
+    def root(self) -> int:
+        """The number of the table that holds everything."""
+        return len(self.all)
+
+
+def _record(model: Any) -> _Nodes:
+    """The nodes of a ModelT of the schema's object API; equal ones are one."""
+    recorder = _Recorder()
+    root = model.Pack(recorder)
+    nodes = recorder.nodes()
+    assert root == len(nodes), "the root holds everything and is written last"
+    return _Nodes(nodes)
+
+
+class _Recorder(flatbuffers.Builder):  # type: ignore[misc]
+    """Takes what the object API writes; the "offset" of what it took is the number of a node.
+
+    The methods that are named here are all through which the base class writes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._numbers: dict[_Node, int] = {}
+        self._fields: list[_Field] = []
+        self._elements: list[bytes | int] = []
+        self._alignment = _ALIGNMENT
+
+    def nodes(self) -> tuple[_Node, ...]:
+        return tuple(self._numbers)
+
+    def _number(self, node: _Node) -> int:
+        return self._numbers.setdefault(node, len(self._numbers) + 1)
+
+    def StartObject(self, _count: int) -> None:  # noqa: N802 the base class names it, as all below
+        self._fields = []
+
+    def PrependSlot(self, flags: Any, o: int, x: Any, d: Any) -> None:  # noqa: N802
+        if x is not None and x != d:
+            self._fields.append(_Field(o, flags.packer_type.pack(x)))
+
+    def PrependUOffsetTRelativeSlot(self, o: int, x: int, d: int) -> None:  # noqa: N802
+        if x != d:
+            self._fields.append(_Field(o, x))
+
+    def EndObject(self) -> int:  # noqa: N802
+        return self._number(_Table(tuple(sorted(self._fields))))
+
+    def StartVector(self, elemSize: int, _count: int, alignment: int) -> None:  # noqa: N802, N803
+        self._elements = []
+        self._alignment = max(alignment, _BYTES_ALIGNMENT if elemSize == 1 else _ALIGNMENT)
+
+    def Prepend(self, flags: Any, off: Any) -> None:  # noqa: N802
+        self._elements.append(flags.packer_type.pack(off))
+
+    def PrependUOffsetTRelative(self, off: int) -> None:  # noqa: N802
+        self._elements.append(off)
+
+    def EndVector(self, numElems: int | None = None) -> int:  # noqa: N802, N803, ARG002
+        """Number a vector, which was written from its end."""
+        elements = self._elements[::-1]
+        children = tuple(element for element in elements if isinstance(element, int))
+        if children:
+            return self._number(_Offsets(children))
+        payload = b"".join(element for element in elements if isinstance(element, bytes))
+        return self._number(_Scalars(len(elements), payload, self._alignment))
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802
+        payload = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
+        alignment = _BYTES_ALIGNMENT if x.itemsize == 1 else max(_ALIGNMENT, x.itemsize)
+        return self._number(_Scalars(x.size, payload, alignment))
+
+    def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
+        text = s.encode(encoding, errors) if isinstance(s, str) else bytes(s)
+        return self._number(_Scalars(len(text), text + b"\0", _ALIGNMENT))

@@ -12,7 +12,7 @@ from edgebuild.data.samples import Samples
 from edgebuild.passes.calibration import walking
 from edgebuild.passes.calibration.grid import Array
 from edgebuild.passes.calibration.points import Plan
-from edgebuild.passes.graph import batches
+from edgebuild.passes.graph import running
 
 _LIMIT_BYTES = 300_000_000  # of what is alive of the samples walked with, in two networks
 _BATCH_BYTES = 100_000_000  # of what is alive of a batch, or of all points of one with gradients
@@ -65,7 +65,7 @@ class Drawn:
         spared = 0 if len(rows) < _TOO_FEW else len(rows) // _HELD_OUT
         values = _values(plan)
         most = max(_VALUES // values, _FEWEST)
-        size = _batch_size(batches.bytes_alive(plan.graph))
+        size = _batch_size(running.bytes_alive(plan.graph))
         self.chosen_by = Batches(samples, rows[spared:], size, dtypes)
         self.judged_by = Batches(samples, rows[:spared] if spared else rows, size, dtypes)
         self.weighed = self.chosen_by.first(min(most, _WEIGHED), _batch_size(4 * values))
@@ -75,7 +75,7 @@ class Drawn:
 
 def _values(plan: Plan) -> int:
     """The values of all points of a sample."""
-    rows, tensors = batches.rows(plan.graph), plan.graph.tensors
+    rows, tensors = running.rows(plan.graph), plan.graph.tensors
     sizes = [rows[point] * math.prod(size or 1 for size in tensors[point].shape[1:]) for point in plan.points]
     return max(sum(sizes), 1)
 

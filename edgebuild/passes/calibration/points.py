@@ -12,8 +12,7 @@ from typing import NamedTuple
 import tf_keras
 
 from edgebuild.passes.graph.affine import BATCH_NORM
-from edgebuild.passes.graph.editing import Draft, Step, distinct
-from edgebuild.passes.graph.ir import Call, Graph, Layer
+from edgebuild.passes.graph.ir import Call, Draft, Graph, Layer, Step, distinct
 from edgebuild.readback import is_part
 
 # The converter gives these outputs a range that TensorFlow Lite fixes, whatever was measured.

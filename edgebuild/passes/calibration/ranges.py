@@ -1,27 +1,146 @@
-"""Ranges for a tensor, by what its histogram says."""
+"""Ranges for all points of a network by their histograms, kept where they beat min-max on samples held out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgebuild.core.passes import Ranges
-from edgebuild.passes.calibration.grid import LEVELS, Range, nudged, rounded
-from edgebuild.passes.calibration.histograms import Histogram
+from edgebuild.passes.calibration import simulation
+from edgebuild.passes.calibration.drawing import Batches, Drawn
+from edgebuild.passes.calibration.grid import LEVELS, Array, Range, nudged, rounded
+from edgebuild.passes.calibration.points import Plan
+from edgebuild.passes.calibration.simulation import Fidelity
+from edgebuild.passes.calibration.surveying import Histogram, Probe, Survey, observe
+from edgebuild.passes.graph.ir import Graph
+from edgebuild.passes.graph.running import Pool, Runner, rows
 
-Vector = npt.NDArray[np.float64]
-Error = Callable[[float, float], float]  # of the range between two ends
-
-PERCENTILES = (99.9, 99.99, 99.999)  # of the values that lie within, on each side of the histogram
+_PROJECTIONS = 2  # for each sample that gradients are taken of
+_Vector = npt.NDArray[np.float64]
+_Error = Callable[[float, float], float]  # of the range between two ends
+_PERCENTILES = (99.9, 99.99, 99.999)  # of the values that lie within, on each side of the histogram
 _PERCENTILE = 99.99  # where one is wanted for all tensors
 _SHRINK = np.geomspace(1, 0.1, 48)  # of the end of a range, in the search for the least error
 _COARSE = 4  # ends at a time, until the best is near
 _BETWEEN = (0.25, 0.5, 0.75)
 _ROUNDS = 3  # of that search, over both ends
 _KL_BINS = 2048
+
+
+class Judge:
+    """Simulates a quantized network on samples held out and compares what it makes with the float network.
+
+    Args:
+        plan: the float network.
+        batches: the first of the samples that judge.
+        seen: all of these in the float network.
+        pool: of layers.
+    """
+
+    def __init__(self, plan: Plan, batches: Batches, seen: Survey, pool: Pool) -> None:
+        self._plan, self._batches, self.pool = plan, batches, pool
+        self._exact = [array[: _rows(plan, tensor, len(batches))] for tensor, array in _logits(plan, seen)]
+        self._runner = Runner(plan.graph, dict.fromkeys(plan.logits), pool)
+
+    def fidelity(self, graph: Graph, chosen: Mapping[int, Range]) -> Fidelity:
+        """How near it comes before a softmax, with a graph's weights and ranges."""
+        layers = simulation.rounded(graph.layers, self._plan.floating)
+        outputs = simulation.outputs(self._runner, self._batches, layers, chosen)
+        made = dict(zip(self._runner.wanted, outputs, strict=True))
+        return simulation.fidelity(self._exact, [made[tensor] for tensor in self._plan.logits])
+
+
+def _logits(plan: Plan, seen: Survey) -> Iterable[tuple[int, Array]]:
+    return zip(plan.logits, seen.outputs, strict=True)
+
+
+def _rows(plan: Plan, tensor: int, samples: int) -> int:
+    """The rows that so many samples have in a tensor."""
+    return samples * rows(plan.graph)[tensor]
+
+
+class Choice(NamedTuple):
+    """The ranges of all points that have any.
+
+    Attributes:
+        ranges: by the numbers of tensors.
+        narrower: how many of them leave values out.
+        min_max: how near the quantized network comes on samples held out with all values in the ranges.
+        chosen: the same with these ranges, which the samples held out then had a part in where nothing is left out.
+    """
+
+    ranges: Mapping[int, Range]
+    narrower: int
+    min_max: Fidelity
+    chosen: Fidelity
+
+
+def choose(plan: Plan, drawn: Drawn, judge: Judge, seen: Survey, kind: Ranges, *, seed: int) -> Choice:
+    """Ranges of a kind; for `best` those of the least cost by tensor, or of one kind for all, that the judge prefers.
+
+    Args:
+        plan: the float network.
+        drawn: samples, of which some are chosen by.
+        judge: has the others.
+        seen: all samples in the float network.
+        kind: how ranges are chosen; `best` is never worse in the judge's eyes than another.
+        seed: of the projections that weigh errors.
+    """
+    probe = Probe(plan, seen.sizes, projections=_PROJECTIONS, seed=seed, pool=judge.pool)
+    histograms = observe(probe, seen.chosen, drawn.weighed, weighed=kind == Ranges.BEST)
+    tried = {Ranges.MIN_MAX: of_kind(histograms, Ranges.MIN_MAX)}
+    if kind == Ranges.BEST:
+        tried |= {other: of_kind(histograms, other) for other in _KINDS}
+        tried[kind] = _of_least_cost(histograms)
+    else:
+        tried[kind] = of_kind(histograms, kind)
+    found = {name: judge.fidelity(plan.graph, chosen) for name, chosen in tried.items()}
+    taken = _preferred(found) if kind == Ranges.BEST else kind
+    plain, chosen = tried[Ranges.MIN_MAX], tried[taken]
+    narrower = sum(chosen[point] != plain[point] for point in chosen)
+    whole = _with_all_samples(chosen, histograms, seen.judged)
+    reached = found[taken] if whole == chosen else judge.fidelity(plan.graph, whole)
+    if kind == Ranges.BEST and reached.score_db < found[taken].score_db:
+        return Choice(chosen, narrower, found[Ranges.MIN_MAX], found[taken])
+    return Choice(whole, narrower, found[Ranges.MIN_MAX], reached)
+
+
+def _preferred(found: Mapping[Ranges, Fidelity]) -> Ranges:
+    """Min-max, unless another does better over all samples as well as by its score."""
+    least_db = found[Ranges.MIN_MAX].sqnr_db
+    return max((name for name in found if found[name].sqnr_db >= least_db), key=lambda name: found[name].score_db)
+
+
+def of_kind(histograms: Mapping[int, Histogram], kind: Ranges) -> dict[int, Range]:
+    """The ranges of all points, chosen in one way."""
+    return {point: _KINDS[kind](histogram) for point, histogram in histograms.items()}
+
+
+def _with_all_samples(
+    chosen: Mapping[int, Range], seen: Mapping[int, Histogram], more: Mapping[int, tuple[float, float]]
+) -> dict[int, Range]:
+    """Where a range leaves nothing out that was seen it takes in what the samples held out have, too."""
+    found = {}
+    for point, own in chosen.items():
+        (low, high), histogram = more[point], seen[point]
+        wider = Range(
+            min(own.low, low) if own.low < histogram.low + own.scale else own.low,
+            max(own.high, high) if own.high > histogram.high - own.scale else own.high,
+        )
+        found[point] = own if wider == own else nudged(*wider)
+    return found
+
+
+def _of_least_cost(histograms: Mapping[int, Histogram]) -> dict[int, Range]:
+    found = {}
+    for point, histogram in histograms.items():
+        candidates = _candidates(histogram)
+        found[point] = candidates[int(np.argmin(costs(histogram, candidates)))]
+    return found
 
 
 def min_max(histogram: Histogram) -> Range:
@@ -69,15 +188,15 @@ def kl(histogram: Histogram) -> Range:
     return _searched(histogram, divergence)
 
 
-def error(histogram: Histogram, chosen: Range, weights: Vector) -> float:
+def error(histogram: Histogram, chosen: Range, weights: _Vector) -> float:
     """The sum over all values of weight times squared error, on the grid of a range."""
     centers = histogram.centers
     return float(weights @ np.square(centers - rounded(centers, chosen)))
 
 
-def candidates(histogram: Histogram) -> list[Range]:
+def _candidates(histogram: Histogram) -> list[Range]:
     """All ways to choose a range for a tensor, and ranges between all values and the least mean square error."""
-    clipped = [percentile(histogram, percent) for percent in PERCENTILES]
+    clipped = [percentile(histogram, percent) for percent in _PERCENTILES]
     widest, narrow = min_max(histogram), mse(histogram)
     between = [
         nudged(widest.low + part * (narrow.low - widest.low), widest.high + part * (narrow.high - widest.high))
@@ -86,7 +205,7 @@ def candidates(histogram: Histogram) -> list[Range]:
     return list(dict.fromkeys([widest, *clipped, *between, narrow, kl(histogram), weighted(histogram)]))
 
 
-KINDS: Mapping[Ranges, Callable[[Histogram], Range]] = {
+_KINDS: Mapping[Ranges, Callable[[Histogram], Range]] = {
     Ranges.MIN_MAX: min_max,
     Ranges.PERCENTILE: percentile,
     Ranges.MSE: mse,
@@ -94,7 +213,7 @@ KINDS: Mapping[Ranges, Callable[[Histogram], Range]] = {
 }
 
 
-def _searched(histogram: Histogram, error_of: Error) -> Range:
+def _searched(histogram: Histogram, error_of: _Error) -> Range:
     """The best ends, one after the other, among those that are the histogram's or nearer to 0."""
     low, high = histogram.low, histogram.high
     for _ in range(_ROUNDS):
@@ -108,7 +227,7 @@ def _searched(histogram: Histogram, error_of: Error) -> Range:
     return nudged(low, high)
 
 
-def _turned(error_of: Error, high: float, low: float) -> float:
+def _turned(error_of: _Error, high: float, low: float) -> float:
     return error_of(low, high)
 
 
@@ -121,7 +240,7 @@ def _best_end(widest: float, error_of: Callable[[float], float]) -> float:
     return float(widest * _SHRINK[min(errors, key=lambda number: errors[number])])
 
 
-def _divergence(counts: Vector, first: int, last: int) -> float:
+def _divergence(counts: _Vector, first: int, last: int) -> float:
     """The Kullback-Leibler divergence of what 256 values can show of bins first to last from the bins themselves.
 
     What lies outside is put into the bins at the ends.
@@ -139,3 +258,19 @@ def _divergence(counts: Vector, first: int, last: int) -> float:
     where = reference > 0
     p, q = reference[where] / reference.sum(), np.maximum(shown[where] / shown.sum(), 1e-12)
     return float(p @ np.log(p / q))
+
+
+def costs(histogram: Histogram, candidates: Sequence[Range]) -> npt.NDArray[np.float64]:
+    """For each candidate the mean square of the change of the outputs that rounding a point's values onto it makes.
+
+    The change is the sum over a sample's values of error times gradient. Errors of clipping have one sign and add up,
+    those of rounding cancel; a sum of squares for each value would take both for the same. Values of one bin have the
+    error of its middle.
+
+    Args:
+        histogram: of the point, with slopes.
+        candidates: of it.
+    """
+    errors = np.stack([rounded(histogram.centers, chosen) - histogram.centers for chosen in candidates], 1)
+    changes = histogram.slopes @ errors.astype(np.float32)
+    return np.asarray(np.square(changes, dtype=np.float64).sum(0))

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras
 
-from edgebuild.passes.calibration import lattice, least_squares, patches
-from edgebuild.passes.calibration.lattice import MOST, Held
+from edgebuild.passes.calibration import least_squares, patches
+from edgebuild.passes.calibration.least_squares import MOST, Held
 from edgebuild.passes.calibration.patches import Rows
 from edgebuild.passes.graph.ir import Layer
 
@@ -190,7 +190,7 @@ def _by_energy_alone(problem: _Problem, clips: tuple[float, ...]) -> Array:
     """Clippings of each channel, [clips, groups, channels], best first, as if inputs were independent."""
     energy = np.einsum("gkk->gk", problem.gram)[:, :, None]
     rounded = (_on_grid(problem, clip, adaptive=False) for clip in clips)
-    errors = np.stack([lattice.error(each - problem.target, energy) for each in rounded])
+    errors = np.stack([least_squares.error(each - problem.target, energy) for each in rounded])
     return np.asarray(np.asarray(clips, problem.target.dtype)[errors.argsort(0, kind="stable")])
 
 
@@ -200,7 +200,7 @@ def _on_grid(problem: _Problem, clip: float | Array, *, adaptive: bool) -> Array
     step = np.where(largest > 0, largest / MOST, 1)[:, None]
     wanted = problem.target / step
     held = _held(wanted, problem.zeros)
-    integers = lattice.rounded(wanted, problem.gram, held) if adaptive else lattice.nearest(wanted, held)
+    integers = least_squares.rounded(wanted, problem.gram, held) if adaptive else least_squares.nearest(wanted, held)
     return integers * step
 
 
@@ -218,7 +218,7 @@ def _best(candidates: Iterable[Array], problem: _Problem) -> Array:
     best = problem.target
     least: Array = np.full((len(best), 1, best.shape[2]), np.inf)
     for each in candidates:
-        error = lattice.error(each - problem.target, problem.gram)[:, None]
+        error = least_squares.error(each - problem.target, problem.gram)[:, None]
         best, least = np.where(error < least, each, best), np.minimum(error, least)
     return best
 
@@ -239,7 +239,7 @@ def _refined(kernel: Array, problem: _Problem) -> Array:
         step = np.where(largest > 0, largest * factor / MOST, 1)
         integers, wanted = np.rint(kernel * factor / step), problem.target / step
         held = Held(problem.zeros | (np.abs(integers) == MOST), integers)
-        kernel = _best([kernel, lattice.polished(integers, wanted, problem.gram, held, sweeps) * step], problem)
+        kernel = _best([kernel, least_squares.polished(integers, wanted, problem.gram, held, sweeps) * step], problem)
     return kernel
 
 

@@ -17,7 +17,7 @@ import tf_keras
 from edgebuild.passes.calibration import correcting
 from edgebuild.passes.calibration.grid import Array, Range, onto, with_weights_onto
 from edgebuild.passes.calibration.points import KERNELS, Plan
-from edgebuild.passes.graph import batches
+from edgebuild.passes.graph import running
 from edgebuild.passes.graph.building import filled
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 from edgebuild.passes.graph.running import Pool
@@ -66,7 +66,7 @@ def walk(
     walker = _Walker(plan, ranges, ways, pool or Pool())
     for item, array in zip(plan.graph.inputs, samples, strict=True):
         walker.keep(item.tensor, [array] * (1 + len(ways)))
-    for call, last in zip(plan.graph.calls, batches.last_uses(plan.graph), strict=True):
+    for call, last in zip(plan.graph.calls, running.last_uses(plan.graph), strict=True):
         walker.do(call)
         for tensor in last:
             walker.live.pop(tensor, None)
@@ -142,7 +142,7 @@ def run(graph: Graph, call: Call, layer: Layer, given: Sequence[Array], pool: Po
     """The outputs of one call with a layer of the caller's, on the call's inputs, each of them once."""
     pool, parts, taken = pool or Pool(), [], tuple(dict.fromkeys(call.inputs))
     # Rows that become one, or come from one, stay together.
-    size = max(len(given[0]), 1) if batches.changes(layer, graph, call) else _rows(graph, call)
+    size = max(len(given[0]), 1) if running.changes(layer, graph, call) else _rows(graph, call)
     for start in range(0, len(given[0]), size):
         batch = [tf.constant(array[start : start + size]) for array in given]
         args, kwargs = filled(call, dict(zip(taken, batch, strict=True)))
@@ -155,12 +155,12 @@ def samples_within(graph: Graph, limit_bytes: int) -> int:
 
     What a layer makes of a batch on the way comes on top.
     """
-    return max(limit_bytes // (2 * batches.bytes_alive(graph)), 1)
+    return max(limit_bytes // (2 * running.bytes_alive(graph)), 1)
 
 
 def _rows(graph: Graph, call: Call) -> int:
     """How many rows a call takes at a time."""
-    return max(1, _BATCH_BYTES // batches.bytes_of(graph, (*call.inputs, *call.outputs)))
+    return max(1, _BATCH_BYTES // running.bytes_of(graph, (*call.inputs, *call.outputs)))
 
 
 def _linear(layer: Layer) -> Layer:

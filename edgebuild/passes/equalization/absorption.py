@@ -15,8 +15,7 @@ import numpy as np
 from edgebuild.passes.equalization.scaling import Array
 from edgebuild.passes.equalization.statistics import Extents, is_relu
 from edgebuild.passes.graph import affine as affines
-from edgebuild.passes.graph.affine import Affine
-from edgebuild.passes.graph.commuting import BlockedError, absorptions
+from edgebuild.passes.graph.affine import Affine, BlockedError, absorptions
 from edgebuild.passes.graph.ir import Call, Graph
 
 _WORTH = 0.05  # of a channel's largest value: less than this is not worth what unseen inputs may lose

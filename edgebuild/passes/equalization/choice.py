@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgebuild.passes.equalization.groups import Group, groups
-from edgebuild.passes.equalization.kernels import taken
-from edgebuild.passes.equalization.scaling import Scales, Scaling
+from edgebuild.passes.equalization.scaling import Group, Scales, Scaling, groups
 from edgebuild.passes.equalization.statistics import Batch, Extents, amplitudes
-from edgebuild.passes.equalization.trial import Shown, Trial, shown
+from edgebuild.passes.equalization.trial import Shown, Trial, shown, taken
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.graph.running import Pool
 
@@ -27,7 +25,7 @@ class Measures(NamedTuple):
 
     Attributes:
         amplitude: the largest absolute activation; 0 for channels that are dead.
-        taken: as `kernels.taken`.
+        taken: as `trial.taken`.
         floor: the least scale with which no value reaches a cap; 0 without one.
         stuck: whether a cap is reached as it is: then the scale must stay.
     """

@@ -14,9 +14,8 @@ import numpy as np
 
 from edgebuild.passes.equalization.absorption import rectified
 from edgebuild.passes.equalization.choice import Chosen, Measures, scales_of
-from edgebuild.passes.equalization.groups import groups
-from edgebuild.passes.equalization.kernels import taken
-from edgebuild.passes.equalization.scaling import Array, Scales, Scaling, rescaled
+from edgebuild.passes.equalization.scaling import Array, Scales, Scaling, groups, rescaled
+from edgebuild.passes.equalization.trial import taken
 from edgebuild.passes.graph import affine as affines
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.surgery.channels import FIXED, Role

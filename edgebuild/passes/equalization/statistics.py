@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes.equalization.activations import cap_of, cap_of_relu
 from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
+from edgebuild.passes.equalization.tracing import cap_of, cap_of_relu
 from edgebuild.passes.graph import affine
-from edgebuild.passes.graph import batches as rows_of_samples
+from edgebuild.passes.graph import running as runs
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 from edgebuild.passes.graph.running import Pool, Runner
 
@@ -117,12 +117,12 @@ def together(*parts: Extents) -> Extents:
 
 def rows_alive(graph: Graph) -> int:
     """How many samples may go through the network together: at least one, where no tensor is kept for longer."""
-    return max(1, _MEMORY_BYTES // rows_of_samples.bytes_alive(graph))
+    return max(1, _MEMORY_BYTES // runs.bytes_alive(graph))
 
 
 def rows_in_memory(graph: Graph, tensors: Mapping[int, Any]) -> int:
     """How many samples' values of these tensors may be kept at once: at least one."""
-    rows = rows_of_samples.rows(graph)
+    rows = runs.rows(graph)
     sizes = (rows[tensor] * math.prod(size or 1 for size in graph.tensors[tensor].shape[1:]) for tensor in tensors)
     return max(1, _MEMORY_BYTES // (_FLOAT_BYTES * max(1, sum(sizes))))
 

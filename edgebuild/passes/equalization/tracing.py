@@ -7,11 +7,12 @@ by position, so that it works through sums, concatenations, slices and reshapes,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from edgebuild.passes.equalization import functions, weighted
-from edgebuild.passes.equalization.activations import cap_of, cap_of_relu
-from edgebuild.passes.equalization.book import Book, pinned
+from edgebuild.passes.equalization import rules
+from edgebuild.passes.equalization.rules import Book, pinned
 from edgebuild.passes.equalization.scaling import Cap, Factor, Scaling
 from edgebuild.passes.graph.ir import Graph
 from edgebuild.passes.surgery import tracing as surgery
@@ -20,6 +21,17 @@ from edgebuild.passes.surgery.rules import table
 from edgebuild.passes.surgery.use import Ledger, Use
 
 Rule = Callable[[Use, Book], list[Axes]]
+_MOVING = [
+    *(f"{kind}Pooling{rank}D" for kind in ("Average", "Max", "GlobalAverage", "GlobalMax") for rank in (1, 2, 3)),
+    *(f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding", "SpatialDropout") for rank in (1, 2, 3)),
+    *("CenterCrop", "Concatenate", "Dropout", "Flatten", "Permute", "RepeatVector", "Reshape", "Resizing"),
+]
+_SAME = [
+    *("Activation", "ActivityRegularization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Identity"),
+    *("LeakyReLU", "PReLU"),
+]
+_COUPLING = ["Add", "Average", "CustomScaleLayer", "Maximum", "Minimum", "Subtract"]
+_CUTS = {"linear": math.inf, "relu": math.inf, "leaky_relu": math.inf, "relu6": 6.0}
 
 
 def trace(graph: Graph) -> Scaling:
@@ -102,33 +114,47 @@ def _as_in_surgery(kind: str) -> Rule:
     return lambda use, book: rule(use)
 
 
-_MOVING = [
-    *(f"{kind}Pooling{rank}D" for kind in ("Average", "Max", "GlobalAverage", "GlobalMax") for rank in (1, 2, 3)),
-    *(f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding", "SpatialDropout") for rank in (1, 2, 3)),
-    *("CenterCrop", "Concatenate", "Dropout", "Flatten", "Permute", "RepeatVector", "Reshape", "Resizing"),
-]
-_SAME = [
-    *("Activation", "ActivityRegularization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Identity"),
-    *("LeakyReLU", "PReLU"),
-]
-_COUPLING = ["Add", "Average", "CustomScaleLayer", "Maximum", "Minimum", "Subtract"]
-
 _RULES: dict[str, Rule] = {
-    **{f"Conv{rank}D": weighted.convolution for rank in (1, 2, 3)},
-    **{f"Conv{rank}DTranspose": weighted.transposed for rank in (1, 2, 3)},
-    **{f"DepthwiseConv{rank}D": weighted.depthwise for rank in (1, 2)},
-    **{f"SeparableConv{rank}D": weighted.separable for rank in (1, 2)},
-    "Dense": weighted.dense,
-    "Embedding": weighted.embedding,
-    "BatchNormalization": weighted.batch_norm,
-    "SyncBatchNormalization": weighted.batch_norm,
-    "LayerScale": weighted.layer_scale,
+    **{f"Conv{rank}D": rules.convolution for rank in (1, 2, 3)},
+    **{f"Conv{rank}DTranspose": rules.transposed for rank in (1, 2, 3)},
+    **{f"DepthwiseConv{rank}D": rules.depthwise for rank in (1, 2)},
+    **{f"SeparableConv{rank}D": rules.separable for rank in (1, 2)},
+    "Dense": rules.dense,
+    "Embedding": rules.embedding,
+    "BatchNormalization": rules.batch_norm,
+    "SyncBatchNormalization": rules.batch_norm,
+    "LayerScale": rules.layer_scale,
     "ReLU": _relu,
     "Rescaling": _rescaling,
-    "Multiply": functions.product,
-    **dict.fromkeys(_COUPLING, functions.coupled),
+    "Multiply": rules.product,
+    **dict.fromkeys(_COUPLING, rules.coupled),
     **dict.fromkeys(_SAME, _same),
     **{kind: _as_in_surgery(kind) for kind in _MOVING},
-    "TFOpLambda": functions.function,
-    "SlicingOpLambda": functions.function,
+    "TFOpLambda": rules.function,
+    "SlicingOpLambda": rules.function,
 }
+
+
+def cap_of(activation: Any) -> float | None:
+    """Where an activation cuts off: infinity for nowhere, None if it does not commute with positive factors.
+
+    Args:
+        activation: as a layer's config has it: a name, a layer or function written as a dict, or None.
+    """
+    if isinstance(activation, Mapping):
+        if activation.get("class_name") == "ReLU":
+            return cap_of_relu(activation["config"])
+        if activation.get("class_name") == "LeakyReLU":
+            return math.inf
+        activation = activation.get("config")  # a function, in the form in which Keras writes some
+    if activation is None:
+        return math.inf
+    return _CUTS.get(activation) if isinstance(activation, str) else None
+
+
+def cap_of_relu(config: Mapping[str, Any]) -> float | None:
+    """The same for the layer ReLU with this config."""
+    if float(config.get("threshold") or 0):
+        return None
+    cap = config.get("max_value")
+    return math.inf if cap is None else float(cap)

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import tf_keras
 
 from edgebuild.passes.graph import affine as affines
-from edgebuild.passes.graph.commuting import Absorption, BlockedError, absorptions
-from edgebuild.passes.graph.editing import Draft, Step, distinct
-from edgebuild.passes.graph.ir import Call, Graph, Layer, Shape
+from edgebuild.passes.graph.affine import Absorption, BlockedError, absorptions
+from edgebuild.passes.graph.ir import Call, Draft, Graph, Layer, Shape, Step, distinct
 
 # What tensorflow-model-optimization 0.8 quantizes together with the batch norm behind it. It takes Dense and
 # Conv2DTranspose as well, but the converter of TensorFlow 2.21 then leaves those in float32.

@@ -1,4 +1,9 @@
-"""A Keras 3 model read into a graph of tf_keras layers: the model is built again in tf_keras, call by call."""
+"""A Keras 3 model read into a graph of tf_keras layers: the model is built again in tf_keras, call by call.
+
+A functional tf_keras model records every TensorFlow function that is called on its tensors. Keras 3 computes its
+operations with such functions where TensorFlow is its backend, so calling an operation's own code leaves exactly what
+it does.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from edgebuild.errors import StepError
 from edgebuild.passes import naming, time_distributed
-from edgebuild.passes.graph import reading
-from edgebuild.passes.graph.editing import distinct, rename
-from edgebuild.passes.graph.ir import Graph
-from edgebuild.passes.graph.keras3 import activations, configs, weights
-from edgebuild.passes.graph.keras3.tracing import trace
+from edgebuild.passes.graph import building, keras3
+from edgebuild.passes.graph.ir import Graph, distinct, rename
 from edgebuild.passes.graph.plain import simplify
 
 
@@ -68,8 +71,8 @@ class _Carrier:
         self.walk(model)
         outputs = [self.tensors[id(tensor)] for tensor in model.outputs]
         built = tf_keras.Model(inputs, outputs, name=model.name)
-        weights.fill(self.layers.values())
-        graph = simplify(reading.read(built))
+        keras3.fill_weights(self.layers.values())
+        graph = simplify(building.read(built))
         made = dict.fromkeys(call.layer for call in graph.calls if call.layer in self.names)
         return rename(graph, {name: self._distinct(self.names[name]) for name in made})
 
@@ -85,13 +88,13 @@ class _Carrier:
             return self._inline(operation, args)
         try:
             if not isinstance(operation, keras.layers.Layer):
-                return self._traced(operation.name, trace, operation, *args, **kwargs)
+                return self._traced(operation.name, _trace, operation, *args, **kwargs)
             return self._layer(operation, args, kwargs)
         except StepError:
             raise
         except Exception as error:  # whatever the code of an operation meets where it expects a tensor with values
             why = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-            raise configs.refused(operation.name, type(operation).__name__, why) from error
+            raise keras3.refused(operation.name, type(operation).__name__, why) from error
 
     def _inline(self, model: Any, args: tuple[Any, ...]) -> Any:
         inner = _functional(model)
@@ -106,8 +109,8 @@ class _Carrier:
         if isinstance(layer, keras.layers.Lambda):
             return self._traced(self._name(layer), layer.function, *args, **kwargs, **layer.arguments)
         if _is_mere_function(layer):
-            return self._traced(self._name(layer), trace, layer, *args, **kwargs)
-        foreign = activations.foreign(layer)
+            return self._traced(self._name(layer), _trace, layer, *args, **kwargs)
+        foreign = keras3.foreign_activation(layer)
         if isinstance(layer, keras.layers.Activation) and foreign:
             return self._traced(self._name(layer), foreign, *args)
         if time_distributed.is_one(layer) and isinstance(layer.layer, keras.Model):
@@ -130,7 +133,7 @@ class _Carrier:
 
     def _made(self, layer: Any, is_linear: bool) -> tuple[Any, Any]:
         linear = {"activation": "linear"} if is_linear else {}
-        made = configs.carry(layer, name=self._distinct(self._name(layer)), **linear)
+        made = keras3.carry_config(layer, name=self._distinct(self._name(layer)), **linear)
         self._settle(made)
         return layer, made
 
@@ -141,7 +144,7 @@ class _Carrier:
         """Of a tensor an activation that tf_keras does not know by name; it may be a layer, as PReLU is."""
         if isinstance(activation, keras.layers.Layer):
             return self._do(activation, (tensor,), {})
-        return self._traced(f"{self._name(layer)}/{activations.name_of(activation)}", activation, tensor)
+        return self._traced(f"{self._name(layer)}/{keras3.activation_name(activation)}", activation, tensor)
 
     def _traced(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What a function makes of tensors; the layers that arise are named after it."""
@@ -193,3 +196,98 @@ def _nodes(model: Any) -> Iterator[Any]:
     for node in itertools.chain.from_iterable(levels):
         if not node.is_input and not all(id(tensor) in own for tensor in node.outputs):
             yield node
+
+
+def _trace(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    """What an operation makes of tf_keras tensors; all else that it is given stays as it is.
+
+    Raises:
+        Exception: of any kind, where its code does more with its arguments than hand them to TensorFlow.
+    """
+    by_hand = _BY_HAND.get(type(operation).__name__)
+    if by_hand is not None and type(operation).__module__.startswith("keras."):
+        return by_hand(operation, *args, **kwargs)
+    return operation.call(*args, **kwargs)
+
+
+# Operations whose code looks into its tensors, and so cannot be called on those of a model that is being built.
+
+
+def _maximum(operation: Any, x: Any) -> Any:
+    _require(getattr(operation, "initial", None) is None)
+    return tf.reduce_max(x, axis=operation.axis, keepdims=operation.keepdims)
+
+
+def _minimum(operation: Any, x: Any) -> Any:
+    _require(getattr(operation, "initial", None) is None)
+    return tf.reduce_min(x, axis=operation.axis, keepdims=operation.keepdims)
+
+
+def _argmax(operation: Any, x: Any) -> Any:
+    return _position(tf.argmax, operation, x)
+
+
+def _argmin(operation: Any, x: Any) -> Any:
+    return _position(tf.argmin, operation, x)
+
+
+def _position(function: Callable[..., Any], operation: Any, x: Any) -> Any:
+    _require(operation.axis is not None)
+    found = function(x, axis=operation.axis, output_type=tf.int32)
+    return tf.expand_dims(found, operation.axis) if operation.keepdims else found
+
+
+def _swap(operation: Any, x: Any) -> Any:
+    order = list(range(len(x.shape)))
+    one, other = operation.axis1, operation.axis2
+    order[one], order[other] = order[other], order[one]
+    return tf.transpose(x, order)
+
+
+def _move(operation: Any, x: Any) -> Any:
+    rank = len(x.shape)
+    source, target = ([axis % rank for axis in _listed(axes)] for axes in (operation.source, operation.destination))
+    order = [axis for axis in range(rank) if axis not in source]
+    for place, axis in sorted(zip(target, source, strict=True)):
+        order.insert(place, axis)
+    return tf.transpose(x, order)
+
+
+def _one_hot(operation: Any, x: Any) -> Any:
+    _require(not operation.sparse)
+    return tf.one_hot(tf.cast(x, tf.int32), operation.num_classes, axis=operation.axis, dtype=operation.dtype)
+
+
+def _take(operation: Any, x: Any, indices: Any) -> Any:
+    places = np.asarray(indices)  # fails where they are a tensor that is not known yet
+    _require(operation.axis is not None and (places.min(initial=0) >= 0 or x.shape[operation.axis] is not None))
+    counted = np.where(places < 0, places + (x.shape[operation.axis] or 0), places)
+    return tf.gather(x, counted.tolist(), axis=operation.axis)
+
+
+def _negate(_: Any, x: Any) -> Any:
+    return tf.logical_not(tf.cast(x, tf.bool))
+
+
+def _listed(axes: Any) -> list[int]:
+    return [axes] if isinstance(axes, int) else list(axes)
+
+
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError("An option of it has no counterpart in tf_keras.")
+
+
+_BY_HAND: dict[str, Callable[..., Any]] = {
+    "Amax": _maximum,
+    "Amin": _minimum,
+    "Argmax": _argmax,
+    "Argmin": _argmin,
+    "LogicalNot": _negate,
+    "Max": _maximum,
+    "Min": _minimum,
+    "Moveaxis": _move,
+    "OneHot": _one_hot,
+    "Swapaxes": _swap,
+    "Take": _take,
+}

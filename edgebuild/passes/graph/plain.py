@@ -1,12 +1,17 @@
-"""TensorFlow functions in a graph put into the layers that do the same, where there is one.
+"""TensorFlow functions in a graph: their arguments by name, and the layers that do the same, where there are any.
 
 What works on layers (pruning, clustering, quantization-aware training) then finds `x + y` to be an Add.
+
+The only way to read them: tf_keras writes a call into a file as its first argument and keywords for all the others, so
+that what was passed by position before (`x[:, -1]`) has a name after the network was saved and loaded again.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,12 +19,21 @@ import tf_keras
 from tf_keras.src.applications.convnext import LayerScale  # it is nowhere else
 
 from edgebuild.passes.graph.affine import scaling
-from edgebuild.passes.graph.arguments import Arguments
-from edgebuild.passes.graph.editing import Draft, Step
-from edgebuild.passes.graph.ir import Call, Graph, Layer, Ref, Tensor
+from edgebuild.passes.graph.ir import Call, Draft, Graph, Layer, Ref, Step, Tensor
 
 Tensors = dict[int, Tensor]
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")  # the classes by which tf_keras records functions
+_NONE = ((), None)
+_AVERAGE = (
+    tf_keras.layers.GlobalAveragePooling1D,
+    tf_keras.layers.GlobalAveragePooling2D,
+    tf_keras.layers.GlobalAveragePooling3D,
+)
+_MAX = (
+    tf_keras.layers.GlobalMaxPooling1D,
+    tf_keras.layers.GlobalMaxPooling2D,
+    tf_keras.layers.GlobalMaxPooling3D,
+)
 
 
 def simplify(graph: Graph) -> Graph:
@@ -112,7 +126,6 @@ class _Given:
 
 
 Rule = Callable[[_Given], tuple[Any, Any]]  # gives what the layer is called with, and the layer, or None
-_NONE = ((), None)
 
 
 def _always(make: Callable[[], Any]) -> Rule:
@@ -189,18 +202,6 @@ def _pool(kinds: tuple[Any, ...]) -> Rule:
     return rule
 
 
-_AVERAGE = (
-    tf_keras.layers.GlobalAveragePooling1D,
-    tf_keras.layers.GlobalAveragePooling2D,
-    tf_keras.layers.GlobalAveragePooling3D,
-)
-_MAX = (
-    tf_keras.layers.GlobalMaxPooling1D,
-    tf_keras.layers.GlobalMaxPooling2D,
-    tf_keras.layers.GlobalMaxPooling3D,
-)
-
-
 def _named(activation: str) -> Rule:
     return _always(lambda: tf_keras.layers.Activation(activation))
 
@@ -237,3 +238,36 @@ _RULES: dict[str, Rule] = {
     "squeeze": _reshape,
     "transpose": _transpose,
 }
+
+
+class Arguments:
+    """The arguments of a call.
+
+    Args:
+        function: the public name of a function of TensorFlow: "nn.relu", "__operators__.getitem", "compat.v1.pad".
+        args: as they were passed by position.
+        kwargs: as they were passed by name.
+    """
+
+    def __init__(self, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._signature = _signature(function)
+        self._by_name = kwargs
+        self._values = self._signature.bind(*args, **kwargs).arguments
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument, or the default where it was not passed."""
+        return self._values.get(name, default)
+
+    def path(self, name: str) -> tuple[str | int, ...]:
+        """Where an argument that was passed stands in its call: ("kwargs", name) or ("args", position)."""
+        return ("kwargs", name) if name in self._by_name else ("args", list(self._signature.parameters).index(name))
+
+    @property
+    def operands(self) -> list[Any]:
+        """All that was passed, in the order of the function's own parameters, but for the name of the operation."""
+        return [self._values[name] for name in self._signature.parameters if name in self._values and name != "name"]
+
+
+@functools.cache
+def _signature(name: str) -> inspect.Signature:
+    return inspect.signature(functools.reduce(getattr, name.split("."), tf))

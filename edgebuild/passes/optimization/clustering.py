@@ -1,9 +1,14 @@
-"""Clustering: kernels of few different values, by tfmot; zeros stay zeros, and nothing else joins them."""
+"""Clustering: kernels of few different values, by tfmot; zeros stay zeros, and nothing else joins them.
+
+The converter multiplies a kernel by the scale of the batch normalization behind it. A negative one turns the signs of a
+channel around, so that a kernel of n different values becomes one of up to twice as many; for one that is zero it makes
+up a scale of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +17,11 @@ import tf_keras
 
 from edgebuild.core.passes import Centroids, Cluster
 from edgebuild.errors import StepError
-from edgebuild.passes.optimization import batch_norm, masks, tfmot
-from edgebuild.passes.optimization.kernels import copied, kernels, unwrapped
-from edgebuild.passes.training.hooks import Fit, Hooks
+from edgebuild.passes.graph import building
+from edgebuild.passes.graph.ir import Graph, Layer, Weights
+from edgebuild.passes.optimization import tfmot
+from edgebuild.passes.optimization.kernels import copied, keep_masks, kernels, masks_of, unwrapped
+from edgebuild.passes.training.loop import Fit, Hooks
 
 Numbers = Mapping[str, int]
 """For each layer that is clustered how many different values its kernel may hold."""
@@ -28,6 +35,11 @@ _FEWEST = 3
 _KMEANS_STEPS = 30
 _MOST_UNIQUE = 255  # more different values than this in a kernel are no clusters
 _LARGE = 1e9
+_SMALLEST_SCALE = 1e-6
+_KERNELS = {"Conv1D": "kernel", "Conv2D": "kernel", "Dense": "kernel", "SeparableConv2D": "pointwise_kernel"}
+_NORMS = frozenset({"BatchNormalization", "SyncBatchNormalization"})
+# What negating a layer's outputs negates in the normalization behind it, beside the scale.
+_NEGATED = ("gamma", "moving_mean")
 
 
 def numbers(model: tf_keras.Model, settings: Cluster) -> Numbers:
@@ -79,7 +91,7 @@ def cluster_now(model: tf_keras.Model, settings: Cluster) -> tf_keras.Model:
     Raises:
         StepError: the structure of the model is not known, or the settings name a layer that it does not have.
     """
-    return _stripped(_wrapped(batch_norm.with_positive_scales(model), settings))
+    return _stripped(_wrapped(with_positive_scales(model), settings))
 
 
 def cluster(model: tf_keras.Model, settings: Cluster, fit: Fit) -> tf_keras.Model:
@@ -93,7 +105,7 @@ def cluster(model: tf_keras.Model, settings: Cluster, fit: Fit) -> tf_keras.Mode
     Raises:
         StepError: as for `cluster_now`.
     """
-    wrapped = _wrapped(batch_norm.with_positive_scales(model), settings)
+    wrapped = _wrapped(with_positive_scales(model), settings)
     fit(wrapped, hooks=hooks(wrapped, clustered=True))
     return _stripped(wrapped)
 
@@ -105,13 +117,13 @@ def hooks(model: tf_keras.Model, *, clustered: bool) -> Hooks:
         model: to be trained; its layers may be wrapped by tfmot.
         clustered: whether kernels are: then the scales of batch normalizations stay positive, beside the zeros.
     """
-    kept = masks.keep(model, masks.masks_of(model))
+    kept = keep_masks(model, masks_of(model))
     gammas = [layer.gamma for layer in map(unwrapped, model.layers) if getattr(layer, "gamma", None) is not None]
     positive = [gamma for gamma in gammas if clustered and (gamma.numpy() >= 0).all()]
 
     def clip() -> None:
         for gamma in positive:
-            gamma.assign(tf.maximum(gamma, batch_norm.SMALLEST_SCALE))
+            gamma.assign(tf.maximum(gamma, _SMALLEST_SCALE))
 
     traced: Any = tf.function(clip, autograph=False)
 
@@ -158,7 +170,7 @@ class RefinedClustering(tfmot.ClusterWeights):  # type: ignore[misc]
 
 def _wrapped(model: tf_keras.Model, settings: Cluster) -> tf_keras.Model:
     planned = numbers(model, settings)
-    sparse = masks.masks_of(model)
+    sparse = masks_of(model)
 
     def wrap(layer: Any) -> Any:
         if layer.name not in planned:
@@ -192,3 +204,57 @@ def _refined(
         moving = np.sort(np.where(counts > 0, means, moving))
     whole = np.concatenate([moving, np.zeros(len(centroids) - len(moving))])
     return np.sort(whole).astype(np.float32)
+
+
+"""What stands for a scale of zero: what is left of its channel is far below the rounding of eight bits."""
+
+
+class _Pair(NamedTuple):
+    """A layer with a kernel, and the batch normalization that alone reads it."""
+
+    layer: str
+    norm: str
+
+
+def with_positive_scales(model: tf_keras.Model) -> tf_keras.Model:
+    """A model that computes the same, whose batch normalizations behind convolutions have positive scales.
+
+    Channels with a negative one have the signs of their weights turned around, in the kernel and in the normalization.
+
+    Raises:
+        StepError: the structure of the model is not known.
+    """
+    graph = building.read(model)
+    layers = dict(graph.layers)
+    for pair in _pairs(graph):
+        kernel, norm = layers[pair.layer], layers[pair.norm]
+        sign = np.where(norm.weights["gamma"] < 0, -1.0, 1.0).astype(np.float32)
+        layers[pair.layer] = kernel._replace(weights=_scaled(kernel.weights, _of(kernel), sign))
+        turned = _scaled(norm.weights, _NEGATED, sign)
+        layers[pair.norm] = norm._replace(weights={**turned, "gamma": np.maximum(turned["gamma"], _SMALLEST_SCALE)})
+    return building.build(graph._replace(layers=layers))
+
+
+def _pairs(graph: Graph) -> Iterator[_Pair]:
+    consumers, producers = graph.consumers(), graph.producers()
+    for call in graph.calls:
+        norm = graph.layers[call.layer]
+        if norm.kind.__name__ not in _NORMS or "gamma" not in norm.weights or len(call.inputs) != 1:
+            continue
+        (tensor,) = call.inputs
+        maker = producers.get(tensor)
+        if maker is None or len(consumers[tensor]) != 1 or tensor in graph.outputs:
+            continue
+        layer = graph.layers[maker.layer]
+        once = all(len(list(graph.calls_of(name))) == 1 for name in (call.layer, maker.layer))
+        if once and layer.kind.__name__ in _KERNELS and layer.config.get("activation", "linear") in (None, "linear"):
+            yield _Pair(maker.layer, call.layer)
+
+
+def _of(layer: Layer) -> tuple[str, ...]:
+    return (_KERNELS[layer.kind.__name__], "bias")
+
+
+def _scaled(weights: Weights, names: tuple[str, ...], factor: Any) -> Weights:
+    """The weights with those named multiplied along their last axis, the channels."""
+    return {name: array * factor if name in names else array for name, array in weights.items()}

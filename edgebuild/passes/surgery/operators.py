@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgebuild.core.layers import LayerShape
+from edgebuild.core.layers import LayerKind, LayerShape, Padding
 from edgebuild.core.passes import DType
 from edgebuild.errors import StepError
-from edgebuild.passes.graph import batches
+from edgebuild.passes.graph import running
 from edgebuild.passes.graph.ir import Call, Graph, Layer, Shape
-from edgebuild.passes.surgery import layer_shapes
 from edgebuild.passes.surgery.channels import FIXED, Channels, Vector
 
 
@@ -98,7 +97,7 @@ def operators(graph: Graph, channels: Channels, dtype: DType = DType.INT8) -> tu
     bound = {(item.layer, item.weight, item.axis): item.vector for item in channels.weights}
     found: list[Operator] = []
     seen: set[str] = set()
-    rows = batches.rows(graph)
+    rows = running.rows(graph)
     for number, call in enumerate(graph.calls):
         layer = graph.layers[call.layer]
         context = _Context(graph, number, call, layer, channels, sizes, bound, dtype)
@@ -221,7 +220,7 @@ def _separable(context: _Context) -> list[Operator]:
     (first,) = _depthwise(context)
     inputs, outputs = context.size("pointwise_kernel", -2), context.size("pointwise_kernel", -1)
     full = [len(group.classes) for group in context.channels.groups]
-    shape = layer_shapes.of_positions(first.positions, inputs.at(full), outputs.at(full), context.dtype)
+    shape = _of_positions(first.positions, inputs.at(full), outputs.at(full), context.dtype)
     second = context.operator(first.positions, 1, inputs, inputs, outputs)._replace(shape=shape)
     return [first._replace(biased=False), second]
 
@@ -231,10 +230,10 @@ def _dense(context: _Context) -> list[Operator]:
     places = context.positions(context.call.inputs[0])
     full = [len(group.classes) for group in context.channels.groups]
     if places > 1:
-        shape = layer_shapes.of_positions(places, features.at(full), outputs.at(full), context.dtype)
+        shape = _of_positions(places, features.at(full), outputs.at(full), context.dtype)
         return [context.operator(places, 1, features, features, outputs)._replace(shape=shape)]
     inputs = features.over(features.common)
-    shape = layer_shapes.of_dense(features.common, inputs.at(full), outputs.at(full), context.dtype)
+    shape = _of_dense(features.common, inputs.at(full), outputs.at(full), context.dtype)
     return [context.operator(1, 1, features, inputs, outputs)._replace(shape=shape)]
 
 
@@ -264,7 +263,7 @@ def _other(context: _Context) -> list[Operator]:
 def _timed(context: _Context, inputs: Size, outputs: Size, *, depthwise: bool) -> LayerShape | None:
     full = [len(group.classes) for group in context.channels.groups]
     counts = inputs.at(full), outputs.at(full)
-    return layer_shapes.of_convolution(context.config, context.given, counts, depthwise=depthwise, dtype=context.dtype)
+    return _of_convolution(context.config, context.given, counts, depthwise=depthwise, dtype=context.dtype)
 
 
 _BY_KIND: dict[str, Callable[[_Context], list[Operator]]] = {
@@ -276,3 +275,52 @@ _BY_KIND: dict[str, Callable[[_Context], list[Operator]]] = {
     **dict.fromkeys(["LSTM", "GRU", "SimpleRNN", "Bidirectional"], _recurrent),
     "Embedding": _embedding,
 }
+
+
+def _of_convolution(
+    config: Mapping[str, Any], given: Shape, channels: tuple[int, int], *, depthwise: bool, dtype: DType
+) -> LayerShape | None:
+    """A 1-D or 2-D convolution; None for one with gaps in its window, in another layout or of another rank.
+
+    Args:
+        config: that of the layer.
+        given: the shape of its input.
+        channels: how many go in and come out.
+        depthwise: whether each output is made of one input.
+        dtype: of the activations.
+    """
+    windows = {"valid": Padding.VALID, "same": Padding.SAME}
+    dense = all(rate == 1 for rate in config.get("dilation_rate", ()))
+    plain = config.get("data_format", "channels_last") == "channels_last" and config["padding"] in windows and dense
+    size = [length for length in given[1:-1] if length]
+    if not plain or len(size) not in (1, 2) or len(given) != len(size) + 2:
+        return None
+    height, width = [1, *size][-2:]
+    return LayerShape(
+        kind=LayerKind.DEPTHWISE_CONV_2D if depthwise else LayerKind.CONV_2D,
+        height=height,
+        width=width,
+        in_channels=channels[0],
+        out_channels=channels[1],
+        kernel=_pair(config["kernel_size"]),
+        strides=_pair(config["strides"]),
+        padding=windows[config["padding"]],
+        dtype=dtype,
+    )
+
+
+def _of_dense(width: int, inputs: int, outputs: int, dtype: DType) -> LayerShape:
+    """A dense layer; `width` is how many of its features belong to each input channel, where an image was flattened."""
+    return LayerShape(
+        kind=LayerKind.FULLY_CONNECTED, width=width, in_channels=inputs, out_channels=outputs, dtype=dtype
+    )
+
+
+def _of_positions(positions: int, inputs: int, outputs: int, dtype: DType) -> LayerShape:
+    """A layer that does the same at each of several positions: a convolution with a window of 1."""
+    return LayerShape(kind=LayerKind.CONV_2D, width=positions, in_channels=inputs, out_channels=outputs, dtype=dtype)
+
+
+def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
+    first, second = [1, *numbers][-2:]
+    return int(first), int(second)

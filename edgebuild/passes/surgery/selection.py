@@ -1,14 +1,17 @@
-"""Which channels go: a global, greedy ranking by importance for each unit of cost that is saved."""
+"""Which channels go: a global, greedy ranking by importance for each unit of cost saved, at few distinct widths.
+
+A full-integer file holds a vector of zero points, 8 bytes a channel, for each number of channels that a layer with a
+kernel makes: layers of one width share it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from edgebuild.passes.surgery import widths
 from edgebuild.passes.surgery.channels import Channels, Group
 from edgebuild.passes.surgery.cost import Cost, ParameterBytes, Savings, full_counts, total
 from edgebuild.passes.surgery.importance import Importance
@@ -18,6 +21,9 @@ from edgebuild.passes.surgery.operators import Operator
 _STEPS_AHEAD = 4
 # Of the goal: by so much the cost may be below it for the sake of widths that agree.
 _BELOW = 0.02
+_ZERO_POINT_BYTES = 8
+# So much more importance may go than went for the goal: less than what estimates of it are sure of.
+_TOLERANCE = 0.05
 
 
 class Narrowed(NamedTuple):
@@ -86,7 +92,7 @@ def select(
         multiple: channel counts come down to multiples of it; groups that have no more than that stay.
         least: the share of its channels that each group keeps.
         exclude: layers whose channels all stay.
-        agree: whether groups take over each other's widths where that makes the file smaller, see `widths`.
+        agree: whether groups take over each other's widths where that makes the file smaller, see `_agreed`.
 
     Raises:
         ValueError: a share or the multiple is out of range.
@@ -174,10 +180,10 @@ class _Search:
         self._give_back(goal)
         spare = goal - total(self._operators, self._cost, self.counts)
         if agree and spare >= 0:
-            self.counts = widths.agreed(self._choice(), self.counts, spare, max(spare, _BELOW * goal))
+            self.counts = _agreed(self._choice(), self.counts, spare, max(spare, _BELOW * goal))
         return total(self._operators, self._cost, self.counts)
 
-    def _choice(self) -> widths.Choice:
+    def _choice(self) -> _Choice:
         """The widths that groups can have."""
         full = [len(order) for order in self._order]
         counts = [
@@ -185,7 +191,7 @@ class _Search:
             for most, step, floor, note in zip(full, self._steps, self._floors, self._notes, strict=True)
         ]
         bytes_of = Savings(self._operators, ParameterBytes(), len(self._groups))
-        return widths.Choice(self._groups, counts, self._lost_with, self._savings, bytes_of)
+        return _Choice(self._groups, counts, self._lost_with, self._savings, bytes_of)
 
     def _lost_with(self, group: int, count: int) -> float:
         """The importance that is lost where a group keeps so many classes."""
@@ -257,3 +263,98 @@ def _note(group: Group, importance: Importance, exclude: Collection[str]) -> str
     if np.isnan(importance[list(group.classes)]).any():
         return "the criterion says nothing of its channels"
     return ""
+
+
+class _Lost(Protocol):
+    """The importance that is lost where a group, by its number, keeps so many classes."""
+
+    def __call__(self, group: int, count: int) -> float:
+        """The sum over the classes that go."""
+
+
+class _Choice(NamedTuple):
+    """What widths are chosen from.
+
+    Attributes:
+        groups: of channels.
+        counts: how many classes each could keep.
+        lost: what that loses.
+        cost: what is to stay under the goal.
+        bytes_of: of the parameters.
+    """
+
+    groups: Sequence[Group]
+    counts: Sequence[Sequence[int]]
+    lost: _Lost
+    cost: Savings
+    bytes_of: Savings
+
+
+class _Move(NamedTuple):
+    """Other counts of classes, what they save of the cost and of the bytes, and the importance that they lose more."""
+
+    counts: list[int]
+    saved: float = 0.0
+    saved_bytes: float = 0.0
+    lost: float = 0.0
+
+
+def _agreed(choice: _Choice, counts: Sequence[int], spare: float, most: float) -> list[int]:
+    """Counts of classes of which more have one width, as far as the file becomes smaller.
+
+    Group by group takes over the width of another one; where that misses the goal, or goes further below it than need
+    be, a second one does as well.
+
+    Args:
+        choice: the counts that there are.
+        counts: of the classes that each group keeps.
+        spare: by how much the cost is below the goal.
+        most: by how much it may be.
+    """
+    whole = sum(choice.lost(group, count) for group, count in enumerate(counts))
+    best, left = [*counts], _Move([], spare, 0.0, -_TOLERANCE * whole)
+    while True:
+        found = max(_moves(choice, best, left, most), key=lambda move: (move.saved_bytes, -move.lost), default=None)
+        if found is None:
+            return best
+        best = found.counts
+        left = left._replace(saved=left.saved + found.saved, lost=left.lost + found.lost)
+
+
+def _moves(choice: _Choice, counts: list[int], left: _Move, most: float) -> Iterator[_Move]:
+    """All that keeps to the goal and to the tolerance, and saves bytes."""
+    now = _vectors_bytes(choice.groups, counts)
+    for first in _steps(choice, _Move(counts)):
+        pairs = [first] if 0 <= left.saved + first.saved <= most else _steps(choice, first)
+        fitting = (each for each in pairs if 0 <= left.saved + each.saved <= most and left.lost + each.lost <= 0)
+        found = min(fitting, key=lambda each: each.lost, default=None)
+        if found is not None:
+            total = found.saved_bytes + now - _vectors_bytes(choice.groups, found.counts)
+            if total > 0:
+                yield found._replace(saved_bytes=total)
+
+
+def _steps(choice: _Choice, before: _Move) -> Iterator[_Move]:
+    """One more group takes over a width that others have."""
+    known = [_lengths(group, count) for group, count in zip(choice.groups, before.counts, strict=True)]
+    for number, group in enumerate(choice.groups):
+        others = frozenset[int]().union(*known[:number], *known[number + 1 :])
+        now = before.counts[number]
+        for count in choice.counts[number]:
+            if count != now and _lengths(group, count) <= others:
+                yield _Move(
+                    [*before.counts[:number], count, *before.counts[number + 1 :]],
+                    before.saved + choice.cost.of(number, count, before.counts),
+                    before.saved_bytes + choice.bytes_of.of(number, count, before.counts),
+                    before.lost + choice.lost(number, count) - choice.lost(number, now),
+                )
+
+
+def _lengths(group: Group, count: int) -> frozenset[int]:
+    """The numbers of channels that the layers of a group make."""
+    return frozenset(count * width for width in group.widths)
+
+
+def _vectors_bytes(groups: Sequence[Group], counts: Sequence[int]) -> int:
+    lengths = frozenset[int]().union(*map(_lengths, groups, counts))
+    return _ZERO_POINT_BYTES * sum(lengths)

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgebuild.passes.graph.ir import Call, Graph
-from edgebuild.passes.surgery.atoms import Classes
 from edgebuild.passes.surgery.channels import FIXED, Axes, Channels, Count, Group, LeftAlone, Vector, WeightAxis
 from edgebuild.passes.surgery.rules import table
-from edgebuild.passes.surgery.use import Ledger, Use
+from edgebuild.passes.surgery.use import Classes, Ledger, Use
 
 
 def trace(graph: Graph) -> Channels:

@@ -1,19 +1,20 @@
-"""The train split as a training uses it: rows to learn from and rows to choose by, in seeded batches."""
+"""The train split as a training uses it: rows to learn from and to choose by, in seeded batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess, TrainSettings
 from edgebuild.data.given import Array
 from edgebuild.data.samples import Joined, Samples
-from edgebuild.data.targets import wanted
+from edgebuild.data.scored import wanted
 from edgebuild.errors import StepError
 from edgebuild.metrics import load_callable, taught
 
@@ -24,6 +25,8 @@ _MOST_ROWS, _LEAST_ROWS, _MOST_VALUES = 2048, 128, 1 << 25
 _ROWS_AT_ONCE = 256
 # By statistics of so many networks are compared; those that are kept get the statistics of all that count.
 ENOUGH_ROWS = 512
+# To trace a pass through a network takes as long as so many calls take longer that are not traced.
+SELDOM = 24
 
 
 class TrainData:
@@ -146,3 +149,32 @@ def _call(function: Any, x: Array, rng: np.random.Generator) -> Array:
         return np.asarray(function(x, rng))
     except Exception as error:
         raise StepError("[train] augment failed", f"{type(error).__name__}: {error}") from None
+
+
+class Batchwise:
+    """A function of tensors with the batch along their first axis.
+
+    The last batch of an epoch is smaller: traced by its shape a step of training would cost its seconds twice.
+
+    Args:
+        function: takes tensors, lists of them, and None.
+        eager: so many calls are not traced.
+    """
+
+    def __init__(self, function: Callable[..., Any], eager: int = 0) -> None:
+        self._eager, self._calls = function, eager
+        self._traced: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function returns."""
+        if self._calls > 0:
+            self._calls -= 1
+            return self._eager(*arguments)
+        if self._traced is None:
+            self._traced = tf.function(self._eager, autograph=False)
+            self._traced.get_concrete_function(*tf.nest.map_structure(_of_any_size, arguments))
+        return self._traced(*arguments)
+
+
+def _of_any_size(tensor: Any) -> Any:
+    return None if tensor is None else tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

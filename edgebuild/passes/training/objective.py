@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+import tf_keras
 
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import DistillSettings
+from edgebuild.decode import require_known
 from edgebuild.errors import UsageError
 from edgebuild.passes import calling
-from edgebuild.passes.training import features, heads, losses
-from edgebuild.passes.training.probing import Probe
+from edgebuild.passes.training import heads, losses
+from edgebuild.passes.training.heads import Probe
 from edgebuild.passes.training.teachers import Teacher
+
+_Pair = tuple[str, str]
+# Where no pairs are given, this many layers are compared, evenly spaced: enough to guide every part of a network.
+_MOST = 4
+_WEIGHTED = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 class Objective:
@@ -47,15 +54,15 @@ class Objective:
         guide = next((teacher.model for teacher in teachers if teacher.model is not None), None)
         if self._guided and guide is None:
             raise UsageError("[distill] compares layers, and no teacher is a Keras model")
-        pairs = (distill.pairs or features.default_pairs(guide, student)) if self._guided else ()
+        pairs = (distill.pairs or default_pairs(guide, student)) if self._guided else ()
         if self._guided and not pairs:
             raise UsageError(
                 "[distill] compares layers, and teacher and student have none of the same name",
                 remedy='Name them: pairs = [["teacher\'s layer", "student\'s layer"]].',
             )
-        self._student = features.with_layers(student, [ours for _, ours in pairs])
-        self._guide = features.with_layers(guide, [theirs for theirs, _ in pairs]) if pairs else None
-        self._projections = features.projections(pairs, guide, student) if distill.feature else []
+        self._student = with_layers(student, [ours for _, ours in pairs])
+        self._guide = with_layers(guide, [theirs for theirs, _ in pairs]) if pairs else None
+        self._projections = projections(pairs, guide, student) if distill.feature else []
         self._model = student
 
     @property
@@ -116,3 +123,70 @@ class Objective:
             if self._distill.relation:
                 total += self._distill.relation * losses.relation(ours, theirs)
         return total / max(1, len(layers))
+
+
+def default_pairs(teacher: Any, student: Any) -> tuple[_Pair, ...]:
+    """Layers with kernels that both have by the same name, at most four, without the last: it is taught by answers."""
+    theirs = {layer.name for layer in teacher.layers}
+    common = [name for name in map(_own_name, filter(_has_kernel, student.layers)) if name in theirs][:-1]
+    if len(common) <= _MOST:
+        return tuple((name, name) for name in common)
+    chosen = [common[round((place + 1) * len(common) / _MOST) - 1] for place in range(_MOST)]
+    return tuple((name, name) for name in chosen)
+
+
+def with_layers(model: Any, names: Sequence[str]) -> Any:
+    """A model that returns (outputs, [output of each named layer]); wrapped layers go by the name inside.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    if not names:
+        return lambda x, training: (model(x, training=training), [])
+    known = {_own_name(layer): layer for layer in model.layers}
+    require_known("[distill] pairs", names, known, model.name)
+    extended = _kit(model).Model(model.inputs, [model.outputs, [known[name].output for name in names]])
+    return lambda x, training: extended(x, training=training)
+
+
+def projections(pairs: Sequence[_Pair], teacher: Any, student: Any) -> list[Any]:
+    """For each pair a learned 1x1 projection of the student's channels onto the teacher's; None where they agree.
+
+    Romero et al. 2015, "FitNets", section 2.2, calls it the regressor.
+
+    Raises:
+        UsageError: the layers differ in more than their channels.
+    """
+    found = []
+    for theirs, ours in pairs:
+        wide, narrow = _shape(teacher, theirs), _shape(student, ours)
+        if wide[:-1] != narrow[:-1]:
+            raise UsageError(
+                f"[distill] pairs: {theirs} has the shape {wide[1:]}, {ours} {narrow[1:]}",
+                "Paired layers may differ in their channels (the last axis) only.",
+            )
+        found.append(tf_keras.layers.Dense(wide[-1], use_bias=False) if wide[-1] != narrow[-1] else None)
+    return found
+
+
+def _own_name(layer: Any) -> str:
+    """A layer's name as its user knows it, without what an optimization wrapped around it."""
+    return str(getattr(layer, "layer", layer).name)
+
+
+def _has_kernel(layer: Any) -> bool:
+    inner = getattr(layer, "layer", layer)
+    return any(hasattr(inner, name) for name in _WEIGHTED)
+
+
+def _shape(model: Any, name: str) -> tuple[Any, ...]:
+    layer = next(layer for layer in model.layers if _own_name(layer) == name)
+    return tuple(layer.output.shape)
+
+
+def _kit(model: Any) -> Any:
+    if isinstance(model, tf_keras.Model):
+        return tf_keras
+    import keras  # only a teacher in Keras 3 needs it
+
+    return keras

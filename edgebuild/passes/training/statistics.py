@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras
 
 from edgebuild.passes import calling
-from edgebuild.passes.training.tracing import SELDOM, Batchwise
+from edgebuild.passes.training.data import SELDOM, Batchwise
 
 Array = npt.NDArray[Any]
 _FEWEST = 2  # rows of a batch: those of one have no variance

@@ -1,10 +1,12 @@
-"""The emulator that there is: what was installed, or what the user names."""
+"""The emulator that there is, installed or named by the user, and its plugin that counts instructions."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ import msgspec
 import platformdirs
 
 from edgebuild import hashing, host
-from edgebuild.errors import UnavailableError
+from edgebuild.errors import StepError, UnavailableError
 
 # Where edgebuild installs; and a qemu-aarch64 and an arm64 root of the user's own, for systems without APT.
 FOLDER_VARIABLE = "EDGEBUILD_ARM64"
@@ -27,6 +29,10 @@ _RECORD = "installed.json"
 _INSTALLED = "installed"
 _PYTHON = re.compile(r"python3\.\d+")
 _QEMU_VERSION = re.compile(r"version (\d+(?:\.\d+)*)")
+_SOURCE = Path(__file__).with_name("count.c")
+_COMPILERS = ("cc", "gcc", "clang")
+# QEMU 9 refuses plugins that know less than version 2 of its interface, and older ones any that know more than theirs.
+_SECOND_VERSION_FROM = 9
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,3 +199,51 @@ def _python(root: Path) -> str:
 
 def _again() -> str:
     return f"Install it ({INSTALL}), or name a dynamic qemu-aarch64 in {QEMU_VARIABLE} and a root in {ROOT_VARIABLE}."
+
+
+def require_compiler() -> str:
+    """The path of a C compiler.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    found = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if found is None:
+        raise UnavailableError(
+            "there is no C compiler to build the instruction counter with",
+            remedy="Install one: sudo apt-get install gcc libc6-dev",
+        )
+    return found
+
+
+def counting_plugin(qemu_version: str) -> Path:
+    """The plugin for a QEMU, built the first time; two that build it at once do no harm.
+
+    Raises:
+        UnavailableError: there is no C compiler.
+        StepError: it refused the source.
+    """
+    api = _api(qemu_version)
+    key = hashing.of_data([hashing.of_file(_SOURCE), api, qemu_version])
+    built = folder() / "plugins" / f"{key}.so"
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        _build(built, api)
+    return built
+
+
+def _api(qemu_version: str) -> int:
+    return 2 if int(qemu_version.partition(".")[0]) >= _SECOND_VERSION_FROM else 1
+
+
+def _build(built: Path, api: int) -> None:
+    found = require_compiler()
+    with tempfile.TemporaryDirectory(prefix=".", dir=built.parent) as folder:
+        made = Path(folder) / built.name
+        options = ["-std=c11", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", f"-DAPI_VERSION={api}"]
+        command = [found, *options, "-o", os.fspath(made), os.fspath(_SOURCE)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode != 0:
+            lines = ran.stderr.strip().splitlines()[:4]
+            raise StepError("the instruction counter was not built", "\n".join(lines), f"See whether {found} works.")
+        made.rename(built)

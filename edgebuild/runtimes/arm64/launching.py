@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,10 +18,9 @@ import msgspec
 
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Limits
-from edgebuild.runtimes.arm64 import counting, machine
-from edgebuild.runtimes.arm64.emulator import INSTALL, Emulator
-from edgebuild.runtimes.arm64.talking import BrokenLimitError, Talk
-from edgebuild.units import format_seconds
+from edgebuild.runtimes.arm64 import machine
+from edgebuild.runtimes.arm64.emulator import INSTALL, Emulator, counting_plugin
+from edgebuild.units import format_bytes, format_seconds
 
 # Emulated Python imports numpy and LiteRT in some seconds; on a busy machine it takes its time.
 _BOOT_S = 180.0
@@ -28,6 +29,9 @@ _CONTROL_S = 30.0
 _MESSAGE_BYTES = 1 << 16
 _LAST_LINES = 6
 _RAISE_LIMIT = "Raise the limit in edgebuild.toml, [limits], if the network needs it."
+# How often memory and time are looked at.
+_POLL_S = 0.05
+_CHUNK_BYTES = 1 << 16
 
 
 class Guest:
@@ -35,7 +39,7 @@ class Guest:
 
     Args:
         emulator: what there is.
-        core: that it emulates, of `cores.CORES`.
+        core: that it emulates, of `machine.CORES`.
         folder: that its machine and its logs are made in.
         keeps_compiled: whether Python writes what it compiles beside the sources, for later starts.
 
@@ -49,7 +53,7 @@ class Guest:
         # The first is the guest's own.
         self._free = list(range(machine.COUNTERS - 1, 0, -1))
         self._alive: dict[int, int] = {}
-        machine.make(emulator, core, counting.plugin(emulator.version), self._folder)
+        machine.make(emulator, core, counting_plugin(emulator.version), self._folder)
         self._control, theirs = socket.socketpair()
         with theirs, self._log.open("ab") as log, machine.steady_addresses():
             self._process = subprocess.Popen(
@@ -221,3 +225,74 @@ def _resident_bytes(process: int) -> int:
         return int(psutil.Process(process).memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+class BrokenLimitError(Exception):
+    """The process took more than it may; the text says of what."""
+
+
+class Talk:
+    """Our ends of the two pipes.
+
+    Args:
+        requests: the descriptor that lines are written to.
+        answers: the descriptor that they are read from.
+        resident_bytes: tells the memory that the process has now.
+    """
+
+    def __init__(self, requests: int, answers: int, resident_bytes: Callable[[], int]) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._resident_bytes = resident_bytes
+        self._pending = b""
+        os.set_blocking(requests, False)
+
+    def ask(self, request: dict[str, Any], limits: Limits) -> dict[str, Any] | None:
+        """Send a line and wait for the next; None where the process has ended.
+
+        Raises:
+            BrokenLimitError: it takes too long or too much memory.
+        """
+        deadline = time.monotonic() + limits.time_s
+        left = memoryview(msgspec.json.encode(request) + b"\n")
+        while b"\n" not in self._pending:
+            self._check(limits, deadline)
+            readable, writable, _ = select.select(
+                [self._answers],
+                [self._requests] if left else [],
+                [],
+                max(0.0, min(_POLL_S, deadline - time.monotonic())),
+            )
+            if readable:
+                chunk = os.read(self._answers, _CHUNK_BYTES)
+                if not chunk:
+                    return None
+                self._pending += chunk
+            if writable:
+                left = self._write(left)
+        line, _, self._pending = self._pending.partition(b"\n")
+        answer: dict[str, Any] = msgspec.json.decode(line)
+        return answer
+
+    def close(self) -> None:
+        """End the conversation."""
+        for descriptor in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _write(self, data: memoryview) -> memoryview:
+        try:
+            return data[os.write(self._requests, data[:_CHUNK_BYTES]) :]
+        except BlockingIOError:
+            return data
+        except BrokenPipeError:
+            return data[:0]  # it has ended: its answers will say so
+
+    def _check(self, limits: Limits, deadline: float) -> None:
+        resident = self._resident_bytes()
+        if resident > limits.memory_bytes:
+            raise BrokenLimitError(
+                f"it took {format_bytes(resident)}, more than its {format_bytes(limits.memory_bytes)}"
+            )
+        if time.monotonic() > deadline:
+            raise BrokenLimitError(f"it was not done after {format_seconds(limits.time_s)}")

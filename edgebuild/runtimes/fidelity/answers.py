@@ -1,4 +1,4 @@
-"""Answers of two networks to the same samples: which changed, of which classes, from what to what."""
+"""Predictions of two networks on the same samples: which changed, and how sure each network is of its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgebuild import metrics
-from edgebuild.core.losses import Answers, ChangedInput, ClassChange, ConfusionChange, OutputLoss
+from edgebuild.core.losses import (
+    Answers,
+    ChangedInput,
+    ClassChange,
+    Confidence,
+    ConfidenceOf,
+    ConfusionChange,
+    OutputLoss,
+    Signal,
+)
 from edgebuild.core.metric import Metric, Task
 from edgebuild.core.settings import MetricKind
 from edgebuild.data.given import Array
-from edgebuild.runtimes.fidelity import confidence, logits
 from edgebuild.runtimes.fidelity.signal import Sums, chunks
 
 _MOST_INPUTS = 100
@@ -20,6 +28,13 @@ _MOST_CELLS = 1000
 
 _Classes = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
+_BINS = 15
+# How far the float network's probabilities may be from adding up to one.
+_TOLERANCE = 1e-3
+# Softmax and sigmoid write multiples of 1/256 in int8 and of this in int16, whatever they are given.
+_STEP = 2.0**-15
+# Below this float32 knows no probability, and so no logit; next to one it knows none nearer than 1e-7.
+_LEAST, _LEAST_OF_TWO = 1e-30, 1e-7
 
 
 class Judged(NamedTuple):
@@ -62,9 +77,9 @@ def compare(exact: Array, given: Array, y: Array, metric: Metric) -> OutputLoss:
     return OutputLoss(
         samples=samples,
         signal=sums.signal(),
-        logits=logits.compare(ours, theirs),
+        logits=compare_logits(ours, theirs),
         answers=_answers(labels, before, after, metric, exact.shape[-1]),
-        confidence=confidence.compare(*_counted(ours, theirs, labels)),
+        confidence=compare_confidence(*_counted(ours, theirs, labels)),
         inputs=_changed(labels, before, after, differences),
         better=better,
         worse=worse,
@@ -214,3 +229,97 @@ def _changed(labels: _Classes, before: Judged, after: Judged, differences: Array
 def _moved(differences: Array) -> tuple[ChangedInput, ...]:
     order = np.argsort(-differences, kind="stable")[:_MOST_INPUTS]
     return tuple(ChangedInput(index=int(row), difference=float(differences[row])) for row in order if differences[row])
+
+
+def compare_confidence(exact: Array, given: Array, labels: npt.NDArray[np.int64]) -> Confidence | None:
+    """The expected calibration errors of the float network and of the artifact; None where nothing is a probability.
+
+    Args:
+        exact: the float network's outputs, [..., classes], or [samples, 1] with the probability of class 1. What they
+            are is seen from these: quantized probabilities add up to one only nearly.
+        given: the artifact's.
+        labels: class numbers, one for each answer.
+    """
+    of = _kind(exact)
+    if of is None:
+        return None
+    errors = []
+    for outputs in (exact, given):
+        top, classes = _most_likely(outputs, of)
+        errors.append(expected_calibration_error(top, classes == labels))
+    return Confidence(of=of, bins=_BINS, baseline=errors[0], artifact=errors[1])
+
+
+def _kind(outputs: Array) -> ConfidenceOf | None:
+    """What a float network's outputs are: probabilities, or logits; None for neither (independent sigmoids, say)."""
+    within = bool(outputs.min() >= 0 and outputs.max() <= 1 + _TOLERANCE)
+    if outputs.shape[-1] == 1:
+        # A score holds a single output against 0.5: it can be no logit.
+        return ConfidenceOf.OUTPUTS if within and metrics.is_binary(outputs) else None
+    if not within:
+        return ConfidenceOf.SOFTMAX
+    return ConfidenceOf.OUTPUTS if np.allclose(outputs.sum(axis=-1), 1, atol=_TOLERANCE) else None
+
+
+def expected_calibration_error(confidence: Array, right: npt.NDArray[np.bool_], bins: int = _BINS) -> float:
+    """The mean gap between confidence and accuracy, over bins of equal width weighted by their size.
+
+    Guo et al. 2017, "On calibration of modern neural networks", section 2, equation 3: bin m holds the confidences in
+    ((m - 1) / M, m / M].
+
+    Args:
+        confidence: [n] probabilities of the predicted classes.
+        right: [n] whether the predictions were right.
+        bins: M.
+    """
+    places = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(places, np.asarray(confidence, np.float64) - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _most_likely(outputs: Array, of: ConfidenceOf) -> tuple[Array, Array]:
+    """The probability of the predicted class and the class, each [answers]."""
+    rows = np.asarray(outputs).reshape(-1, outputs.shape[-1])
+    if rows.shape[1] == 1:
+        positive = rows[:, 0] > 0.5
+        return np.where(positive, rows[:, 0], 1 - rows[:, 0]), positive.astype(np.int64)
+    classes = rows.argmax(axis=1)
+    if of == ConfidenceOf.OUTPUTS:
+        return rows.max(axis=1), classes
+    # The largest logit's own share: exp(0) over the sum.
+    return 1 / np.exp(rows - rows.max(axis=1, keepdims=True)).sum(axis=1), classes
+
+
+def compare_logits(exact: Array, given: Array) -> Signal | None:
+    """The signal of the logits that outputs were made of.
+
+    Args:
+        exact: the float network's outputs, [samples, ..., classes] probabilities, or [samples, 1] that of class 1.
+        given: the artifact's, of the same shape.
+
+    Returns:
+        None where the outputs are not probabilities, or where the artifact's are multiples of a step, which no logits
+        can be had of.
+    """
+    if _kind(exact) != ConfidenceOf.OUTPUTS or _is_rounded(given):
+        return None
+    sums = Sums()
+    for rows in chunks(exact, len(exact)):
+        sums.add(_logits(exact[rows]), _logits(given[rows]))
+    return sums.signal()
+
+
+def _is_rounded(probabilities: Array) -> bool:
+    steps = (np.asarray(probabilities[rows], np.float64) / _STEP for rows in chunks(probabilities, len(probabilities)))
+    return all(bool(np.all(part == np.rint(part))) for part in steps)
+
+
+def _logits(probabilities: Array) -> Array:
+    """Of classes: their logits less the mean of these, which a softmax does not tell; of class 1 alone: its logit."""
+    p = np.asarray(probabilities, np.float64)
+    if p.shape[-1] == 1:
+        p = np.clip(p, _LEAST_OF_TWO, 1 - _LEAST_OF_TWO)
+        return np.log(p) - np.log1p(-p)
+    logits = np.log(np.maximum(p, _LEAST))
+    centered: Array = logits - logits.mean(axis=-1, keepdims=True)
+    return centered

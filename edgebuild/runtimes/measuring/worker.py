@@ -9,9 +9,7 @@ from edgebuild.actions.measuring import Measured, MeasureJob, Ratio
 from edgebuild.child import Say
 from edgebuild.core.budget import Subject
 from edgebuild.process import Limits
-from edgebuild.runtimes.measuring.loop import Aim, Loop
-from edgebuild.runtimes.measuring.rounds import BaselineError
-from edgebuild.runtimes.measuring.summary import of_inferences, samples_of, timing
+from edgebuild.runtimes.measuring.rounds import Aim, BaselineError, Loop, of_inferences, samples_of, timing
 from edgebuild.runtimes.places.protocol import How, Place
 from edgebuild.runtimes.places.table import open_place
 from edgebuild.timing import comparing

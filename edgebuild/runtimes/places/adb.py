@@ -21,8 +21,7 @@ from edgebuild.process import Limits
 from edgebuild.runtimes.places import benchmark_model
 from edgebuild.runtimes.places.benchmark_model import Network, Tool, ToolWorker
 from edgebuild.runtimes.places.dialogue import Dialogue
-from edgebuild.runtimes.places.protocol import How
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import How, unheard
 from edgebuild.runtimes.places.shell import Shell, quoted
 from edgebuild.runtimes.tools import Ran
 

@@ -21,8 +21,7 @@ from edgebuild.core.budget import Subject
 from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import Limits
 from edgebuild.runtimes.arm64 import emulator, launching
-from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded, unheard
 
 # Python settles within so many calls of an inference, each of which may cost some 1,500 instructions less than the one
 # before: of a network as large as this that is nothing.

@@ -1,19 +1,20 @@
-"""One connection to a program at the other end of ssh, spoken with in JSON lines."""
+"""One connection to a program at the other end of ssh: the system's client, spoken with in JSON lines."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import shlex
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
 from edgebuild.child import Say
-from edgebuild.errors import EdgebuildError, StepError, UnavailableError
-from edgebuild.runtimes.places import ssh_client
+from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.runtimes.places.dialogue import Dialogue
-from edgebuild.runtimes.places.queueing import busy, waiting
+from edgebuild.runtimes.places.protocol import busy, waiting
 from edgebuild.units import format_seconds
 
 # Python takes the program from its input, for a command line could not hold it; -I: no file lying about is imported.
@@ -27,6 +28,21 @@ _STALL_S = 30.0
 # One that waits for its turn says so every other second.
 _SILENT_S = 30.0
 _NO_SUCH_COMMAND = (126, 127)
+_VARIABLE = "EDGEBUILD_SSH"
+# What ssh itself exits with; any other code is the remote program's.
+_FAILED = 255
+# A connection over which nothing comes for some 20 s is cut. Ports that are forwarded would clash where there are two.
+_OPTIONS = (
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=4",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "RemoteCommand=none",
+)
+_INSPECT = "Check the name, and that the machine is on and its ssh server runs: ssh {0}"
 
 
 class NoPythonError(UnavailableError):
@@ -160,7 +176,7 @@ class Connection:
         code, text = self._dialogue.end()
         if not self._greeted and code in _NO_SUCH_COMMAND:
             raise NoPythonError(f"{self._destination} has no {self._python}", text)
-        if not self._greeted and code != ssh_client.FAILED:
+        if not self._greeted and code != _FAILED:
             raise NoPythonError(f"{self._python} does not start on {self._destination} (exit code {code})", text)
         raise gone(self._destination, code, text, self._greeted)
 
@@ -173,23 +189,88 @@ def open_dialogue(destination: str, remote: str) -> Dialogue:
         UsageError: EDGEBUILD_SSH is no command.
     """
     try:
-        return Dialogue(ssh_client.command(destination, remote))
+        return Dialogue(_command(destination, remote))
     except OSError:
-        raise ssh_client.missing() from None
+        raise _missing() from None
 
 
 def gone(destination: str, code: int, text: str, greeted: bool) -> EdgebuildError:
     """Why a connection ended that should not have: ssh's exit code and what it said, and whether we had got in."""
-    if not greeted and code == ssh_client.FAILED:
-        return ssh_client.refused(destination, text)
+    if not greeted and code == _FAILED:
+        return _refused(destination, text)
     if not greeted:
         return UnavailableError(
             f"{destination} let us in and ran nothing (exit code {code})",
             text,
             f"See whether it runs commands: ssh {destination} python3 --version",
         )
-    if code == ssh_client.FAILED:
+    if code == _FAILED:
         return StepError(
             f"the connection to {destination} was cut", text, "See whether the network holds, and measure again."
         )
     return StepError(f"the program on {destination} was ended (exit code {code})", text, "Measure again.")
+
+
+class _Failure(NamedTuple):
+    """What ssh says, and what that means: `what` and `remedy` are completed with the destination."""
+
+    says: str
+    what: str
+    remedy: str
+
+
+# The first that fits counts: of a changed host key ssh also says that the verification failed.
+_FAILURES = (
+    _Failure(
+        "has changed",
+        "the host key of {0} is not the one that ssh knows",
+        "If the machine was set up anew, remove its old key: ssh-keygen -R HOST. If not, somebody may be in between.",
+    ),
+    _Failure(
+        "Host key verification failed",
+        "ssh does not know the host key of {0}",
+        "Connect once by hand and compare the fingerprint: ssh {0}",
+    ),
+    _Failure(
+        "Permission denied",
+        "{0} does not accept the key",
+        "Give it one that asks for no passphrase, or put it into ssh-agent: ssh-copy-id {0}",
+    ),
+    _Failure("Too many authentication failures", "{0} does not accept the keys", "Name one in ssh's configuration."),
+    _Failure("Could not resolve hostname", "{0} cannot be reached: ssh knows no such host", _INSPECT),
+    _Failure("Connection refused", "{0} cannot be reached: it refuses the connection", _INSPECT),
+    _Failure("timed out", "{0} cannot be reached: it does not answer", _INSPECT),
+    _Failure("No route to host", "{0} cannot be reached: there is no route to it", _INSPECT),
+    _Failure("unreachable", "{0} cannot be reached: there is no way to its network", _INSPECT),
+)
+
+
+def _command(destination: str, remote: str) -> list[str]:
+    """The command that runs `remote` in a shell at a destination.
+
+    Raises:
+        UsageError: EDGEBUILD_SSH is no command.
+    """
+    try:
+        client = shlex.split(os.environ.get(_VARIABLE, "")) or ["ssh"]
+    except ValueError as error:
+        raise UsageError(f"{_VARIABLE} is no command", str(error), 'Write one as for a shell: "ssh -F FILE"') from None
+    options = [part for option in _OPTIONS for part in ("-o", option)]
+    return [*client, "-T", *options, "--", destination, remote]
+
+
+def _missing() -> UnavailableError:
+    """There is no ssh on this machine."""
+    client = os.environ.get(_VARIABLE) or "ssh"
+    return UnavailableError(
+        f"there is no {client} on this machine",
+        remedy=f"Install it (apt install openssh-client), or name the command in {_VARIABLE}.",
+    )
+
+
+def _refused(destination: str, text: str) -> EdgebuildError:
+    """Why no connection came about, from what ssh wrote to its standard error."""
+    for failure in _FAILURES:
+        if failure.says in text:
+            return UnavailableError(failure.what.format(destination), text, failure.remedy.format(destination))
+    return UnavailableError(f"ssh has no connection to {destination}", text, f"See what it says to: ssh {destination}")

@@ -13,8 +13,7 @@ from edgebuild.core import place
 from edgebuild.core.budget import Subject
 from edgebuild.core.place import PlaceKind
 from edgebuild.process import Child, Limits
-from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded, unheard
 from edgebuild.runtimes.places.serving import TFLM, BlockJob, CloseJob, OpenJob, Stored
 
 _SERVING = "edgebuild.runtimes.places.serving"

@@ -10,6 +10,8 @@ import msgspec
 
 from edgebuild.core.budget import Subject
 from edgebuild.core.target import Kernels
+from edgebuild.errors import UnavailableError
+from edgebuild.units import format_seconds
 
 
 class How(NamedTuple):
@@ -128,3 +130,21 @@ class Place(Protocol):
     def close(self) -> None:
         """End what the place keeps open between workers."""
         ...
+
+
+def waiting(machine: str) -> str:
+    """What is said while another call measures."""
+    return f"wait for {machine}, which measures for another call of edgebuild"
+
+
+def busy(machine: str, waited_s: float) -> UnavailableError:
+    """Another call measured for too long."""
+    return UnavailableError(
+        f"{machine} is measuring for another call of edgebuild",
+        f"This one has waited for {format_seconds(waited_s)}.",
+        "Try again when that is done.",
+    )
+
+
+def unheard(_: str) -> None:
+    """Where nobody listens."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 from edgebuild.child import Say
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError
 from edgebuild.runtimes.places.dialogue import Dialogue
-from edgebuild.runtimes.places.queueing import busy, waiting
+from edgebuild.runtimes.places.protocol import busy, waiting
 from edgebuild.units import format_seconds
 
 _GREETING_S = 60.0

@@ -9,23 +9,29 @@ Measurements of one user queue there: a connection of its own holds the lock for
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
 
 from edgebuild.child import Say
 from edgebuild.core import place
 from edgebuild.core.budget import Subject
 from edgebuild.core.place import QUEUE_S
 from edgebuild.errors import StepError, UnavailableError
-from edgebuild.process import Limits
+from edgebuild.process import ChildBugError, Limits
 from edgebuild.runtimes.places import benchmark_model
 from edgebuild.runtimes.places.benchmark_model import Network, Tool, ToolWorker
 from edgebuild.runtimes.places.connection import Connection, NoPythonError, gone, open_dialogue
-from edgebuild.runtimes.places.protocol import How, Worker
-from edgebuild.runtimes.places.queueing import unheard
+from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded, Worker, unheard
 from edgebuild.runtimes.places.shell import Shell, quoted
-from edgebuild.runtimes.places.ssh_worker import MissingError, SshWorker, Task, no_space
+from edgebuild.units import format_bytes, format_seconds
 
 PYTHON_VARIABLE = "EDGEBUILD_SSH_PYTHON"
 _UPLOAD_S = 900.0
@@ -36,6 +42,13 @@ _MACHINE = (
     'echo "$(uname -m), ${board:-unknown processor}, $(nproc) cores"'
 )
 _TOOL = "command -v benchmark_model || ls ~/benchmark_model"
+_RUNNER = Path(__file__).with_name("runner.py")
+# The limits are kept at the other end; what comes later than this beyond them is held up on the way.
+_ON_THE_WAY_S = 30.0
+# What ssh and the system still hold of an artifact that has been handed to them: megabytes, over a slow link.
+_ARRIVAL_S = 180.0
+_IDLE_S = 900.0
+_RAISE = "Raise the limit in edgebuild.toml, [limits], if the network needs it."
 
 
 def open_place(named: place.Place, limits: Limits, _folder: Path, say: Say = unheard) -> SshPlace:
@@ -68,7 +81,7 @@ class SshPlace:
         self._turn: Connection | Shell | None = None
         self._lacks: UnavailableError | None = None
         self._tool: Tool | None = None
-        self._alive: set[SshWorker | ToolWorker] = set()
+        self._alive: set[_SshWorker | ToolWorker] = set()
         self._core: int | None = None
 
     @property
@@ -94,7 +107,7 @@ class SshPlace:
         if self._lacks is None:
             try:
                 return self._started(self._start_runner(artifact, how))
-            except (MissingError, NoPythonError) as error:
+            except (_MissingError, NoPythonError) as error:
                 self._lacks = error
         return self._started(self._start_tool(artifact, how))
 
@@ -118,7 +131,7 @@ class SshPlace:
         else:
             self._turn.turn(QUEUE_S, self._say)
 
-    def _started(self, worker: SshWorker | ToolWorker) -> Worker:
+    def _started(self, worker: _SshWorker | ToolWorker) -> Worker:
         self._alive.add(worker)
         return worker
 
@@ -129,9 +142,9 @@ class SshPlace:
         host = self._named.name
         return Shell(open_dialogue(host, "sh"), host, lambda code, text, greeted: gone(host, code, text, greeted))
 
-    def _start_runner(self, artifact: Path, how: How) -> SshWorker:
-        task = Task(artifact, how, self._core if self._alive else None)
-        worker = SshWorker(self._connect(), self._named.name, task, self._limits, self._alive.discard)
+    def _start_runner(self, artifact: Path, how: How) -> _SshWorker:
+        task = _Task(artifact, how, self._core if self._alive else None)
+        worker = _SshWorker(self._connect(), self._named.name, task, self._limits, self._alive.discard)
         self._core = worker.loaded.core
         return worker
 
@@ -157,7 +170,7 @@ class SshPlace:
         except TimeoutError:
             raise StepError(f"the connection to {self._named.name} is stuck", "Nothing moved any more.") from None
         if "No space left" in ran.text:
-            raise no_space(artifact.name, self._named.name, ran.text)
+            raise _no_space(artifact.name, self._named.name, ran.text)
         if ran.code or shell.find(f"wc -c <{quoted(there)}") != str(len(data)):
             raise StepError(f"{artifact.name} could not be written on {self._named.name}", ran.text)
 
@@ -169,3 +182,149 @@ class SshPlace:
             "On that machine: python3 -m venv ~/litert && ~/litert/bin/pip install ai-edge-litert; "
             f"here: export {PYTHON_VARIABLE}='~/litert/bin/python'.",
         )
+
+
+class _MissingError(UnavailableError):
+    """Python there lacks an interpreter of .tflite files."""
+
+
+class _Task(NamedTuple):
+    """What a worker is to load: the file, the kernels and threads, and the core that one thread is held on."""
+
+    artifact: Path
+    how: How
+    core: int | None
+
+
+class _SshWorker:
+    """A fresh process at an ssh destination that has loaded one artifact.
+
+    Args:
+        connection: to the supervisor, which has not been asked for anything; it is ended with the worker.
+        destination: for messages.
+        task: what is loaded.
+        limits: of each request.
+        ended: is told when the worker has ended.
+
+    Raises:
+        MissingError: there is no interpreter there.
+        StepError: the artifact did not get there, or was refused; the process crashed, hung or broke its limits.
+    """
+
+    def __init__(
+        self, connection: Connection, destination: str, task: _Task, limits: Limits, ended: Callable[[_SshWorker], None]
+    ) -> None:
+        self._connection, self._destination, self._limits = connection, destination, limits
+        self._task = task
+        self._whose = f"{task.artifact.name} on {destination}"
+        self._ended = ended
+        self._closing: Closing | None = None
+        try:
+            self.loaded = self._load()
+        except BaseException:
+            self._end()
+            raise
+
+    def block(self, *, time_s: float, most: int) -> Block:
+        """Run inferences for `time_s` seconds, at least one and at most `most`."""
+        return msgspec.convert(self._ask("block", {"time_s": time_s, "most": most}), Block)
+
+    def outputs(self, samples: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
+        """Run samples, each from a state without memory of the one before; see the Protocol."""
+        given = [[base64.b64encode(part).decode() for part in sample] for sample in samples]
+        made = self._ask("outputs", {"samples": given})["samples"]
+        return [[base64.b64decode(part) for part in sample] for sample in made]
+
+    def close(self) -> Closing:
+        """End the process and see that nothing is left; the second time it tells the same."""
+        if self._closing is None:
+            try:
+                self._closing = msgspec.convert(self._ask("close", {}), Closing)
+            finally:
+                self._end()
+        return self._closing
+
+    def _load(self) -> Loaded:
+        program, network = _RUNNER.read_bytes(), self._task.artifact.read_bytes()
+        sizes = {"runner": len(program), "artifact": len(network), "sha256": hashlib.sha256(network).hexdigest()}
+        limits = {"limit_s": self._limits.time_s, "idle_s": _IDLE_S, "memory_bytes": self._limits.memory_bytes}
+        self._connection.send({"run": {**sizes, **limits}})
+        self._connection.write(program + network)
+        arrived = self._answer(_ARRIVAL_S)["artifact"]
+        how = {"kernels": self._task.how.kernels, "threads": self._task.how.threads, "pin": self._task.how.pin}
+        own_end_s = self._limits.time_s + _ON_THE_WAY_S
+        return msgspec.convert(
+            self._ask("open", {"artifact": arrived, **how, "core": self._task.core, "limit_s": own_end_s}), Loaded
+        )
+
+    def _ask(self, name: str, asked: dict[str, Any]) -> Any:
+        try:
+            self._connection.send({name: asked})
+            return self._answer(self._limits.time_s + _ON_THE_WAY_S)
+        except BaseException:
+            # Of a process that crashed, or whose interpreter raised, no other figure can be trusted.
+            self._end()
+            raise
+
+    def _answer(self, time_s: float) -> Any:
+        try:
+            answer = self._connection.answer(time_s)
+        except TimeoutError:
+            raise StepError(
+                f"{self._destination} does not answer any more",
+                f"It was silent for {format_seconds(time_s)}.",
+                "See whether the network holds, and measure again.",
+            ) from None
+        if "ok" in answer:
+            return answer["ok"]
+        raise self._died(**answer["ended"]) if "ended" in answer else self._failure(**answer["error"])
+
+    def _failure(self, kind: str, text: str) -> Exception:
+        if kind == "missing":
+            return _MissingError(f"Python on {self._destination} has no LiteRT", text)
+        if kind == "refused":
+            kernels = self._task.how.kernels
+            return StepError(f"LiteRT does not run {self._whose} with {kernels} kernels", text)
+        if kind == "space":
+            return _no_space(self._task.artifact.name, self._destination, text)
+        if kind == "damaged":
+            return StepError(f"{self._task.artifact.name} was damaged on its way to {self._destination}", text)
+        if kind == "rights":
+            return StepError(f"a file on {self._destination} could not be read or written", text)
+        return ChildBugError(text)
+
+    def _died(self, code: int, by_signal: int, limit: str, text: str) -> Exception:
+        interpreter = f"the interpreter of {self._whose}"
+        broken = {
+            "time": f"it was not done after {format_seconds(self._limits.time_s)}",
+            "idle": f"it was asked nothing for {format_seconds(_IDLE_S)}",
+            "memory": f"it took more than its {format_bytes(self._limits.memory_bytes)}",
+        }
+        if limit:
+            return StepError(f"{interpreter} was ended: {broken[limit]}", remedy="" if limit == "idle" else _RAISE)
+        if "ModuleNotFoundError" in text:
+            return _MissingError(f"Python on {self._destination} lacks a package", text.strip().splitlines()[-1])
+        return StepError(f"{interpreter} crashed ({ending(code, by_signal)})", text.strip())
+
+    def _end(self) -> None:
+        self._closing = self._closing or Closing()
+        self._connection.end()
+        self._ended(self)
+
+
+def _no_space(artifact: str, machine: str, text: str) -> StepError:
+    """An artifact did not fit onto a machine, which gave its reason."""
+    return StepError(
+        f"there is no space for {artifact} on {machine}",
+        text,
+        "Make room in its folder for temporary files, or let TMPDIR there name another.",
+    )
+
+
+def ending(code: int, number: int) -> str:
+    """How a process ended: its exit code, or the number of the signal that ended it where that is not 0."""
+    if not number:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):  # another system may have others
+        return f"signal {signal.Signals(number).name}"
+    return f"signal {number}"

@@ -16,7 +16,7 @@ from edgebuild.data.given import Array
 from edgebuild.data.samples import Samples
 from edgebuild.runtimes.interpreters import stored
 from edgebuild.runtimes.scoring import score_samples
-from edgebuild.runtimes.tflm import kernels
+from edgebuild.runtimes.tflm import interpreter
 from edgebuild.runtimes.tflm.interpreter import Micro, positions
 
 
@@ -74,7 +74,7 @@ def missing_kernels(job: KernelsJob, _say: Say) -> MissingKernels:
     Raises:
         UnavailableError: TFLM is not installed.
     """
-    return MissingKernels(operators=kernels.missing(job.operators))
+    return MissingKernels(operators=interpreter.missing_kernels(job.operators))
 
 
 def run_once(job: RunsJob, _say: Say) -> Ran:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgebuild.core.mapping import Compiled, Mapping, Place
+from edgebuild.core.device import Compiled, Mapping, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Accelerator
 from edgebuild.errors import UnavailableError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgebuild.passes.graph.arguments import Arguments
 from edgebuild.passes.graph.ir import Ref
+from edgebuild.passes.graph.plain import Arguments
 from edgebuild.passes.surgery.channels import FIXED, Axes, Vector
-from edgebuild.passes.surgery.rules import merging, recurrent, shapes
+from edgebuild.passes.surgery.rules import shapes, weighted
 from edgebuild.passes.surgery.use import Use
 
 _MATHS = (
@@ -43,8 +43,8 @@ def function(use: Use) -> list[Axes]:
     if name in _REDUCTIONS:
         return _reduced(use)
     if name in _OF_IMAGES:
-        return use.placed(3, use.pin_others(use.inputs[0], 3)[3]) if len(use.given[0]) == 4 else recurrent.unknown(use)
-    return _OTHERS.get(name, recurrent.unknown)(use)
+        return use.placed(3, use.pin_others(use.inputs[0], 3)[3]) if len(use.given[0]) == 4 else weighted.unknown(use)
+    return _OTHERS.get(name, weighted.unknown)(use)
 
 
 def arguments_of(use: Use) -> Arguments:
@@ -55,8 +55,8 @@ def arguments_of(use: Use) -> Arguments:
 def _elementwise(use: Use) -> list[Axes]:
     ranks = {len(shape) for shape in use.given}
     if len(ranks) > 1 or any(_is_array(item) for item in arguments_of(use).operands):
-        return recurrent.unknown(use)  # other ranks align in another way than in Keras; constants are not cut
-    return merging.elementwise(use)
+        return weighted.unknown(use)  # other ranks align in another way than in Keras; constants are not cut
+    return shapes.elementwise(use)
 
 
 def _is_array(item: Any) -> bool:
@@ -70,7 +70,7 @@ def _reduced(use: Use) -> list[Axes]:
     (axes, *_), arguments = use.inputs, arguments_of(use)
     chosen = _whole_numbers(arguments.get("axis"))
     if not chosen:
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     gone = {axis % len(axes) for axis in chosen}
     kept = use.pin_others(axes, *(axis for axis in range(len(axes)) if axis not in gone))
     if not arguments.get("keepdims"):
@@ -82,14 +82,14 @@ def _concatenated(use: Use) -> list[Axes]:
     arguments = arguments_of(use)
     (axis,) = _whole_numbers(arguments.get("axis")) or (None,)
     constant = len(arguments.get("values")) != len(use.inputs)
-    return recurrent.unknown(use) if axis is None or constant else [merging.joined(use, axis)]
+    return weighted.unknown(use) if axis is None or constant else [shapes.joined(use, axis)]
 
 
 def _split(use: Use) -> list[Axes]:
     (axes, *_), arguments = use.inputs, arguments_of(use)
     (axis,) = _whole_numbers(arguments.get("axis", 0)) or (None,)
     if axis is None:
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     axis %= len(axes)
     vector = axes[axis]
     if vector is None:
@@ -101,7 +101,7 @@ def _split(use: Use) -> list[Axes]:
 
 def _transposed(use: Use) -> list[Axes]:
     (axes, *_), order = use.inputs, _whole_numbers(arguments_of(use).get("perm"))
-    return [tuple(axes[axis] for axis in order)] if order else recurrent.unknown(use)
+    return [tuple(axes[axis] for axis in order)] if order else weighted.unknown(use)
 
 
 def _reshaped(use: Use) -> list[Axes]:
@@ -120,7 +120,7 @@ def _reshaped(use: Use) -> list[Axes]:
 def _expanded(use: Use) -> list[Axes]:
     (axes, *_), chosen = use.inputs, _whole_numbers(arguments_of(use).get("axis"))
     if len(chosen) != 1:
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     place = chosen[0] % (len(axes) + 1)
     return [(*axes[:place], None, *axes[place:])]
 
@@ -137,7 +137,7 @@ def _padded(use: Use) -> list[Axes]:
     (axes, *_), arguments = use.inputs, arguments_of(use)
     amounts = np.asarray(arguments.get("paddings")) if not use.inputs[1:] else None
     if amounts is None or str(arguments.get("mode", "CONSTANT")).upper() != "CONSTANT":
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     return [
         tuple(
             vector if vector is None else np.pad(vector, (int(before), int(after)), constant_values=FIXED)
@@ -149,7 +149,7 @@ def _padded(use: Use) -> list[Axes]:
 def _sliced(use: Use) -> list[Axes]:
     """`x[spec]`: integers, slices (kept as dicts), an ellipsis and new axes."""
     if len(use.inputs) > 1:
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     arguments = arguments_of(use)
     spec, path = arguments.get("slice_spec"), arguments.path("slice_spec")
     items = list(spec) if isinstance(spec, list | tuple) else [spec]

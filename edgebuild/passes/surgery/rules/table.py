@@ -7,7 +7,7 @@ from typing import Any
 
 from edgebuild.passes.graph.ir import Shape
 from edgebuild.passes.surgery.channels import Axes
-from edgebuild.passes.surgery.rules import functions, merging, recurrent, shapes, weighted
+from edgebuild.passes.surgery.rules import functions, shapes, weighted
 from edgebuild.passes.surgery.use import Use
 
 _ACTIVATION_LAYERS = frozenset(["ELU", "LeakyReLU", "ReLU", "ThresholdedReLU"])
@@ -29,8 +29,8 @@ def trace_call(use: Use) -> list[Axes]:
     What layers of other packages do nobody knows here, even where their names are known ones.
     """
     own = use.layer.kind.__module__.startswith("tf_keras.")
-    results = _traced(use, RULES.get(use.kind, recurrent.unknown) if own else recurrent.unknown)
-    return results if fit(results, use.results) else recurrent.unknown(use)
+    results = _traced(use, RULES.get(use.kind, weighted.unknown) if own else weighted.unknown)
+    return results if fit(results, use.results) else weighted.unknown(use)
 
 
 def fit(results: Sequence[Axes], shapes: Sequence[Shape]) -> bool:
@@ -67,7 +67,7 @@ def _time_distributed(use: Use) -> list[Axes]:
     use.pin(axes[1])
     rule = RULES.get(inner["class_name"]) if str(inner.get("module")).startswith("keras.") else None
     if rule is None or rule is _time_distributed:
-        return recurrent.unknown(use)
+        return weighted.unknown(use)
     inside = use.inside(
         inputs=[(axes[0], *axes[2:])],
         given=[(shape[0], *shape[2:]) for shape in use.given],
@@ -100,10 +100,10 @@ RULES: dict[str, Rule] = {
     "SyncBatchNormalization": weighted.batch_norm,
     "PReLU": weighted.prelu,
     "LayerScale": weighted.layer_scale,
-    "LSTM": recurrent.recurrent,
-    "GRU": recurrent.recurrent,
-    "SimpleRNN": recurrent.recurrent,
-    "Bidirectional": recurrent.bidirectional,
+    "LSTM": weighted.recurrent,
+    "GRU": weighted.recurrent,
+    "SimpleRNN": weighted.recurrent,
+    "Bidirectional": weighted.bidirectional,
     "TimeDistributed": _time_distributed,
     **dict.fromkeys(_SPATIAL, shapes.spatial),
     **{f"Global{kind}Pooling{rank}D": shapes.global_pooling for kind in ("Average", "Max") for rank in (1, 2, 3)},
@@ -117,8 +117,8 @@ RULES: dict[str, Rule] = {
     "RepeatVector": shapes.repeat_vector,
     "Flatten": shapes.flatten,
     "Reshape": shapes.reshape,
-    **dict.fromkeys(_MERGING, merging.elementwise),
-    "Concatenate": merging.concatenate,
+    **dict.fromkeys(_MERGING, shapes.elementwise),
+    "Concatenate": shapes.concatenate,
     "TFOpLambda": functions.function,
     "SlicingOpLambda": functions.function,
 }

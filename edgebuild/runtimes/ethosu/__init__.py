@@ -1,1 +1,0 @@
-"""Arm's Ethos-U NPUs through Vela, their compiler."""

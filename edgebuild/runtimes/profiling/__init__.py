@@ -1,1 +1,0 @@
-"""LiteRT's own profiler, and what its steps are in terms of a file's operators."""
