@@ -126,8 +126,8 @@ def working(configuration: config.Configuration, listener: Listener) -> contextl
     """A session as a configuration wants it."""
     settings = configuration.settings
     jobs = settings.build.jobs or default_jobs()
-    code, cluster = _code_folders(configuration), settings.build.cluster
-    return opened(Store(store_folder()), listener, settings.limits, code, jobs, cluster)
+    code = _code_folders(configuration)
+    return opened(Store(store_folder()), listener, settings.limits, code, jobs, settings.build.cluster)
 
 
 def build_ready(ready: Ready, session: Session, listener: Listener) -> list[building.Outcome]:
@@ -143,9 +143,8 @@ def build_ready(ready: Ready, session: Session, listener: Listener) -> list[buil
         strategy=AccuracyRecovery if settings.repair else None,
         reports=settings.reports,
     )
-    for outcome in outcomes:
-        if outcome.manifest is not None:
-            _tell(history.append(outcome.manifest, ready.commit), listener)
+    for manifest in (outcome.manifest for outcome in outcomes if outcome.manifest is not None):
+        _tell(history.append(manifest, ready.commit), listener)
     return outcomes
 
 
@@ -218,11 +217,10 @@ def _learns_from(target: Target, configuration: config.Configuration) -> tuple[S
     settings = configuration.settings
     if not settings.build.compress or not target.compressions:
         return ()
-    student = target.passes.student
+    student = target.passes.student.network if target.passes.student is not None else ""
+    metric = settings.metric.name if config.is_callable(settings.metric.name) else ""
     named = [teacher.network for teacher in settings.distill.teachers]
-    named += [student.network] if student is not None and student.network else []
-    named += [settings.train.augment] if settings.train.augment else []
-    named += [settings.metric.name] if config.is_callable(settings.metric.name) else []
+    named += filter(None, (student, settings.train.augment, metric))
     folders = _code_folders(configuration)
     return tuple(sources.learnt(path, folders) for path in dict.fromkeys(named))
 
@@ -275,7 +273,6 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     known = configuration or config.load({}, {}, use_file=False)
     out = Path(known.settings.build.out)
     _require_known_targets(known)
-
     # A single target's folder, or a manifest, is asked for by itself; the whole folder must be complete.
     is_whole = place is None or Path(place) == out
     wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
@@ -326,8 +323,7 @@ def bench(
     commit = _commit(known, Path(path).absolute().parent)
     for item in benched:
         name = Path(item.artifact).stem
-        problem = history.append_figures(name, item.target, item.sha256, item.measurements, commit)
-        _tell(problem, listener or Silence())
+        _tell(history.append_figures(name, item.target, item.sha256, item.measurements, commit), listener or Silence())
     return benched
 
 

@@ -2,164 +2,62 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
+from edgebuild.core.pass_terms import (
+    Allocation as Allocation,
+)
+from edgebuild.core.pass_terms import (
+    AtLeastOne,
+    Count,
+    SomeShare,
+    Traits,
+)
+from edgebuild.core.pass_terms import (
+    BiasCorrection as BiasCorrection,
+)
+from edgebuild.core.pass_terms import (
+    Centroids as Centroids,
+)
+from edgebuild.core.pass_terms import (
+    Cost as Cost,
+)
+from edgebuild.core.pass_terms import (
+    DType as DType,
+)
+from edgebuild.core.pass_terms import (
+    Importance as Importance,
+)
+from edgebuild.core.pass_terms import (
+    Norm as Norm,
+)
+from edgebuild.core.pass_terms import (
+    Pattern as Pattern,
+)
+from edgebuild.core.pass_terms import (
+    Ranges as Ranges,
+)
+from edgebuild.core.pass_terms import (
+    Recurrent as Recurrent,
+)
+from edgebuild.core.pass_terms import (
+    Rounding as Rounding,
+)
+from edgebuild.core.pass_terms import (
+    Schedule as Schedule,
+)
+from edgebuild.core.pass_terms import (
+    Scheme as Scheme,
+)
+from edgebuild.core.pass_terms import (
+    Share as Share,
+)
 from edgebuild.core.plugin import Plugin
-from edgebuild.units import parse_part, parse_some
-
-Share = Annotated[float, parse_part]
-SomeShare = Annotated[float, parse_some]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Scheme(StrEnum):
-    """How weights and activations are stored, in the terms of the TFLite converter."""
-
-    INT8 = "int8"
-    INT16X8 = "int16x8"
-    DYNAMIC = "dynamic"
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether the converter must see representative data to choose activation ranges."""
-        return self in (Scheme.INT8, Scheme.INT16X8)
-
-
-class Recurrent(StrEnum):
-    """How layers that step through a sequence (LSTM, GRU, ConvLSTM2D, ...) are converted.
-
-    FUSED makes each LSTM that TensorFlow Lite knows one operator, which clears its state after each inference, and
-    unrolls sequences of other layers that are short enough. UNROLLED writes out every step, however many there are.
-    AUTO is FUSED on processors; for int16x8 and on accelerators it unrolls sequences that are short enough.
-    """
-
-    AUTO = "auto"
-    FUSED = "fused"
-    UNROLLED = "unrolled"
-
-
-class DType(StrEnum):
-    """Element types of an artifact's inputs and outputs."""
-
-    FLOAT32 = "float32"
-    INT8 = "int8"
-    UINT8 = "uint8"
-    INT16 = "int16"
-
-
-class Cost(StrEnum):
-    """What a channel is held to cost."""
-
-    MACS = "macs"
-    BYTES = "bytes"
-    LATENCY = "latency"
-
-
-class Importance(StrEnum):
-    """How much a channel is held to matter."""
-
-    L1 = "l1"
-    L2 = "l2"
-    BATCH_NORM = "batch-norm"
-    TAYLOR = "taylor"
-
-
-class _Pass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What each pass says of itself, so that nobody else need ask which one it is; those of most passes stand here."""
-
-    @property
-    def tag(self) -> str:
-        """The kind that manifests know it by."""
-        return str(self.__struct_config__.tag)
-
-    @property
-    def called(self) -> str:
-        """The name that profiles and edgebuild.toml know it by."""
-        return self.tag
-
-    @property
-    def converts(self) -> bool:
-        """Whether it makes the artifact, once all others are done."""
-        return False
-
-    @property
-    def refines(self) -> bool:
-        """Whether it is for the accuracy of int8 or int16x8, and may be left out; else it makes the network smaller."""
-        return False
-
-    @property
-    def learns(self) -> bool:
-        """Whether it takes train data, where there are any."""
-        return not self.refines
-
-    @property
-    def trains(self) -> bool:
-        """Whether it takes a share of the time for training."""
-        return self.learns
-
-    @property
-    def observes(self) -> bool:
-        """Whether it takes calibration samples, where there are any."""
-        return self.refines
-
-    @property
-    def works_untrained(self) -> bool:
-        """Whether it is done where there are no train data."""
-        return self.refines
-
-    @property
-    def suits_int16(self) -> bool:
-        """Of what refines: whether int16x8 gains by it, and a training for int8 that follows."""
-        return False
-
-    @property
-    def brings_ranges(self) -> bool:
-        """Whether it leaves ranges of activations for the converter."""
-        return False
-
-    @property
-    def trains_for_int8(self) -> bool:
-        """Whether it leaves a network that was trained with nodes that quantize."""
-        return False
-
-    @property
-    def shares_values(self) -> bool:
-        """Whether it makes weights share values, which others would undo."""
-        return False
-
-    @property
-    def keeps_shared_values(self) -> bool:
-        """Whether it is done for the sake of weights that share values alone."""
-        return False
-
-    @property
-    def replaces_network(self) -> bool:
-        """Whether another network comes in place of the given one."""
-        return False
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether it reads what its settings name by paths, or calls code of the user."""
-        return False
-
-    @property
-    def ranks_by_latency(self) -> bool:
-        """Whether it takes measured times of layers."""
-        return False
-
-    @property
-    def leaves_layers(self) -> bool:
-        """Whether it leaves alone the layers that stay in float."""
-        return False
-
-
-class Student(_Pass, frozen=True, kw_only=True, tag="student"):
+class Student(Traits, frozen=True, kw_only=True, tag="student"):
     """Another network in place of the given one, which teaches it.
 
     Attributes:
@@ -185,7 +83,7 @@ class Student(_Pass, frozen=True, kw_only=True, tag="student"):
         return bool(self.network)
 
 
-class Channels(_Pass, frozen=True, kw_only=True, tag="channels"):
+class Channels(Traits, frozen=True, kw_only=True, tag="channels"):
     """Channel (structural) pruning: whole channels and blocks taken out, the smaller network trained after each round.
 
     Attributes:
@@ -225,45 +123,7 @@ class Channels(_Pass, frozen=True, kw_only=True, tag="channels"):
         return Cost.LATENCY in (self.cost, self.rank_by)
 
 
-class Schedule(StrEnum):
-    """How sparsity comes about in training."""
-
-    CONSTANT = "constant"
-    POLYNOMIAL = "polynomial"
-
-
-class Pattern(StrEnum):
-    """Which weights become zero together, in the artifact's layout: its last axis is the input channels."""
-
-    UNSTRUCTURED = "unstructured"
-    BLOCK_1X4 = "1x4"
-    BLOCK_4X4 = "4x4"
-    TWO_OF_FOUR = "2:4"
-
-
-class Norm(StrEnum):
-    """How the magnitude of a block is taken; a single weight's is the same either way."""
-
-    L1 = "l1"
-    L2 = "l2"
-
-
-class Allocation(StrEnum):
-    """How an overall share of zeros is divided among the layers."""
-
-    UNIFORM = "uniform"
-    SENSITIVITY = "sensitivity"
-
-
-class Centroids(StrEnum):
-    """Where the search for cluster centroids starts."""
-
-    KMEANS = "kmeans++"
-    DENSITY = "density"
-    LINEAR = "linear"
-
-
-class Prune(_Pass, frozen=True, kw_only=True, tag="prune"):
+class Prune(Traits, frozen=True, kw_only=True, tag="prune"):
     """Magnitude pruning of the kernels of convolutions and dense layers; depthwise kernels and biases stay.
 
     Attributes:
@@ -312,7 +172,7 @@ class Prune(_Pass, frozen=True, kw_only=True, tag="prune"):
         return self.untrained
 
 
-class Cluster(_Pass, frozen=True, kw_only=True, tag="cluster"):
+class Cluster(Traits, frozen=True, kw_only=True, tag="cluster"):
     """Weight sharing (Han et al. 2016, "Deep compression", section 3) in kernels of convolutions and dense layers.
 
     Attributes:
@@ -342,7 +202,7 @@ class Cluster(_Pass, frozen=True, kw_only=True, tag="cluster"):
         return True
 
 
-class QuantizeAware(_Pass, frozen=True, kw_only=True, tag="qat"):
+class QuantizeAware(Traits, frozen=True, kw_only=True, tag="qat"):
     """Quantization-aware training for int8; zeros and clusters that kernels hold are kept.
 
     Attributes:
@@ -394,32 +254,7 @@ class QuantizeAware(_Pass, frozen=True, kw_only=True, tag="qat"):
         return self.only_ranges
 
 
-class Ranges(StrEnum):
-    """How the range of an activation is chosen, on calibration samples."""
-
-    MIN_MAX = "min-max"
-    PERCENTILE = "percentile"
-    MSE = "mse"
-    KL = "kl"
-    BEST = "best"
-
-
-class Rounding(StrEnum):
-    """How weights come onto the grid of their channel."""
-
-    NEAREST = "nearest"
-    ADAPTIVE = "adaptive"
-
-
-class BiasCorrection(StrEnum):
-    """How the shift that quantization gives a channel's mean is taken back."""
-
-    OFF = "off"
-    EMPIRICAL = "empirical"
-    ANALYTIC = "analytic"
-
-
-class Equalize(_Pass, frozen=True, kw_only=True, tag="equalize"):
+class Equalize(Traits, frozen=True, kw_only=True, tag="equalize"):
     """Makes channels alike before int8, so that none is too small for the grid that all of a tensor share.
 
     The float network computes the same (Nagel et al. 2019, "Data-free quantization through weight equalization and bias
@@ -449,7 +284,7 @@ class Equalize(_Pass, frozen=True, kw_only=True, tag="equalize"):
         return True
 
 
-class Calibrate(_Pass, frozen=True, kw_only=True, tag="calibrate"):
+class Calibrate(Traits, frozen=True, kw_only=True, tag="calibrate"):
     """Chooses the grids of int8 on calibration samples, and what comes to lie on them, before the converter does.
 
     Attributes:
@@ -476,7 +311,7 @@ class Calibrate(_Pass, frozen=True, kw_only=True, tag="calibrate"):
         return True
 
 
-class Quantize(_Pass, frozen=True, kw_only=True, tag="quantize"):
+class Quantize(Traits, frozen=True, kw_only=True, tag="quantize"):
     """Post-training quantization by the TFLite converter; int8 is full-integer with per-channel weights.
 
     Attributes:
@@ -496,18 +331,8 @@ class Quantize(_Pass, frozen=True, kw_only=True, tag="quantize"):
     float_answers: bool = False
     recurrent: Recurrent = Recurrent.AUTO
 
-    @property
-    def converts(self) -> bool:
-        """It does."""
-        return True
 
-    @property
-    def learns(self) -> bool:
-        """It does not."""
-        return False
-
-
-class PluginPass(_Pass, frozen=True, kw_only=True, tag="plugin"):
+class PluginPass(Traits, frozen=True, kw_only=True, tag="plugin"):
     """A pass that another package brings, see `plugins.PassPlugin`.
 
     Attributes:
