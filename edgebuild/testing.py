@@ -48,7 +48,7 @@ from edgebuild.runtimes.places.table import open_place
 
 T = TypeVar("T")
 
-NETWORK = "edgebuild.passes.trying:network"
+NETWORK = "edgebuild.passes.plugged:network"
 _SAMPLES, _CLASSES = 64, 4
 _ARTIFACT = LayerShape(kind=LayerKind.CONV_2D, height=8, width=8, in_channels=4, out_channels=8)
 

@@ -1,4 +1,4 @@
-"""Passes of plug-ins: what they are given, what they return, and what is seen to before and after."""
+"""Passes and importers of plug-ins: what they are given, what they return, and what is seen to before and after."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tf_keras
 
 from edgebuild import plugins
 from edgebuild.actions.compression import Compressed, CompressJob
+from edgebuild.actions.networks import Imported, ImportJob
 from edgebuild.child import Say
 from edgebuild.core.passes import PluginPass
 from edgebuild.data.given import Array
@@ -122,3 +123,51 @@ def _ends(graph: Graph) -> tuple[list[str], list[str]]:
     inputs = [graph.tensors[item.tensor] for item in graph.inputs]
     outputs = [graph.tensors[number] for number in graph.outputs]
     return tuple([f"{list(item.shape[1:])} {item.dtype}" for item in ends] for ends in (inputs, outputs))  # type: ignore[return-value]
+
+
+def import_(job: ImportJob, say: Say) -> Imported:
+    """Import.
+
+    Raises:
+        StepError: the importer failed, or left no network that can be loaded.
+    """
+    out = Path(job.out)
+    say(f"importing {Path(job.path).name}")
+    found = plugins.call(Group.IMPORTERS, job.plugin, job.path, out)
+    problem = misfit_of_import(found, out)
+    if problem:
+        raise plugins.refused(Group.IMPORTERS, job.plugin, problem)
+    path = Path(found)
+    return Imported(kind="folder" if path.is_dir() else "file", path=path.relative_to(out).as_posix())
+
+
+def misfit_of_import(found: object, out: Path) -> str:
+    """Why what an importer returned is no network in the folder, as the end of a sentence; empty where it is."""
+    if not isinstance(found, str | Path):
+        return f"{type(found).__name__}, not a path"
+    path = Path(found)
+    if not path.is_relative_to(out) or path == out:
+        return f"the path {path}, which is not below the folder that it was given"
+    if path.is_dir():
+        return "" if (path / "saved_model.pb").is_file() else f"the folder {path.name}, which holds no saved_model.pb"
+    if not path.is_file():
+        return f"the path {path.name}, where there is nothing"
+    return "" if path.suffix in (".keras", ".h5") else f"the file {path.name}, which is no .keras or .h5 file"
+
+
+def network() -> Any:
+    """A Keras model of images [8, 8, 1] with two convolutions and 4 classes, drawn with a seed."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            layers.Conv2D(8, 3, activation="relu", name="first"),
+            layers.Conv2D(16, 3, activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(4, activation="softmax", name="classes"),
+        ],
+        name="tried",
+    )

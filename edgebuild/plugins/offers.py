@@ -81,7 +81,7 @@ class CompilerPlugin:
     Attributes:
         run: "module:function" that takes the artifact's path, the `core.target.Accelerator` of the profile and the
             path of an empty folder, writes the file for the device into that folder, if it makes one, and returns a
-            `core.mapping.Compiled`. It raises `errors.UnavailableError` where the compiler is not installed, and
+            `core.device.Compiled`. It raises `errors.UnavailableError` where the compiler is not installed, and
             `errors.StepError` where it refuses the artifact.
         tells: which of Subject.NPU_LATENCY and Subject.NPU_SRAM it estimates, so that budgets may limit them.
         packages: further distributions whose versions decide what it makes.

@@ -31,7 +31,7 @@ from edgebuild.engine import device_figures, doctor, places, publish, sources
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.layering import Layer, overlay
-from edgebuild.passes import carry, importing, plugged
+from edgebuild.passes import carry, plugged
 from edgebuild.passes.graph import files
 from edgebuild.plan import plan
 from edgebuild.plugins import Group, finding
@@ -514,8 +514,8 @@ def test_what_an_importer_leaves_must_be_a_network(found: str | None, said: str,
     for name in ("net.onnx", "net.h5"):
         (tmp_path / name).write_bytes(b"")
     left = tmp_path / found if found is not None else None
-    assert importing.misfit(left, tmp_path).endswith(said)
-    assert bool(importing.misfit(left, tmp_path)) == bool(said)
+    assert plugged.misfit_of_import(left, tmp_path).endswith(said)
+    assert bool(plugged.misfit_of_import(left, tmp_path)) == bool(said)
 
 
 def test_a_rebuild_takes_away_the_reports_that_it_does_not_write(tmp_path: Path) -> None:
