@@ -98,7 +98,7 @@ def _of_micro(built: Built, data: Data | None, session: Session) -> Answered:
     if version is None:
         why = f"TensorFlow Lite Micro is not installed: {wheel.INSTALL}"
         note = "; scored on LiteRT's reference kernels, which at times differ from it by a step"
-        notes.append(why + (note if runtime.is_tflm else ""))
+        notes.append(why + ("" if notes or not runtime.is_tflm else note))
         return Answered(DeviceReport(parity=parity), {Subject.ARENA: why}, tuple(notes))
     arena, why = _arena(built, session)
     notes += [f"the arena was not measured: {why}"] if why else []
@@ -120,7 +120,8 @@ def _standing(built: Built) -> Iterator[str]:
         scored = f"scored on LiteRT's {kernels} kernels, whose outputs are {runtime.called}'s ({_EQUAL})"
     else:
         scored = f"scored on LiteRT's {kernels} kernels, from which {runtime.called} at times differs by a step"
-    yield f"{scored}; the arena is TensorFlow Lite Micro's: {runtime.known.ram}"
+    arena = f"; the arena is TensorFlow Lite Micro's: {runtime.known.ram}" if wheel.version() is not None else ""
+    yield f"{scored}{arena}"
 
 
 def _sample(built: Built, data: Data) -> Action[Vector]:

@@ -85,6 +85,7 @@ class Bench:
         keeps_state: whether artifacts carry state over from one inference to the next.
         missing: what TensorFlow Lite Micro has no kernels for.
         costs: of an inference in the unit of the place, by an artifact's text and the place; 1e-4 for others.
+        timing: fields of what is measured at places.
         reset_score: of artifacts whose state is reset before each sample; None for the same.
         losses: fields of what outputs lost, by the texts of both.
         layers: what each operator lost, of all artifacts.
@@ -107,6 +108,7 @@ class Bench:
         self.keeps_state = False
         self.missing: tuple[str, ...] = ()
         self.costs: dict[tuple[str, str], float] = {}
+        self.timing: dict[str, Any] = {}
         self.reset_score: float | None = None
         self.losses: dict[tuple[str, str], dict[str, Any]] = {}
         self.layers: tuple[LayerLoss, ...] = ()
@@ -338,7 +340,7 @@ class Bench:
 
     def _timing(self, job: MeasureJob, artifact: str) -> Timing:
         value = self.costs.get((self.text(Path(artifact).read_bytes()), job.place.label), 1e-4)
-        return Timing(
+        timed = Timing(
             subject=Subject.INSTRUCTIONS if job.place.emulates else Subject.LATENCY,
             machine=f"aarch64, {job.place.label}",
             kernels=str(job.place.kernels or job.kernels),
@@ -348,6 +350,7 @@ class Bench:
             statistics={"median": value},
             intervals={"median": (value, value)},
         )
+        return msgspec.structs.replace(timed, **self.timing)
 
 
 def _saved(text: str, out: Path) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strangers
 from pipeline_answers import Bench, mapping
 from pipelines import PLAIN, built, installed, kinds, only, planned, said, statuses
 
 from edgebuild.core.budget import Subject
-from edgebuild.core.device import EdgeTpu, EthosU, NpuFigures, ParameterCache, Place
+from edgebuild.core.device import Compiled, EdgeTpu, EthosU, NpuFigures, ParameterCache, Place
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Kernels
-from edgebuild.errors import StepError
+from edgebuild.errors import StepError, UnavailableError
 from edgebuild.process import ChildBugError, ChildDiedError
 
 LEFT = Place(operator="RELU", count=1, is_mapped=False, reason="not supported", tensors=("net/relu/out",))
@@ -253,3 +254,72 @@ def test_a_stream_carries_its_state_as_the_network_does(tmp_path: Path) -> None:
     manifest = only(built(tmp_path, bench, planned(**PLAIN))[0])
     assert "streaming model: gru carry state over" in said(manifest, "streaming")
     assert not [note for note in manifest.notes if "reset it before" in note]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "tflm", "scored", "kernels", "least"),
+    [
+        ("cmsis-nn", "1.2.3", "scored on TensorFlow Lite Micro, whose outputs are CMSIS-NN's", "tflm", None),
+        (
+            "cmsis-nn",
+            None,
+            "scored on LiteRT's reference kernels, from which CMSIS-NN at times differs",
+            "reference",
+            None,
+        ),
+        ("x-cube-ai", "1.2.3", "scored on LiteRT's xnnpack kernels, whose outputs are X-CUBE-AI's", "xnnpack", 740),
+    ],
+)
+def test_a_runtime_that_is_not_here_is_stood_in_for_and_its_memory_bounded(
+    runtime: str,
+    tflm: str | None,
+    scored: str,
+    kernels: str,
+    least: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed(monkeypatch, tflm=tflm)
+    over = {"runtime": {"name": runtime, "code": "50 KB"}}
+    outcomes, fake = built(tmp_path, Bench(), planned("mcu", over=over, **PLAIN))
+    manifest = only(outcomes)
+    assert scored in said(manifest, "scored on")
+    assert ("the arena is TensorFlow Lite Micro's" in said(manifest, "scored on")) == (tflm is not None)
+    assert {figure.kernels for figure in manifest.measurements if figure.subject == Subject.ACCURACY} == {kernels}
+    assert _figures(manifest)["flash"] == 51_000
+    arenas = [figure.between for figure in manifest.measurements if figure.subject == Subject.ARENA]
+    assert [int(between[0]) for between in arenas if between] == ([least] if least else [])
+    assert ("tflm-score" in kinds(fake)) == (kernels == "tflm")
+    assert ("parity" in kinds(fake)) == (runtime == "x-cube-ai")
+
+
+SX = """
+extends = "arm64"
+[accelerator]
+compiler = "sxc"
+configuration = "sx1-64"
+[budgets]
+npu_latency = "1 ms"
+"""
+
+
+def test_a_compiler_of_another_package_is_asked_as_the_built_in_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "packages").mkdir()
+    strangers.installed(tmp_path / "packages", monkeypatch)
+    profile = tmp_path / "sx.toml"
+    profile.write_text(SX)
+    bench = _with_relu()
+    bench.npu = Compiled(mapping=mapping("sx1-64", MAPPED, LEFT), compiled="net_sx1.bin", inference_s=2e-3)
+    outcomes, _ = built(tmp_path, bench, planned(str(profile), **PLAIN))
+    manifest = only(outcomes)
+    assert {"npu_share": 0.5, "npu_latency": 2e-3}.items() <= _figures(manifest).items()
+    assert "npu_sram" not in _figures(manifest)
+    assert statuses(manifest)["npu_latency"] == "fail"
+    assert said(manifest, "on the CPU") == f"sx: {ON_CPU}"
+    assert (tmp_path / "dist" / "sx" / "kws_sx1.bin").read_text() == "compiled"
+    bench.errors["compile"] = UnavailableError("sxc is not installed", "no licence.", "Ask its maker.")
+    manifest = only(built(tmp_path / "absent", bench, planned(str(profile), **PLAIN))[0])
+    assert manifest.lacking["npu_latency"] == "sxc is not installed. no licence. Ask its maker."
+    assert statuses(manifest)["npu_latency"] == "inconclusive"

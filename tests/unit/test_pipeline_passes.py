@@ -314,3 +314,21 @@ def test_packing_is_proved_on_the_kernels_that_run_it(tmp_path: Path) -> None:
     outcomes, fake = built(tmp_path / "tflm", bench, planned("mcu", **PLAIN))
     assert [asked.settings.kernels for asked in fake.asked if asked.kind == "lean"][-1] == ()
     assert only(outcomes).leaner is not None
+
+
+def test_a_float_network_that_does_not_convert_leaves_out_what_layers_lost(tmp_path: Path) -> None:
+    bench = Bench()
+    bench.errors["quantize net float32"] = StepError("no float here")
+    manifest = only(built(tmp_path, bench, planned("mcu", **PLAIN))[0])
+    assert said(manifest, "layers were not compared with the float network's").endswith("no float here")
+    assert manifest.losses.layers is None
+    assert manifest.losses.output is not None
+
+
+def test_a_student_takes_the_place_of_a_network_that_does_not_fit(tmp_path: Path) -> None:
+    bench = Bench()
+    bench.errors[f"quantize {PLAIN_TEXT}"] = StepError("no such operator")
+    over = {"passes": {"channels": "off", "equalize": "off", "calibrate": "off", "student": {}}}
+    manifest = only(built(tmp_path, bench, planned("mcu", over=over))[0])
+    assert _shipped(bench, tmp_path) == "net+student int8"
+    assert manifest.compression is None  # there is nothing to compare with

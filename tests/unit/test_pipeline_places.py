@@ -143,3 +143,14 @@ def test_a_place_that_is_none_ends_a_build_with_what_can_be_written(tmp_path: Pa
     (failed,), _ = built(tmp_path, Bench(), planned(**_on("toaster")))
     assert isinstance(failed.error, UsageError)
     assert "host, host:xnnpack=off, tflm, ssh:user@host" in failed.error.why
+
+
+def test_what_is_measured_beside_an_inference_is_a_figure_and_what_disturbed_it_a_note(tmp_path: Path) -> None:
+    bench = Bench()
+    bench.timing = {"load": (0.1, 0.3, 0.2), "first": (0.01,), "peak_memory_bytes": (5, 7), "energy_j": 0.002}
+    bench.timing["conditions"] = ("the processor was throttled",)
+    manifest = only(built(tmp_path, bench, planned(budgets={"energy": "1 mJ", "load": "1 s"}, **PLAIN))[0])
+    figures = {str(figure.subject): figure.value for figure in manifest.measurements if figure.where == "host"}
+    assert (figures["load"], figures["first_inference"], figures["peak_memory"]) == (0.2, 0.01, 7)
+    assert (statuses(manifest)["energy"], statuses(manifest)["load"]) == ("fail", "pass")
+    assert said(manifest, "throttled") == "arm64: host: the processor was throttled"

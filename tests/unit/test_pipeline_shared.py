@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strangers
 from making import DATA, metric, tensor
 from msgspec.structs import replace
 from pipeline_answers import Bench
 from pipelines import PLAIN, built, installed, kinds, only, planned, said, statuses
 
+from edgebuild.actions.networks import Imported
 from edgebuild.core.delivery import Pixels
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.progress import Silence
@@ -201,3 +203,29 @@ def test_a_function_that_has_no_layers_is_built_without_passes_and_with_its_reas
     bench.instead["call"] = called
     outcomes, _ = built(tmp_path, bench, planned("mcu", function))
     assert "left out: it has no layers: it is a function" in said(only(outcomes), "left out")
+
+
+def test_what_an_importer_of_another_package_takes_is_imported_once_and_recorded_as_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "packages").mkdir()
+    strangers.installed(tmp_path / "packages", monkeypatch)
+    (tmp_path / "kws.layers").write_text("dense 3")
+    source = sources.model(str(tmp_path / "kws.layers"))
+    assert (source.kind, bool(source.sha256)) == ("imported", True)
+    bench = Bench()
+
+    def imported(job: Any, out: Path) -> Imported:
+        (out / "made.keras").write_text(f"from {Path(job.path).read_text()}")
+        return Imported(kind="file", path="made.keras")
+
+    bench.instead["import"] = imported
+    outcomes, fake = built(tmp_path, bench, planned("arm64", source, **PLAIN), planned("mcu", source))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert kinds(fake).count("import") == 1
+    assert [outcome.manifest.inputs.model for outcome in outcomes if outcome.manifest] == [source, source]
+    (given, *_) = [asked.settings for asked in fake.asked if asked.kind == "freeze"]
+    assert given.kind == "file"
+    (tmp_path / "kws.unknown").write_text("dense 3")
+    with pytest.raises(UsageError, match="is no network that can be read"):
+        sources.model(str(tmp_path / "kws.unknown"))
