@@ -62,10 +62,9 @@ class Edgebuild:
             arguments += QUICK
         return [*arguments, *(f"--no-{name}" for name, on in wanted.items() if builds and not on)]
 
-    def each(self, builds: Mapping[str, str], target: str, **environment: str) -> dict[str, Any]:
+    def each(self, builds: Mapping[str, str], **environment: str) -> dict[str, Any]:
         """Build many in one go, by name what stands in their tables; what came of each, as JSON tells it."""
-        target = f'targets = ["{target}"]'
-        tables = [f'[[build]]\nname = "{name}"\n{target}\n{more}\n' for name, more in builds.items()]
+        tables = [f'[[build]]\nname = "{name}"\n{more}\n' for name, more in builds.items()]
         self.config("\n".join(tables))
         ran = self("build-all", "--json", **environment)
         assert ran.out, ran.err

@@ -17,8 +17,10 @@ def test_keyword_spotting_for_three_targets_keeps_size_and_accuracy(edgebuild: E
     ran = edgebuild(kws / "saved_model", "--data", kws / "kws.npz", "-t", "arm64", "-t", "edgetpu", "-t", "mcu")
 
     assert ran.code == 0, ran.err
+    assert "warning" not in ran.out + ran.err, "nothing is wrong with these data"
     for target in ("arm64", "edgetpu", "mcu"):
         manifest = edgebuild.manifest(target)
+        assert manifest["findings"] == []
         assert manifest["name"] == "kws"
         assert manifest["artifact"]["size_bytes"] <= PLAIN_BYTES
         assert manifest["accuracy"]["samples"] == 1000

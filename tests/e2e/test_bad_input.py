@@ -101,10 +101,10 @@ def test_whatever_cannot_be_used_is_refused_by_itself_among_others(careful: Edge
         return name if ":" in name else str(networks / name)
 
     tables = {
-        f"build{number}": f'model = "{path(model)}"\ndata = "{path(data)}"'
+        f"build{number}": f'targets = ["arm64"]\nmodel = "{path(model)}"\ndata = "{path(data)}"'
         for number, (model, data, _, _) in enumerate(MORE)
     }
-    found = careful.each(tables, "arm64")
+    found = careful.each(tables)
     for (model, data, code, says), outcome in zip(MORE, found.values(), strict=True):
         (error,) = [each["error"] for each in outcome["errors"]]
         assert error["exit_code"] == code, (model, data, error)

@@ -60,29 +60,21 @@ def unreachable(networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_channels_far_apart_cost_the_converter_its_accuracy_and_edgebuild_nothing(
     edgebuild: Edgebuild, networks: Path
 ) -> None:
-    arguments = (networks / "spoilt.h5", "-d", networks / "digits.npz", "-t", "mcu")
+    """Neither accuracy nor operators, size and signal."""
+    # How much a healthy network would gain hangs on its last bits, which each machine trains a little differently.
+    arguments = (networks / "spoilt.h5", "-d", networks / "digits.npz", "-t", "mcu", "-t", "arm64")
     assert edgebuild(*arguments).code == 1
-    plain = edgebuild.manifest("mcu")["accuracy"]
+    before, plain = (edgebuild.manifest(target) for target in ("mcu", "arm64"))
     edgebuild.refines = True
     ran = edgebuild(*arguments)
-    assert ran.code == 0, ran.out
-    refined = edgebuild.manifest("mcu")
-    assert plain["baseline"] - plain["artifact"] > 0.03
-    assert refined["accuracy"]["baseline"] - refined["accuracy"]["artifact"] <= 0.01
-    said = " ".join(refined["notes"])
+    after, refined = (edgebuild.manifest(target) for target in ("mcu", "arm64"))
+    assert after["verdict"]["status"] == "pass", ran.out
+    assert before["accuracy"]["baseline"] - before["accuracy"]["artifact"] > 0.03
+    assert after["accuracy"]["baseline"] - after["accuracy"]["artifact"] <= 0.01
+    said = " ".join(after["notes"])
     assert "equalized" in said
     assert "weights rounded adaptively" in said
 
-
-@pytest.mark.slow
-def test_refinement_costs_neither_operators_nor_size(edgebuild: Edgebuild, networks: Path) -> None:
-    # How much the healthy network gains hangs on its last bits, which each machine trains a little differently.
-    arguments = (networks / "spoilt.h5", "-d", networks / "digits.npz", "-t", "arm64")
-    assert edgebuild(*arguments).code in (0, 1)
-    plain = edgebuild.manifest("arm64")
-    edgebuild.refines = True
-    assert edgebuild(*arguments).code in (0, 1)
-    refined = edgebuild.manifest("arm64")
     names = [[operator["name"] for operator in manifest["network"]["operators"]] for manifest in (plain, refined)]
     assert names[0] == names[1]
     assert refined["artifact"]["size_bytes"] <= 1.02 * plain["artifact"]["size_bytes"]
@@ -189,9 +181,11 @@ def test_a_rung_of_int16_writes_out_what_its_kernels_have_no_operator_for(edgebu
     edgebuild.repairs = True
     impossible = edgebuild.folder / "impossible.npz"
     with np.load(networks / "flat_images.npz") as data:
-        np.savez(impossible, x_train=data["x_train"], x_eval=data["x_eval"], y_eval=np.roll(data["y_eval"], 1))
-    limits = ("-b", "accuracy=100%", "--time", "5s", "--set", "train.epochs=1", "--set", "data.calibration_samples=20")
-    ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", *limits, *PLAIN)
+        # Without a train split, so that the ladder ends with int16.
+        np.savez(
+            impossible, x_calibration=data["x_train"][:20], x_eval=data["x_eval"], y_eval=np.roll(data["y_eval"], 1)
+        )
+    ran = edgebuild(networks / "recurrent.keras", "-d", impossible, "-t", "mcu", "-b", "accuracy=100%", *PLAIN)
     assert ran.code == 1, ran.err
     built = {rung["name"]: rung for rung in edgebuild.manifest("mcu")["repair"]}
     assert built["int16x8"]["accuracy"] > 0.2

@@ -24,32 +24,43 @@ def weights_of(path: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("scheme", "target", "weights", "activations"),
-    [
-        ("int8", "arm64", ("int8", 4), {"int8"}),
-        pytest.param("int16x8", "arm64", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
-        pytest.param("float16", "arm64", ("float16", 0), {"float32"}, marks=pytest.mark.slow),
-        pytest.param("float32", "arm64", ("float32", 0), {"float32"}, marks=pytest.mark.slow),
-        pytest.param("int8", "mcu", ("int8", 4), {"int8"}, marks=pytest.mark.slow),
-        pytest.param("int16x8", "mcu", ("int8", 4), {"int16"}, marks=pytest.mark.slow),
-    ],
-)
-def test_a_scheme_decides_how_the_artifact_stores_and_computes(
-    edgebuild: Edgebuild, networks: Path, scheme: str, target: str, weights: tuple[str, int], activations: set[str]
+def _require_scheme(
+    edgebuild: Edgebuild, name: str, scheme: str, target: str, weights: tuple[str, int], activations: set[str]
 ) -> None:
-    network, data = networks / "keras3.keras", networks / "images.npz"
-
-    ran = edgebuild(network, "--data", data, "--target", target, "--quantize", scheme)
-
-    assert ran.code == 0, ran.err
-    manifest = edgebuild.manifest(target)
+    out = "dist" if name == "keras3" else f"dist/{name}"
+    manifest = edgebuild.manifest(target, out)
     assert manifest["plan"]["passes"][0]["scheme"] == scheme
     convolution = next(op for op in manifest["network"]["operators"] if op["name"] == "CONV_2D")
     assert set(convolution["dtypes"]) == activations
-    assert weights in weights_of(edgebuild.folder / "dist" / target / "keras3.tflite").values()
+    assert weights in weights_of(edgebuild.folder / out / target / f"{name}.tflite").values()
     ends = {"float32"} if target == "arm64" else activations
     assert {tensor["dtype"] for tensor in manifest["network"]["inputs"] + manifest["network"]["outputs"]} == ends
+
+
+def test_a_scheme_decides_how_the_artifact_stores_and_computes(edgebuild: Edgebuild, networks: Path) -> None:
+    ran = edgebuild(networks / "keras3.keras", "-d", networks / "images.npz", "-t", "arm64", "--quantize", "int8")
+
+    assert ran.code == 0, ran.err
+    _require_scheme(edgebuild, "keras3", "int8", "arm64", ("int8", 4), {"int8"})
+
+
+@pytest.mark.slow
+def test_every_other_scheme_decides_it_too(edgebuild: Edgebuild, networks: Path) -> None:
+    cases = {
+        "int16": ("int16x8", "arm64", ("int8", 4), {"int16"}),
+        "half": ("float16", "arm64", ("float16", 0), {"float32"}),
+        "float": ("float32", "arm64", ("float32", 0), {"float32"}),
+        "micro8": ("int8", "mcu", ("int8", 4), {"int8"}),
+        "micro16": ("int16x8", "mcu", ("int8", 4), {"int16"}),
+    }
+    given = f'model = "{networks / "keras3.keras"}"\ndata = "{networks / "images.npz"}"'
+    tables = {
+        name: f'{given}\ntargets = ["{target}"]\n[build.passes.quantize]\nscheme = "{scheme}"'
+        for name, (scheme, target, _, _) in cases.items()
+    }
+    for name, outcome in edgebuild.each(tables).items():
+        assert [each["verdict"]["status"] for each in outcome["manifests"]] == ["pass"], outcome
+        _require_scheme(edgebuild, name, *cases[name])
 
 
 @pytest.mark.slow
