@@ -22,13 +22,13 @@ from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.record import Commit
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
-from edgebuild.engine import benching, calibrating, calibrations, functions, outlook, publish, sources
-from edgebuild.engine import build as building
-from edgebuild.engine import check as checking
 from edgebuild.errors import UsageError
 from edgebuild.execution.session import Session, default_jobs
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
+from edgebuild.pipeline import benching, calibrating, calibrations, outlook, publish, sources
+from edgebuild.pipeline import build as building
+from edgebuild.pipeline import check as checking
 from edgebuild.plan import plan
 from edgebuild.search.accuracy_recovery import AccuracyRecovery
 
@@ -181,7 +181,7 @@ def plans(configuration: config.Configuration) -> list[Plan]:
         model = data = sources.EXAMPLE
     for source in filter(None, (model, data)):
         if source.kind == "callable":
-            functions.require(source.path, _code_folders(configuration))
+            sources.require(source.path, _code_folders(configuration))
     planned = [plan(item.target, settings, model, data, _learns_from(item.target, configuration)) for item in resolved]
     why = _unscored(planned)
     if why:

@@ -10,11 +10,11 @@ from typing import NamedTuple, TypeVar
 from edgebuild import api, config
 from edgebuild.core.plan import Source
 from edgebuild.core.progress import Listener, Silence
-from edgebuild.engine import check as checking
-from edgebuild.engine.build import Outcome
 from edgebuild.errors import EdgebuildError, UsageError
 from edgebuild.execution.session import Session
 from edgebuild.layering import Layer, Tree
+from edgebuild.pipeline import check as checking
+from edgebuild.pipeline.build import Outcome
 from edgebuild.plan import default_name
 
 T = TypeVar("T")

@@ -33,7 +33,6 @@ from edgebuild.core.plan import Split
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import AcceleratorTable, Kernels
-from edgebuild.engine import check, sources
 from edgebuild.errors import EdgebuildError, UnavailableError
 from edgebuild.execution.session import Done, Session
 from edgebuild.execution.session import session as opened
@@ -41,6 +40,7 @@ from edgebuild.execution.store import Store
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.layering import Layer
+from edgebuild.pipeline import check, sources
 from edgebuild.process import ChildBugError, Limits
 from edgebuild.report import formats
 from edgebuild.runtimes.places.protocol import How, Loaded, Worker

@@ -16,8 +16,8 @@ from edgebuild.errors import ExitCode
 if TYPE_CHECKING:
     from edgebuild.core.outlook import Outlook
     from edgebuild.core.plan import Plan
-    from edgebuild.engine.build import Outcome
     from edgebuild.layering import Tree
+    from edgebuild.pipeline.build import Outcome
 
 _EPILOG = """\b
 Other commands (each has --help):

@@ -14,8 +14,8 @@ from edgebuild.report import summary
 
 if TYPE_CHECKING:
     from edgebuild.config import Configuration
-    from edgebuild.engine.check import Checked
     from edgebuild.layering import Tree
+    from edgebuild.pipeline.check import Checked
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

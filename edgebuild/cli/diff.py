@@ -23,7 +23,7 @@ def command(before: str, after: str, config: Path | None, as_json: bool) -> int:
     folders with several targets those are compared that both have. Accuracy and latency come from manifests: two
     latencies are two measurements, taken apart.
     """
-    from edgebuild.engine.comparison import compare  # --help should not wait for what it does not need
+    from edgebuild.pipeline.baselines import compare  # --help should not wait for what it does not need
     from edgebuild.report import difference as report
 
     out = Path(options.configuration(config, {}).settings.build.out)

@@ -19,7 +19,7 @@ def command(what: str | None, as_json: bool) -> None:
     EDGEBUILD_ARM64_ROOT the root of an arm64 Linux with Python, numpy and ai-edge-litert.
     """
     from edgebuild import api  # here and below: --help should not wait for what it does not need
-    from edgebuild.engine import doctor
+    from edgebuild.pipeline import doctor
     from edgebuild.report import doctor as report
 
     if what is not None:

@@ -20,12 +20,12 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.record import Commit
-from edgebuild.engine import build as building
-from edgebuild.engine.build import Outcome
 from edgebuild.execution.fake import Fake
 from edgebuild.execution.session import Session
 from edgebuild.execution.store import Store
 from edgebuild.layering import Layer
+from edgebuild.pipeline import build as building
+from edgebuild.pipeline.build import Outcome
 from edgebuild.runtimes import tools
 from edgebuild.runtimes.tflm import wheel
 from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means

@@ -155,7 +155,7 @@ def test_an_edited_runner_of_devices_invalidates_no_training_and_an_edited_pass_
     for name, kind in KINDS.items():
         modules = code.closure(*keys.modules(kind))
         assert (runner in modules) == (name in ("measure", "score-at", "outputs-at")), name
-        assert not any(module.startswith(("edgebuild.engine", "edgebuild.cli")) for module in modules), name
+        assert not any(module.startswith(("edgebuild.pipeline", "edgebuild.cli")) for module in modules), name
     assert loop in code.closure(*keys.modules(KINDS["channels"]))
     # Programs that are copied to devices are named by their files.
     assert "edgebuild.runtimes.places.runner" in code.closure(*keys.modules(KINDS["measure"]))

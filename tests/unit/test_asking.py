@@ -15,9 +15,9 @@ from edgebuild.actions.table import KINDS
 from edgebuild.core.action import Action
 from edgebuild.core.budget import Unit
 from edgebuild.core.plan import Source
-from edgebuild.engine import asking
-from edgebuild.engine.material import Data
 from edgebuild.execution import keys
+from edgebuild.pipeline import asking
+from edgebuild.pipeline.artifacts import Data
 
 DATA = Data(
     Splits(

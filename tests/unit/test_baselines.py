@@ -16,10 +16,10 @@ from making import figure, manifest, plan
 
 from edgebuild import hashing, repository
 from edgebuild.core.manifest import Manifest
-from edgebuild.engine import baselines
-from edgebuild.engine.baselines import Baseline, Wanted
-from edgebuild.engine.figures import describe, of_file
 from edgebuild.errors import UsageError
+from edgebuild.pipeline import baselines
+from edgebuild.pipeline.baselines import Baseline, Wanted
+from edgebuild.pipeline.figures import describe, of_file
 from edgebuild.repository import GitError
 from tests.conftest import PATIENCE_S
 

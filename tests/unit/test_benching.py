@@ -15,11 +15,11 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.settings import LimitSettings
 from edgebuild.core.target import Kernels
-from edgebuild.engine import benching, check
-from edgebuild.engine.demands import Runnable
-from edgebuild.engine.figures import describe, of_file
 from edgebuild.errors import StepError, UsageError
 from edgebuild.execution.session import Session
+from edgebuild.pipeline import benching, check
+from edgebuild.pipeline.demands import Runnable
+from edgebuild.pipeline.figures import describe, of_file
 
 SHORT = msgspec.structs.replace(SETTINGS.bench, runs=10, time=0.2, workers=1)
 LIMITS = LimitSettings(step_time=60, step_memory=10**9, run_time=60, run_memory=10**9)

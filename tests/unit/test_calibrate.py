@@ -20,13 +20,13 @@ from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Kernels
 from edgebuild.core.verdict import Status
-from edgebuild.engine import calibrations
-from edgebuild.engine.calibrating import Twice, concluded, wanted
 from edgebuild.errors import StepError, UsageError
 from edgebuild.execution import session as executing
 from edgebuild.execution.fake import Fake
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
+from edgebuild.pipeline import calibrations
+from edgebuild.pipeline.calibrating import Twice, concluded, wanted
 from edgebuild.report.calibration import of_calibration
 from tests.unit import making
 from tests.unit.board_figures import INSTRUCTIONS_A_BYTE, INTERCEPT_S, SLOPE_S, measured

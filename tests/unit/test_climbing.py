@@ -16,12 +16,12 @@ from edgebuild.core.losses import LayerLoss, LayerLosses, Losses, Signal
 from edgebuild.core.manifest import Artifact
 from edgebuild.core.passes import Equalize, QuantizeAware, Scheme
 from edgebuild.core.plan import Plan
-from edgebuild.engine.finishing import Finished
-from edgebuild.engine.judging import Evaluated, Scoring, Tried
-from edgebuild.engine.material import Built
-from edgebuild.engine.pursuing import Tools, pursue
 from edgebuild.errors import StepError
 from edgebuild.layering import Layer
+from edgebuild.pipeline.artifacts import Built
+from edgebuild.pipeline.build import Tools, pursue
+from edgebuild.pipeline.convert import Finished
+from edgebuild.pipeline.evaluate import Evaluated, Scoring, Tried
 from edgebuild.plan import plan
 from edgebuild.report import wording
 from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means

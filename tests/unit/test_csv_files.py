@@ -15,9 +15,9 @@ from edgebuild.core.plan import Source, Split
 from edgebuild.data.csv_files import from_csv
 from edgebuild.data.given import Examples
 from edgebuild.data.outline import outline
-from edgebuild.engine import sources
 from edgebuild.errors import UsageError
 from edgebuild.passes import split
+from edgebuild.pipeline import sources
 
 SPLIT = Split(calibration_samples=10, evaluation_share=0.2, seed=0)
 VECTOR = (tensor("features", (-1, 3)),)

@@ -16,8 +16,8 @@ from edgebuild.cli import run
 from edgebuild.core.difference import Difference
 from edgebuild.core.manifest import Manifest
 from edgebuild.differences import Side, between
-from edgebuild.engine.figures import describe
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.pipeline.figures import describe
 
 BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType
 
@@ -210,7 +210,7 @@ def test_what_a_shallow_checkout_lacks_is_said_with_the_remedy(
 
 def test_a_file_is_compared_with_what_its_own_manifest_recorded(tmp_path: Path) -> None:
     """A manifest that lies beside another file says nothing of it."""
-    from edgebuild.engine.comparison import compare
+    from edgebuild.pipeline.baselines import compare
 
     old, new = (_publish(tmp_path / name, "mcu", _chain(A)) / "mcu" / "kws.tflite" for name in ("old", "new"))
     assert compare(old, new)[0].figures

@@ -11,8 +11,8 @@ import pytest
 from edgebuild import host
 from edgebuild.cli.doctor import command
 from edgebuild.core.facility import Facility
-from edgebuild.engine import doctor
 from edgebuild.errors import ExitCode, UnavailableError
+from edgebuild.pipeline import doctor
 from edgebuild.report.doctor import of_facilities
 from edgebuild.runtimes.arm64 import emulator
 

@@ -11,9 +11,9 @@ from sessions import NOWHERE
 
 from edgebuild import targets
 from edgebuild.core.plan import Plan
-from edgebuild.engine.fallback import PassDiedError, RequiredError, first_that_works, reason
-from edgebuild.engine.material import Built
 from edgebuild.errors import StepError, UsageError
+from edgebuild.pipeline.artifacts import Built
+from edgebuild.pipeline.fallback import PassDiedError, RequiredError, first_that_works, reason
 from edgebuild.plan import plan
 from edgebuild.process import ChildBugError, ChildDiedError
 from edgebuild.report import wording

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgebuild.cli import run
-from edgebuild.engine import functions
 from edgebuild.errors import UsageError
+from edgebuild.pipeline import sources
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from edgebuild.errors import UsageError
 def test_what_is_not_there_is_refused_with_what_may_be_meant(tmp_path: Path, path: str, message: str) -> None:
     _modules(tmp_path)
     with pytest.raises(UsageError, match="cannot be loaded") as error:
-        functions.require(path, [str(tmp_path)])
+        sources.require(path, [str(tmp_path)])
     assert message in error.value.why
 
 
@@ -32,7 +32,7 @@ def test_what_is_not_there_is_refused_with_what_may_be_meant(tmp_path: Path, pat
 )
 def test_what_may_be_there_is_left_to_the_call(tmp_path: Path, path: str) -> None:
     _modules(tmp_path)
-    functions.require(path, [str(tmp_path)])
+    sources.require(path, [str(tmp_path)])
 
 
 def _modules(folder: Path) -> None:

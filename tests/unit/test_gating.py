@@ -15,8 +15,8 @@ from edgebuild.core.device import DeviceReport, EdgeTpu, Mapping, ParameterCache
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Check, Status
-from edgebuild.engine import device_figures
 from edgebuild.gate import judge, worst
+from edgebuild.pipeline import device_figures
 
 
 def _check(limit: Budget, *figures: Measurement, lower_is_better: bool = False) -> Check:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from making import budget, figure, manifest
 
-from edgebuild.engine.figures import describe, of_file
+from edgebuild.pipeline.figures import describe, of_file
 
 HEAVY = {"tensorflow", "keras", "tf_keras", "numpy", "rich", "jinja2", "sklearn", "ai_edge_litert", "PIL", "psutil"}
 DATA = b"TFL3" * 100

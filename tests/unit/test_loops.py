@@ -21,11 +21,11 @@ from sessions import NOWHERE
 from edgebuild.actions import networks
 from edgebuild.core.passes import DType, Recurrent, Scheme
 from edgebuild.core.target import Operators
-from edgebuild.engine import operator_check
-from edgebuild.engine.material import Network
 from edgebuild.errors import StepError
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.loading import from_keras_model, load
+from edgebuild.pipeline import usable
+from edgebuild.pipeline.artifacts import Network
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*__array__ implementation:DeprecationWarning"),
@@ -44,7 +44,7 @@ def _recurrent(kit: Any, layer: str, steps: int = 6) -> Any:
 def _refused(loop: networks.Loop, *, floats: bool) -> str:
     frozen = networks.Frozen(network=network(), batched=True, identity_sha256="0", loops=(loop,))
     with pytest.raises(StepError, match=loop.layer) as refused:
-        operator_check._require_no_loops(plan(operators=Operators(float=floats)), Network(frozen, NOWHERE))
+        usable._require_no_loops(plan(operators=Operators(float=floats)), Network(frozen, NOWHERE))
     return refused.value.remedy
 
 
@@ -80,7 +80,7 @@ def test_an_exported_loop_runs_in_float_as_its_refusal_says(kit: Any, layer: str
 def test_a_sequence_that_is_too_long_runs_in_float_or_is_written_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator_check.networks, "MOST_STEPS", 5)
+    monkeypatch.setattr(usable.networks, "MOST_STEPS", 5)
     monkeypatch.setattr("edgebuild.passes.unrolling.MOST_STEPS", 5)
     model, x = _recurrent(keras, "GRU"), np.random.default_rng(0).normal(size=(6, 6, 3)).astype(np.float32)
     assert freeze(from_keras_model(model), tmp_path / "left", name="net").loops

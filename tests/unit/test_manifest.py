@@ -17,7 +17,7 @@ from edgebuild.core.device import DeviceReport
 from edgebuild.core.manifest import Inputs, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.verdict import Status
-from edgebuild.engine import check, figures, place_figures
+from edgebuild.pipeline import check, figures, places
 
 BYTES = b"TFL3" * 5000
 TIMING = Timing(
@@ -53,7 +53,7 @@ def _made(baseline: float | None = 0.92, score: float = 0.91, **plan_fields: Any
         ),
         figures.Found(
             score=None if baseline is None else figures.Scored(score, 1000, "reference", machine),
-            measurements=tuple(place_figures.of_timing(place.HERE, made.bench, TIMING)),
+            measurements=tuple(places.of_timing(place.HERE, made.bench, TIMING)),
             device=figures.DeviceFigures(DeviceReport(), ()),
             baseline=None,
             turns=(),
@@ -133,7 +133,7 @@ def test_each_process_has_a_load_a_first_inference_and_a_peak_of_which_the_worst
 
 def test_counted_instructions_are_emulated_and_have_no_time() -> None:
     counted = msgspec.structs.replace(TIMING, subject=Subject.INSTRUCTIONS, energy_j=1.0)
-    (found,) = place_figures.of_timing(place.parse("arm64:cortex-a72"), plan().bench, counted)
+    (found,) = places.of_timing(place.parse("arm64:cortex-a72"), plan().bench, counted)
     assert (found.subject, found.mode, found.where) == (Subject.INSTRUCTIONS, Mode.EMULATED, "arm64:cortex-a72")
     assert found.unit == Unit.COUNT
 

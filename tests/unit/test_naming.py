@@ -17,12 +17,12 @@ from converting import converted
 
 from edgebuild.actions.networks import CarryJob
 from edgebuild.core.passes import DType, Quantize, Scheme
-from edgebuild.engine.compress import taken_apart
 from edgebuild.flatbuffer import reader
 from edgebuild.passes import carry
 from edgebuild.passes.freeze import freeze
 from edgebuild.passes.graph import building, from_keras3
 from edgebuild.passes.loading import from_keras_model
+from edgebuild.pipeline.compress import taken_apart
 from edgebuild.readback import layers_of
 
 _FLOAT = Quantize(scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)

@@ -19,10 +19,10 @@ from edgebuild.core.benched import OperatorTime, OperatorTimes
 from edgebuild.core.inspection import Graph
 from edgebuild.core.measurement import Mode
 from edgebuild.core.target import Kernels
-from edgebuild.engine import operator_timing
-from edgebuild.engine.demands import Runnable
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.pipeline import places
+from edgebuild.pipeline.demands import Runnable
 from edgebuild.process import Child, Limits
 from edgebuild.report.bench import of_operators
 from edgebuild.runtimes import interpreters, prefix_times
@@ -296,7 +296,7 @@ def test_where_the_profiler_ends_its_process_the_times_are_had_without_it(tmp_pa
     path = tmp_path / "a.tflite"
     path.write_bytes(_dense(4, 4))
     with sessions.of_table(tmp_path, "tests.unit.operator_children") as session:
-        times = operator_timing.operator_times(Runnable(path, Kernels.XNNPACK), making.SETTINGS.bench, session)
+        times = places.operator_times(Runnable(path, Kernels.XNNPACK), making.SETTINGS.bench, session)
     assert times.source == "prefixes"
     assert times.notes[0] == "first"
     assert "with LiteRT's profiler the interpreter crashed (signal SIGABRT)" in times.notes[1]

@@ -22,9 +22,9 @@ from edgebuild.data.array_names import unscored
 from edgebuild.data.given import Examples, Given
 from edgebuild.data.outline import divided, outline
 from edgebuild.data.splitting import divide
-from edgebuild.engine import outlook
 from edgebuild.errors import ExitCode
 from edgebuild.execution.store import Store
+from edgebuild.pipeline import outlook
 
 SPLIT = Split(calibration_samples=20, evaluation_share=0.2, seed=0)
 

@@ -13,8 +13,8 @@ from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.plan import Source
 from edgebuild.core.progress import Silence
 from edgebuild.core.verdict import Status
-from edgebuild.engine import build as building
 from edgebuild.errors import StepError, UnavailableError, UsageError
+from edgebuild.pipeline import build as building
 
 FUNCTION = Source(kind="callable", path="mine:model", sha256="")
 

@@ -19,9 +19,9 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.measurement import Mode
 from edgebuild.core.progress import Silence
 from edgebuild.core.verdict import Status
-from edgebuild.engine import comparison
 from edgebuild.errors import StepError, UnavailableError, UsageError
 from edgebuild.execution.fake import Fake
+from edgebuild.pipeline import baselines
 from edgebuild.process import ChildDiedError
 from edgebuild.runtimes.arm64 import emulator
 
@@ -240,20 +240,20 @@ def test_builds_are_held_side_by_side_for_the_targets_that_both_have(
     bench.tails.clear()
     bench.frozen["file"] = {"text": "new"}
     after = _build(tmp_path, "mcu", "edgetpu", out="after")
-    (difference,) = comparison.compare(before, after)
+    (difference,) = baselines.compare(before, after)
     assert Path(difference.before).parent.name == Path(difference.after).parent.name == "mcu"
     removed = [layer.operator for layer in difference.layers if layer.after < 0]
     assert removed == ["RELU"]
     with pytest.raises(UsageError, match="have no target in common"):
-        comparison.compare(before / "arm64", after)
-    (files,) = comparison.compare(before / "mcu" / "kws.tflite", after / "mcu" / "kws.tflite")
+        baselines.compare(before / "arm64", after)
+    (files,) = baselines.compare(before / "mcu" / "kws.tflite", after / "mcu" / "kws.tflite")
     assert files.figures  # both lie beside their manifests
 
 
 def test_a_file_beside_the_manifest_of_another_stands_for_itself(fakes: list[Fake], tmp_path: Path) -> None:
     out = _build(tmp_path)
     other = _another(out / "arm64" / "kws.tflite")
-    (difference,) = comparison.compare(out / "arm64" / "kws.tflite", other)
+    (difference,) = baselines.compare(out / "arm64" / "kws.tflite", other)
     assert difference.figures == ()
 
 

@@ -13,8 +13,8 @@ from pipelines import given, installed
 
 from edgebuild import api, config, hashing
 from edgebuild.core.facility import Facility
-from edgebuild.engine import doctor, functions, sources
 from edgebuild.errors import StepError, UsageError
+from edgebuild.pipeline import doctor, sources
 from edgebuild.runtimes.arm64 import emulator
 
 
@@ -146,7 +146,7 @@ def test_a_function_that_is_not_there_is_refused_without_running_its_module(
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "inner.py").write_text("def build(): ...\n")
     with pytest.raises(UsageError) as error:
-        functions.require(path, [str(tmp_path)])
+        sources.require(path, [str(tmp_path)])
     assert why in error.value.why
     tables = {"model": {"path": path}, "build": {"targets": ["mcu"]}}
     with pytest.raises(UsageError):
@@ -158,7 +158,7 @@ def test_a_function_that_may_be_there_is_left_to_its_call(path: str, tmp_path: P
     (tmp_path / "mine.py").write_text("raise SystemExit\ndef model(): ...\n")
     (tmp_path / "made.py").write_text("from mine import *\n")
     (tmp_path / "package").mkdir()
-    functions.require(path, [str(tmp_path)])
+    sources.require(path, [str(tmp_path)])
 
 
 # This machine.

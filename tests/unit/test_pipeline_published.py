@@ -14,8 +14,8 @@ from pipelines import PLAIN, built, given, installed, only, planned, through_api
 from edgebuild import api, config, repository
 from edgebuild.core.plan import Source
 from edgebuild.core.progress import Silence
-from edgebuild.engine import publish
 from edgebuild.errors import StepError, UsageError
+from edgebuild.pipeline import publish
 from edgebuild.repository import GitError, UnknownRefError
 
 
@@ -192,17 +192,17 @@ def test_a_repository_that_cannot_be_read_is_a_reason(
 def test_a_build_is_held_beside_that_of_a_commit(
     committed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgebuild.engine import comparison
+    from edgebuild.pipeline import baselines
 
     monkeypatch.chdir(tmp_path)
     bench = Bench()
     bench.frozen["file"] = {"text": "new"}
     built(tmp_path / "now", bench, planned(**PLAIN))
-    (difference,) = comparison.compare("v1:dist", tmp_path / "now" / "dist")
+    (difference,) = baselines.compare("v1:dist", tmp_path / "now" / "dist")
     assert difference.before == "v1:dist/arm64/kws.tflite"
     assert [layer.operator for layer in difference.layers if layer.after < 0] == ["RELU"]
     assert difference.figures
-    (files,) = comparison.compare("v1:dist/arm64/kws.tflite", "v1:dist/mcu/kws.tflite")
+    (files,) = baselines.compare("v1:dist/arm64/kws.tflite", "v1:dist/mcu/kws.tflite")
     assert (files.before, files.after) == ("v1:dist/arm64/kws.tflite", "v1:dist/mcu/kws.tflite")
     with pytest.raises(UsageError, match="there is no v2"):
-        comparison.compare("v2", tmp_path / "now" / "dist")
+        baselines.compare("v2", tmp_path / "now" / "dist")

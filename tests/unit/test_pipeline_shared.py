@@ -17,8 +17,8 @@ from edgebuild.core.delivery import Pixels
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.progress import Silence
 from edgebuild.core.settings import INPUT
-from edgebuild.engine import sources
 from edgebuild.errors import StepError, UsageError
+from edgebuild.pipeline import sources
 
 UNLABELLED = {"has_answers": False, "learning_has_answers": False}
 

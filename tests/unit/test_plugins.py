@@ -27,12 +27,12 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.passes import Equalize, Pass, PluginPass, QuantizeAware
 from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
-from edgebuild.engine import device_figures, doctor, places, publish, sources
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import timed_parts
 from edgebuild.layering import Layer, overlay
 from edgebuild.passes import carry, plugged
 from edgebuild.passes.graph import files
+from edgebuild.pipeline import device_figures, doctor, places, publish, sources
 from edgebuild.plan import plan
 from edgebuild.plugins import Group, finding
 from edgebuild.report import formats

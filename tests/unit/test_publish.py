@@ -9,8 +9,8 @@ from making import manifest
 
 from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import Manifest
-from edgebuild.engine.publish import publish, require_writable
 from edgebuild.errors import StepError
+from edgebuild.pipeline.publish import publish, require_writable
 
 ARTIFACT = {"kws.tflite": b"TFL3 new"}
 

@@ -9,7 +9,7 @@ from making import metric, network, plan, tensor
 
 from edgebuild.actions.datasets import Splits
 from edgebuild.core.metric import Metric
-from edgebuild.engine import sharing
+from edgebuild.pipeline import prepare
 
 GIVES_BACK = network(inputs=(tensor("x", (1, 16)),), outputs=(tensor("codes", (1, 4)), tensor("again", (1, 16))))
 
@@ -49,6 +49,6 @@ def _splits(**fields: Any) -> Splits:
 def test_an_error_is_of_the_input_where_nothing_else_can_be_meant(
     asked: Metric, of: Any, splits: Splits, target: str
 ) -> None:
-    made, known = sharing.against_input(plan(metric=asked), splits, of)
+    made, known = prepare.against_input(plan(metric=asked), splits, of)
     assert (made.metric.name, made.metric.target) == (asked.name, target)
     assert (len(known.notes) == 2) == bool(target), "what was decided is said"

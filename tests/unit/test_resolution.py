@@ -20,11 +20,11 @@ from edgebuild.core.measurement import Paired
 from edgebuild.core.metric import Task
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.verdict import Check, Status
-from edgebuild.engine import figures, resolution
-from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.errors import UsageError
 from edgebuild.gate import judge
 from edgebuild.layering import Layer, overlay
+from edgebuild.pipeline import figures, prepare
+from edgebuild.pipeline.figures import DeviceFigures, Found, Origin, Scored
 from edgebuild.report import card, summary
 from edgebuild.runtimes.fidelity import answers
 
@@ -232,14 +232,14 @@ def test_report_and_card_show_what_a_sample_is_worth_and_the_interval() -> None:
 )
 def test_a_limit_that_is_finer_than_one_sample_is_a_finding(samples: int, limit: float, is_found: bool) -> None:
     asked = plan(budgets=(budget("accuracy_drop", limit),), metric=metric("accuracy", task=Task.CLASSES))
-    found = list(resolution.findings(asked, samples))
+    found = list(prepare.findings_of_resolution(asked, samples))
     assert bool(found) == is_found
     if found:
         assert found[0].code == "evaluation-too-small"
         needed = found[0].remedy.partition("at least ")[2].partition(" samples")[0]
-        assert not list(resolution.findings(asked, int(needed))), "the remedy mends it"
+        assert not list(prepare.findings_of_resolution(asked, int(needed))), "the remedy mends it"
         wider = found[0].remedy.partition('"')[2].partition(" %")[0]
         allowed = msgspec.structs.replace(asked, budgets=(budget("accuracy_drop", float(wider) / 100),))
-        assert not list(resolution.findings(allowed, samples)), "so does the other one"
+        assert not list(prepare.findings_of_resolution(allowed, samples)), "so does the other one"
     ignoring = msgspec.structs.replace(asked, ignores=("evaluation-too-small",))
-    assert not list(resolution.findings(ignoring, samples))
+    assert not list(prepare.findings_of_resolution(ignoring, samples))

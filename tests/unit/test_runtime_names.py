@@ -13,11 +13,11 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.device import Arena, DeviceReport
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Status
-from edgebuild.engine import device_figures
 from edgebuild.errors import UsageError
 from edgebuild.gate import judge
 from edgebuild.judgeable import Of, require
 from edgebuild.layering import Layer
+from edgebuild.pipeline import device_figures
 
 MICRO = [name for name in Interpreter if name.is_micro]
 

@@ -14,11 +14,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgebuild.cli import run
 from edgebuild.core.layers import LayerKind, LayerShape
-from edgebuild.engine import benching
 from edgebuild.errors import StepError
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import tight, timed_parts
+from edgebuild.pipeline import benching
 
 _SHAPE = LayerShape(kind=LayerKind.CONV_2D, in_channels=4, out_channels=5, kernel=(3, 3), height=6, width=6)
 _WORD_BYTES = 4

@@ -21,14 +21,14 @@ from edgebuild.core.passes import DType, Scheme
 from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
-from edgebuild.engine import devices, finishing, losses, places
-from edgebuild.engine.demands import Demand, Runnable
-from edgebuild.engine.losses import Kept
-from edgebuild.engine.material import Built, Data, Reference
-from edgebuild.engine.usable import usable
 from edgebuild.errors import StepError
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
+from edgebuild.pipeline import convert, devices, evaluate, places
+from edgebuild.pipeline.artifacts import Built, Data, Reference
+from edgebuild.pipeline.demands import Demand, Runnable
+from edgebuild.pipeline.evaluate import Kept
+from edgebuild.pipeline.usable import usable
 
 FLOAT = msgspec.structs.replace(INT8, scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32)
 ANY = Operators(float=True)
@@ -102,7 +102,7 @@ def test_other_kernels_stand_in_where_the_reference_kernels_lack_an_operator(tmp
         "LiteRT's reference kernels have no ELU (from bend0)"
     )
     lean = msgspec.structs.replace(built.plan, delivery=Delivery(lean=True))
-    packed = finishing.pack(built._replace(plan=lean), session)
+    packed = convert.pack(built._replace(plan=lean), session)
     assert packed.notes == ()
     assert packed.leaner is not None
     assert packed.leaner.verified_on == ("litert builtin", "litert xnnpack", "tflm")
@@ -135,7 +135,7 @@ def test_kernels_that_end_their_process_leave_notes(tmp_path: Path, session: Ses
     ]
     # It is packed and proved on the kernels that run it.
     lean = msgspec.structs.replace(built.plan, delivery=Delivery(lean=True), runtime=_reference())
-    packed = finishing.pack(built._replace(plan=lean), session)
+    packed = convert.pack(built._replace(plan=lean), session)
     assert packed.leaner is not None
     assert packed.leaner.verified_on == ("litert reference", "tflm")
     assert packed.notes == ()
@@ -166,7 +166,7 @@ def test_outputs_and_layers_that_cannot_be_compared_are_notes(tmp_path: Path, se
         np.save(tmp_path / name / "outputs.npy", np.zeros((6, 3 if name == "own" else 4), np.float32))
     reference = Reference(session.give_file(path), built.spec, ("bend0",))
     kept = Kept(*(sessions.folder(session, tmp_path / name) for name in ("float", "own")))
-    lost = losses.measure(built._replace(reference=reference), data, kept, session)
+    lost = evaluate.measure_losses(built._replace(reference=reference), data, kept, session)
     assert lost.losses is None
     assert [note.partition(":")[0] for note in lost.notes] == [
         "outputs were not compared with the float network's",

@@ -19,9 +19,9 @@ from edgebuild.cli import run
 from edgebuild.core.budget import Subject
 from edgebuild.core.measurement import Measurement
 from edgebuild.core.target import Accelerator, Compiler, Interpreter, Kernels, Runtime
-from edgebuild.engine.build import Outcome
-from edgebuild.engine.figures import describe, of_file
 from edgebuild.errors import StepError, UsageError
+from edgebuild.pipeline.build import Outcome
+from edgebuild.pipeline.figures import describe, of_file
 from edgebuild.runtimes.tflm import wheel
 
 LITERT = Runtime(name=Interpreter.LITERT, kernels=Kernels.XNNPACK)

@@ -20,12 +20,12 @@ from edgebuild.actions.datasets import LEARNING, Splits
 from edgebuild.core.passes import DType, Refinement, Scheme
 from edgebuild.data.given import Examples
 from edgebuild.data.samples import save
-from edgebuild.engine import vetting
-from edgebuild.engine.material import Built, Data, Reference
 from edgebuild.errors import UsageError
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
 from edgebuild.passes.loading import from_keras_model
+from edgebuild.pipeline import convert
+from edgebuild.pipeline.artifacts import Built, Data, Reference
 
 RIGHT = np.eye(3, dtype=np.float32)
 COUNT = 3_000
@@ -70,13 +70,13 @@ def _vetted(
     folder: Path, refined: Any, plain: Any, session: Session, y: Any = None, exact: Any = None, **fields: Any
 ) -> str | None:
     made, data = _refined(**fields), _data(session, folder / "data", y)
-    other = vetting.alternative(made, data)
+    other = convert.alternative_of(made, data)
     assert other is not None
     built = [_built(session, folder, "refined", refined, made), _built(session, folder, "plain", plain, other)]
     if exact is not None:
         standing = _built(session, folder, "float", exact, other)
         built = [each._replace(reference=Reference(standing.ref, standing.spec, ())) for each in built]
-    return vetting.vet(*built, data, session)
+    return convert.vet(*built, data, session)
 
 
 def _leaning(share: float) -> Any:
@@ -86,7 +86,7 @@ def _leaning(share: float) -> Any:
 
 def test_the_alternative_is_the_plan_without_its_refinements(session: Session, tmp_path: Path) -> None:
     made = _refined()
-    other = vetting.alternative(made, _data(session, tmp_path / "data"))
+    other = convert.alternative_of(made, _data(session, tmp_path / "data"))
     assert other is not None
     assert any(isinstance(step, Refinement) for step in made.passes)
     assert other.passes == (made.quantize,)
@@ -95,16 +95,16 @@ def test_the_alternative_is_the_plan_without_its_refinements(session: Session, t
 
 @pytest.mark.parametrize("lack", [{"learning_has_answers": False}, {"learning_samples": 99}])
 def test_without_enough_answers_there_is_no_alternative(lack: dict[str, Any], session: Session, tmp_path: Path) -> None:
-    assert vetting.alternative(_refined(), _data(session, tmp_path / "data", **lack)) is None
+    assert convert.alternative_of(_refined(), _data(session, tmp_path / "data", **lack)) is None
 
 
 def test_without_refinements_or_data_or_with_a_score_of_the_users_own_there_is_none(
     session: Session, tmp_path: Path
 ) -> None:
     data = _data(session, tmp_path / "data")
-    assert vetting.alternative(msgspec.structs.replace(_refined(), metric=metric("own.py:score")), data) is None
-    assert vetting.alternative(plan(passes=(INT8,)), data) is None
-    assert vetting.alternative(_refined(), None) is None
+    assert convert.alternative_of(msgspec.structs.replace(_refined(), metric=metric("own.py:score")), data) is None
+    assert convert.alternative_of(plan(passes=(INT8,)), data) is None
+    assert convert.alternative_of(_refined(), None) is None
 
 
 def test_refinements_that_cost_right_answers_are_taken_back(session: Session, tmp_path: Path) -> None:
@@ -176,20 +176,20 @@ def test_probabilities_in_steps_are_vetted_by_what_the_softmax_reads(
     refined: float, plain: float, taken_back: bool, session: Session, tmp_path: Path
 ) -> None:
     made, data = _refined(), _data(session, tmp_path / "data", np.zeros(COUNT, np.int64))
-    other = vetting.alternative(made, data)
+    other = convert.alternative_of(made, data)
     standing = _probabilities(session, tmp_path, "float", other, 0)
     reference = Reference(standing.ref, standing.spec, ("answer",))
     built = [
         _probabilities(session, tmp_path, "refined", made, refined)._replace(reference=reference),
         _probabilities(session, tmp_path, "plain", other, plain)._replace(reference=reference),
     ]
-    why = vetting.vet(*built, data, session)
+    why = convert.vet(*built, data, session)
     assert (why is not None and "on 256 train samples the logits are nearer" in why) == taken_back
     assert (why is None) != taken_back
 
 
 def test_large_networks_answer_fewer_samples(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vetting, "_MOST_MACS", 9 * 300)
+    monkeypatch.setattr(convert, "_MOST_MACS", 9 * 300)
     why = _vetted(tmp_path, _leaning(0.5), RIGHT, session)
     assert why is not None
     assert "of 300 train samples" in why

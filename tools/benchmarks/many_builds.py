@@ -31,7 +31,6 @@ from edgebuild import api, config, hashing, host
 from edgebuild.actions.runtimes import TFLM_KERNELS, KernelsJob
 from edgebuild.actions.table import KINDS
 from edgebuild.core.progress import Silence
-from edgebuild.engine import build as building
 from edgebuild.execution.children import Children
 from edgebuild.execution.cluster import Cluster
 from edgebuild.execution.connection import LOCAL, connected
@@ -40,6 +39,7 @@ from edgebuild.execution.inline import Inline
 from edgebuild.execution.pool import Pool
 from edgebuild.execution.session import Session
 from edgebuild.execution.store import Store
+from edgebuild.pipeline import build as building
 
 _WORKERS = 2
 _TARGET = "arm64"

@@ -15,8 +15,8 @@ from edgebuild.core.measurement import Measurement
 from edgebuild.core.plan import Source
 from edgebuild.core.verdict import Verdict
 from edgebuild.documents import DocumentError
-from edgebuild.engine import figures, publish
 from edgebuild.errors import EdgebuildError, StepError, UsageError
+from edgebuild.pipeline import figures, publish
 
 # Gives the budgets that hold now, for a manifest and those that it recorded.
 Budgets = Callable[[Manifest], tuple[Budget, ...]]

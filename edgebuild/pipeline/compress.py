@@ -13,13 +13,13 @@ from edgebuild.core.action import Ref
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Change, Channels
 from edgebuild.core.plan import Plan
-from edgebuild.engine import asking, fallback, loading
-from edgebuild.engine.fallback import FAILURES, PassDiedError, RequiredError
-from edgebuild.engine.loading import Loaded
-from edgebuild.engine.material import Data, Network
 from edgebuild.errors import StepError
 from edgebuild.execution.session import Session
 from edgebuild.layer_costs import LatencyTable, tabulate
+from edgebuild.pipeline import asking, fallback, prepare
+from edgebuild.pipeline.artifacts import Data, Network
+from edgebuild.pipeline.fallback import FAILURES, PassDiedError, RequiredError
+from edgebuild.pipeline.prepare import Loaded
 from edgebuild.process import ChildBugError, ChildDiedError
 from edgebuild.report import wording
 
@@ -62,7 +62,7 @@ def compress(plan: Plan, loaded: Loaded, network: Network, data: Data | None, se
     if not chosen:
         return Compressed(network, network, plan, is_smaller=False, notes=tuple(notes))
     try:
-        original, answer = loading.with_layers(plan, loaded, session)
+        original, answer = prepare.with_layers(plan, loaded, session)
     except FAILURES as error:
         names = ", ".join(wording.kind(step) for step in chosen)
         reason = f"{names} left out: {fallback.reason(error)}"
@@ -112,7 +112,7 @@ class _Walk:
         return given if self._unquantized.identity == self._original.identity else self._freeze(self._unquantized)
 
     def _freeze(self, network: Ref) -> Network:
-        return loading.frozen(self.plan, network, self._session)
+        return prepare.frozen(self.plan, network, self._session)
 
     def compress(self, step: Change) -> None:
         if step.keeps_shared_values and not self._has_clusters:

@@ -11,11 +11,11 @@ from edgebuild.core.budget import Subject
 from edgebuild.core.device import Arena, Compiled, DeviceReport, EdgeTpu, EthosU
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Runtime
-from edgebuild.engine import devices
-from edgebuild.engine.fallback import FAILURES, reason
-from edgebuild.engine.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
 from edgebuild.execution import toolchain
 from edgebuild.execution.session import Session
+from edgebuild.pipeline import devices
+from edgebuild.pipeline.fallback import FAILURES, reason
+from edgebuild.pipeline.figures import TFLM_KERNELS, TFLM_PACKAGE, in_file
 from edgebuild.runtimes.tflm import wheel
 
 # What the arena's figure was found with: kernels' structures hold pointers of this size.

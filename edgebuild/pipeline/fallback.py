@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from edgebuild.core.passes import Change, Pass, Quantize
 from edgebuild.core.plan import Plan
-from edgebuild.engine.material import Built
 from edgebuild.errors import StepError, UnavailableError
+from edgebuild.pipeline.artifacts import Built
 from edgebuild.process import ChildBugError
 from edgebuild.report import wording
 

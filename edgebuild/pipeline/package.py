@@ -13,11 +13,11 @@ from edgebuild.core.action import Action
 from edgebuild.core.delivery import Layout, PackedFile
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.plan import Plan
-from edgebuild.engine.accelerators import Answered
-from edgebuild.engine.material import Built
-from edgebuild.engine.sharing import Shared
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import reader
+from edgebuild.pipeline.artifacts import Built
+from edgebuild.pipeline.devices import Answered
+from edgebuild.pipeline.prepare import Shared
 from edgebuild.report import card
 from edgebuild.report.integration import page
 

@@ -1,7 +1,10 @@
-"""The network and the data that a request names, looked at from outside: what kind they are, and their digests."""
+"""The network, the data and the functions that a request names, looked at from outside: their kinds and digests."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import msgspec
 from edgebuild import hashing, plugins
 from edgebuild.config import is_callable
 from edgebuild.core.plan import Source
+from edgebuild.decode import closest
 from edgebuild.errors import StepError, UsageError
 from edgebuild.plugins import Group
 
@@ -18,6 +22,10 @@ _MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 _MODEL_KINDS = "a .keras or .h5 file, a SavedModel folder, or module:callable"
 _DATA_KINDS = "a .npz or .csv file, a folder of images by class, or module:callable"
 EXAMPLE = Source(kind="example", path="scikit-learn digits", sha256="")
+# By these a module may get names that do not stand in it.
+_MAKES_NAMES = re.compile(r"import \*|__getattr__|globals\(|exec\(|setattr\(")
+_DEFINED = re.compile(r"^(?:async +)?(?:def|class) +(\w+)|^(\w+) *=", re.MULTILINE)
+_WHERE = "Modules are looked up in the working folder and in the environment."
 
 
 def model(path: str) -> Source:
@@ -165,3 +173,40 @@ def data_file(data: str | Path | Mapping[str, Any] | None, folder: Path) -> str:
     path = folder / "data.npz"
     np.savez(path, **data)
     return str(path)
+
+
+def require(path: str, folders: Sequence[str]) -> None:
+    """Refuse a module that is nowhere, and a name that does not stand in a module of the user's.
+
+    Args:
+        path: module:callable.
+        folders: where modules of the user's own are looked up.
+
+    Raises:
+        UsageError: it would not be found once it is called.
+    """
+    module, _, name = path.partition(":")
+    top, *inner = module.split(".")
+    for folder in map(Path, folders):
+        file = folder.joinpath(top, *inner)
+        source = next((item for item in (file.with_suffix(".py"), file / "__init__.py") if item.is_file()), None)
+        if source is not None:
+            _require_name(path, name, source)
+            return
+        if (folder / top).is_dir():
+            return
+    if top not in sys.modules and importlib.util.find_spec(top) is None:
+        known = [item.stem for folder in folders for item in Path(folder).glob("*.py")]
+        raise UsageError(f"{path} cannot be loaded", f"There is no module {top}{closest(top, known)}.", _WHERE)
+
+
+def _require_name(path: str, name: str, file: Path) -> None:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if re.search(rf"\b{name}\b", text) or _MAKES_NAMES.search(text):
+        return
+    defined = [function or value for function, value in _DEFINED.findall(text)]
+    raise UsageError(
+        f"{path} cannot be loaded",
+        f"{file} defines no {name}{closest(name, defined)}.",
+        f"It defines {', '.join(defined[:10])}." if defined else _WHERE,
+    )

@@ -1,4 +1,4 @@
-"""Baselines: what the user names, found and looked through before anything is held against it.
+"""Baselines: what the user names to compare with, found and looked through; two files or folders side by side.
 
 A baseline that is damaged, foreign or not there is no error: a first release has none. It is said why nothing, or not
 everything, can be compared.
@@ -7,19 +7,22 @@ everything, can be compared.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edgebuild import hashing, repository
 from edgebuild.comparing import Before
 from edgebuild.core.budget import Subject
+from edgebuild.core.difference import Difference
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Kernels
-from edgebuild.engine import check, figures
+from edgebuild.differences import Side, between
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.pipeline import check, figures
 from edgebuild.repository import GitError, UnknownRefError
 
 _ARTIFACT = ".tflite"
@@ -121,7 +124,7 @@ def _in_git(named: str, wanted: Wanted, out: Path, scratch: Path) -> Baseline:
         raise _UnusableError(f"there is no {named}, and {error}" if is_absent else str(error)) from None
 
 
-def fetched(named: str, out: Path, scratch: Path) -> list[tuple[str, Path]]:
+def _fetched(named: str, out: Path, scratch: Path) -> list[tuple[str, Path]]:
     """What a commit holds, read into a folder: each manifest with its artifact, or the one file that is meant.
 
     Args:
@@ -153,7 +156,7 @@ def fetched(named: str, out: Path, scratch: Path) -> list[tuple[str, Path]]:
     return files
 
 
-def is_of_git(named: str) -> bool:
+def _is_of_git(named: str) -> bool:
     """Whether a name is of a commit: a path that is there comes before a ref, and so does a file that is missing."""
     is_file = Path(named).suffix in (_ARTIFACT, Path(FILE_NAME).suffix) and ":" not in named
     return named.startswith(_GIT) or not (is_file or Path(named).exists())
@@ -278,3 +281,77 @@ def _together(found: Sequence[Measurement], manifest: Manifest) -> tuple[Measure
     """What a file tells now, since another machine's gzip may have made another size of it, and what is recorded."""
     subjects = {measurement.subject for measurement in found}
     return (*found, *(recorded for recorded in manifest.measurements if recorded.subject not in subjects))
+
+
+def compare(before: str | Path, after: str | Path, out: Path = Path("dist")) -> tuple[Difference, ...]:
+    """The differences between two artifacts, or between the builds of two folders for the targets that both have.
+
+    Args:
+        before: a .tflite file, a manifest, one target's folder, a folder of targets, or a git ref, whose commit holds
+            what is at the other side's path; "REF:PATH" is another file or folder of the repository.
+        after: the same, of any of these.
+        out: the folder that a ref holds where both sides are one.
+
+    Raises:
+        UsageError: there is nothing at one of these places, or no target is in both.
+        StepError: a file or a manifest is damaged.
+        OSError: a file cannot be opened.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+        names = [str(before), str(after)]
+        paths = [Path(name) for name in names if not _is_of_git(name)]
+        meant = paths[0] if paths else out
+        sides = []
+        for number, name in enumerate(names):
+            into = Path(scratch) / str(number)
+            into.mkdir()
+            sides.append(_of_commit(name, meant, into) if _is_of_git(name) else _sides(Path(name)))
+    return _compared(str(before), str(after), *sides)
+
+
+def _compared(before: str, after: str, first: Mapping[str, Side], second: Mapping[str, Side]) -> tuple[Difference, ...]:
+    if len(first) == len(second) == 1:
+        return (between(*first.values(), *second.values()),)
+    common = [target for target in first if target in second]
+    if not common:
+        raise UsageError(
+            f"{before} and {after} have no target in common",
+            f"There are {', '.join(first)} and {', '.join(second)}.",
+            "Name a file or one target's folder on each side.",
+        )
+    return tuple(between(first[target], second[target]) for target in common)
+
+
+def _of_commit(named: str, meant: Path, scratch: Path) -> dict[str, Side]:
+    """What a commit holds, by target, under its names there."""
+    found: dict[str, Side] = {}
+    for label, path in _fetched(named, meant, scratch):
+        for target, side in _sides(path).items():
+            name = label if path.suffix == _ARTIFACT else f"{label.removesuffix(FILE_NAME)}{Path(side.name).name}"
+            found[target] = side._replace(name=name)
+    return found
+
+
+def _sides(place: Path) -> dict[str, Side]:
+    """What is at a place, by target; a file without a manifest beside it stands for itself."""
+    if place.suffix == _ARTIFACT or (place.is_file() and place.suffix != ".json"):
+        return {place.name: Side(str(place), inspect(place.read_bytes(), place.name), _manifest_beside(place))}
+    found = {}
+    for path in check.find(place):
+        manifest = check.read(path)
+        artifact = path.parent / Path(manifest.artifact.path).name
+        found[manifest.target] = Side(str(artifact), inspect(artifact.read_bytes(), artifact.name), manifest)
+    return found
+
+
+def _manifest_beside(artifact: Path) -> Manifest | None:
+    """The manifest of this very file; nothing recorded of another holds for it."""
+    try:
+        manifest = check.read(artifact.parent / FILE_NAME)
+    except StepError:
+        return None
+    return manifest if _describes(manifest, artifact) else None
+
+
+def _describes(manifest: Manifest, artifact: Path) -> bool:
+    return manifest.artifact.sha256 == hashing.of_bytes(artifact.read_bytes())

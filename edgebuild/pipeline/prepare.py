@@ -1,32 +1,38 @@
-"""What all targets of a build share: the network frozen, the data divided and looked at, the baseline scored."""
+"""Prepare: what all targets of a build share. The network loaded and frozen, the data divided, the baseline scored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import budgets, judgeable, targets
+from edgebuild import budgets, hashing, judgeable, targets
 from edgebuild.actions import compression, datasets, networks, scores
+from edgebuild.actions.networks import IMPORT, NETWORK, SAVED_MODEL, Called, Carried, ImportJob
 from edgebuild.core.action import Ref
+from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec
 from edgebuild.core.passes import Scheme
 from edgebuild.core.plan import Plan, Source
+from edgebuild.core.plugin import Plugin
 from edgebuild.core.progress import Listener
 from edgebuild.core.settings import INPUT, InputKind, MetricKind
 from edgebuild.emit.metadata.describing import takes_image
-from edgebuild.engine import asking, loading, resolution
-from edgebuild.engine.loading import Loaded
-from edgebuild.engine.material import Data, Network
-from edgebuild.errors import UsageError
-from edgebuild.execution.session import Session
+from edgebuild.errors import StepError, UsageError
+from edgebuild.execution.session import Done, Session
+from edgebuild.pipeline import asking
+from edgebuild.pipeline.artifacts import Data, Network
+from edgebuild.units import format_share
 
 # Scores of values, which a reconstruction has.
 _ERRORS = (MetricKind.MSE, MetricKind.MAE, MetricKind.RMSE, MetricKind.R2)
 _SETTLED_ON = 1000  # samples, where none are scored
+# Scores in which one sample counts for 1 / samples.
+_COUNTED = (MetricKind.ACCURACY, MetricKind.TOP_K)
 
 
 class Shared(NamedTuple):
@@ -96,7 +102,7 @@ def _prepared(plan: Plan, session: Session) -> Shared:
         made = session.run(networks.EXAMPLE.action(networks.ExampleJob(seed=plan.split.seed)))
         files = (made.ref(name) for name in (networks.EXAMPLE_MODEL, networks.EXAMPLE_DATA))
         model, source = (_kept(model, ref, session) for ref in files)
-    loaded = loading.load(plan, model, session)
+    loaded = _load(plan, model, session)
     network = loaded.network
     _require_kind(plan, network.frozen.network)
     if source is None:
@@ -186,7 +192,7 @@ def _linted(plans: Sequence[Plan], shared: Shared, session: Session, listener: L
     findings = tuple(finding for finding in made.result.findings if finding.code not in ignored)
     _require_worth(plans, findings)
     samples = shared.baseline.samples if shared.baseline is not None else 0
-    too_few = (found for plan in plans for found in resolution.findings(plan, samples))  # each target keeps its own
+    too_few = (found for plan in plans for found in findings_of_resolution(plan, samples))  # each target keeps its own
     for what in dict.fromkeys(finding.what for finding in (*findings, *too_few)):
         listener.noted(f"warning: {what}")
     return shared._replace(findings=findings)
@@ -214,7 +220,7 @@ def _require_worth(plans: Sequence[Plan], findings: Sequence[Finding]) -> None:
 
 
 def _synthesized(plan: Plan, loaded: Loaded, session: Session) -> Data:
-    made = session.run(asking.synthesize(plan, loading.with_layers(plan, loaded, session).ref))
+    made = session.run(asking.synthesize(plan, with_layers(plan, loaded, session).ref))
     return Data(made.result, made.key)
 
 
@@ -223,3 +229,121 @@ def _kept(example: Source, ref: Ref, session: Session) -> Source:
     kept = msgspec.structs.replace(example, sha256=ref.identity)
     session.give(msgspec.structs.replace(kept, path=str(session.path(ref))))
     return kept
+
+
+class Loaded(NamedTuple):
+    """A network as its user gave it.
+
+    Attributes:
+        model: where it comes from.
+        file: what is loaded: the same, or what the importer of a plug-in made of it.
+        network: the same, frozen.
+        called: what the function of the user's left that returned it, which is called once for a build: it may return
+            another network each time. None for a file.
+    """
+
+    model: Source
+    file: Source
+    network: Network
+    called: Done[Called] | None = None
+
+
+class _Layered(NamedTuple):
+    """A network that passes can change: its file, and its layers."""
+
+    ref: Ref
+    carried: Carried
+
+
+def _load(plan: Plan, model: Source, session: Session) -> Loaded:
+    """Load the network and fix its shapes.
+
+    Raises:
+        EdgebuildError: it cannot be loaded, or cannot be called with static shapes.
+    """
+    if model.kind != "callable":
+        file = _imported(model, model.plugin, session) if model.plugin is not None else model
+        return Loaded(model, file, _of_file(plan, file, session))
+    called = session.run(asking.call(plan, model, session))
+    frozen = called.result.frozen
+    return Loaded(model, model, Network(frozen, called.ref(SAVED_MODEL, frozen.identity_sha256)), called)
+
+
+def _imported(model: Source, plugin: Plugin, session: Session) -> Source:
+    """What the importer of a plug-in makes of a network, as a file or a folder that is loaded like a user's.
+
+    Raises:
+        EdgebuildError: it failed, or left no network.
+    """
+    path = str(session.give(model)) if model.sha256 else model.path
+    made = session.run(IMPORT.action(ImportJob(path=path, plugin=plugin)))
+    place = session.path(made.ref(made.result.path))
+    return Source(kind=made.result.kind, path=str(place), sha256=hashing.of_tree(place))
+
+
+def with_layers(plan: Plan, loaded: Loaded, session: Session) -> _Layered:
+    """The network as passes can change it.
+
+    Raises:
+        StepError: it has no layers that they know.
+    """
+    if loaded.called is None:
+        made = session.run(asking.carry(plan, loaded.file, session))
+        return _Layered(made.ref(NETWORK, made.result.identity_sha256), made.result)
+    carried = loaded.called.result.carried
+    if carried is None:
+        raise StepError(*loaded.called.result.failure)
+    return _Layered(loaded.called.ref(NETWORK, carried.identity_sha256), carried)
+
+
+def as_planned(plan: Plan, loaded: Loaded, session: Session) -> Network:
+    """The network with its recurrent layers as a plan has them.
+
+    Raises:
+        StepError: they cannot be written so.
+    """
+    if loaded.called is None:
+        return _of_file(plan, loaded.file, session)
+    return frozen(plan, with_layers(plan, loaded, session).ref, session)
+
+
+def frozen(plan: Plan, network: Ref, session: Session) -> Network:
+    """A network that passes can change, its shapes fixed."""
+    made = session.run(asking.freeze_changed(plan, network))
+    return Network(made.result, made.ref(SAVED_MODEL, made.result.identity_sha256))
+
+
+def _of_file(plan: Plan, model: Source, session: Session) -> Network:
+    made = session.run(asking.freeze(plan, model, session))
+    # With the digest of its files: they may hold what the identity of the network does not see.
+    identity = hashing.of_data([model.sha256, made.result.identity_sha256])
+    return Network(made.result, made.ref(SAVED_MODEL, identity))
+
+
+def findings_of_resolution(plan: Plan, samples: int) -> Iterator[Finding]:
+    """Limits on the accuracy drop that are finer than what one evaluation sample is worth.
+
+    A limit of nothing at all is exact on any number of samples, and is meant so.
+
+    Args:
+        plan: with the metric that labels settled.
+        samples: that are scored.
+    """
+    if Code.EVALUATION_TOO_SMALL in plan.ignores or plan.metric.name not in _COUNTED or not samples:
+        return
+    limits = [
+        budget.limit
+        for budget in plan.budgets
+        if (budget.subject, budget.unit) == (Subject.ACCURACY_DROP, Unit.SHARE) and 0 < budget.limit < 1 / samples
+    ]
+    if not limits:
+        return
+    limit, worth = (format_share(share).replace("%", "points") for share in (min(limits), 1 / samples))
+    yield Finding(
+        code=Code.EVALUATION_TOO_SMALL,
+        what=f"accuracy_drop at most {limit} is finer than the evaluation split: "
+        f"one of its {samples:,} samples is worth {worth}",
+        why="A single sample that turns wrong breaks the budget, whatever the artifact loses on others.",
+        remedy=f"Score at least {math.ceil(1 / min(limits)):,} samples (x_eval), or allow a sample: "
+        f'accuracy_drop = "{math.ceil(10000 / samples) / 100:g} %".',
+    )

@@ -1,29 +1,36 @@
-"""An artifact at the places that it is to be measured at."""
+"""An artifact at the places that it is to be measured at, and the figures of what was measured there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from edgebuild import plugins
+import msgspec
+from msgspec.structs import replace
+
+from edgebuild import plugins, stats
+from edgebuild.actions.measuring import OPERATOR_TIMES, OperatorTimesJob, Timing
 from edgebuild.actions.scores import Baseline, Score
 from edgebuild.comparing import Before, Turns
 from edgebuild.core.action import Ref
-from edgebuild.core.budget import SCORES, Budget, Subject
+from edgebuild.core.benched import OperatorTimes
+from edgebuild.core.budget import SCORES, Budget, Subject, Unit
 from edgebuild.core.device import Parity
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import AUTO, BenchSettings
-from edgebuild.engine import demands, devices, fallback, figures, place_figures
-from edgebuild.engine.demands import Demand, Runnable
-from edgebuild.engine.fallback import FAILURES, UNMEASURED
-from edgebuild.engine.material import Built, Data
 from edgebuild.errors import UnavailableError, UsageError
 from edgebuild.execution import toolchain
 from edgebuild.execution.session import Session
+from edgebuild.pipeline import demands, devices, fallback, figures
+from edgebuild.pipeline.artifacts import Built, Data
+from edgebuild.pipeline.demands import Demand, Runnable
+from edgebuild.pipeline.fallback import FAILURES, UNMEASURED
+from edgebuild.process import ChildDiedError
 
 _TIMES = (Subject.LATENCY, Subject.FIRST_INFERENCE, Subject.LOAD, Subject.PEAK_MEMORY, Subject.ENERGY)
+_RESOLUTION_DIGITS = {Unit.SECONDS: 9, Unit.COUNT: 0}
 
 
 class Placed(NamedTuple):
@@ -114,9 +121,9 @@ def measure(
             continue
         found = made.result
         not_in_turn = not_in_turn or found.lacking
-        measurements += place_figures.of_timing(where, demand.bench, found.artifact)
+        measurements += of_timing(where, demand.bench, found.artifact)
         if found.baseline is not None:
-            before = tuple(place_figures.of_timing(where, demand.bench, found.baseline))
+            before = tuple(of_timing(where, demand.bench, found.baseline))
             turns.append(Turns(where.label, before, found.ratios))
         notes += [f"{where.label}: {condition}" for condition in found.artifact.conditions]
     return Placed(tuple(measurements), tuple(turns), not_in_turn, lacking, notes=tuple(notes))
@@ -191,3 +198,69 @@ def together(first: Placed, second: Placed) -> Placed:
         (*first.parities, *second.parities),
         tuple(dict.fromkeys((*first.notes, *second.notes))),
     )
+
+
+def of_timing(place: Place, bench: BenchSettings, timing: Timing) -> Iterator[Measurement]:
+    """The figures of an artifact at a place: the cost of an inference, and what there is beside it."""
+    samples = [sample for block in timing.blocks for sample in block]
+    main = _figure(place, timing, timing.subject, timing.statistics["median"], samples)
+    settings = {"processes": len(timing.processes)}
+    if not place.emulates:
+        settings["threads"] = bench.threads
+    yield replace(
+        main,
+        blocks=tuple(len(block) for block in timing.blocks),
+        statistics=timing.statistics,
+        intervals=timing.intervals,
+        conditions=timing.conditions,
+        settings=settings,
+    )
+    if place.emulates:
+        return
+    for subject, found in ((Subject.FIRST_INFERENCE, timing.first), (Subject.LOAD, timing.load)):
+        if found:
+            yield _figure(place, timing, subject, stats.median(found), found)
+    if timing.peak_memory_bytes:
+        peaks = timing.peak_memory_bytes
+        yield _figure(place, timing, Subject.PEAK_MEMORY, max(peaks), peaks)
+    if timing.energy_j is not None:
+        yield _figure(place, timing, Subject.ENERGY, timing.energy_j, ())
+
+
+def _figure(place: Place, timing: Timing, subject: Subject, value: float, samples: Sequence[float]) -> Measurement:
+    digits = _RESOLUTION_DIGITS.get(subject.unit)
+    return Measurement(
+        subject=subject,
+        value=value,
+        unit=subject.unit,
+        mode=Mode.EMULATED if place.emulates else Mode.MEASURED,
+        where=place.label,
+        machine=timing.machine,
+        kernels=timing.kernels,
+        samples=tuple(samples if digits is None else (round(sample, digits) for sample in samples)),
+        versions=timing.versions,
+    )
+
+
+def operator_times(item: Runnable, bench: BenchSettings, session: Session) -> OperatorTimes:
+    """See where the time of an inference goes on this machine.
+
+    LiteRT's profiler is asked first. It is reached in ways that LiteRT does not promise: where its process ends, the
+    times are derived without it.
+
+    Raises:
+        StepError: the interpreter refused the artifact, or its process ended or broke its limits.
+    """
+    job = OperatorTimesJob(
+        artifact=str(session.give_file(item.path)), kernels=item.kernels, threads=bench.threads, time_s=bench.time
+    )
+    try:
+        return _timed(job, item.path.name, session)
+    except ChildDiedError as error:
+        times = _timed(msgspec.structs.replace(job, profiler=False), item.path.name, session)
+        return msgspec.structs.replace(times, notes=(*times.notes, f"with LiteRT's profiler {error.what}"))
+
+
+def _timed(job: OperatorTimesJob, name: str, session: Session) -> OperatorTimes:
+    action = OPERATOR_TIMES.action(job, title=f"time the operators of {name} on this machine")
+    return session.run(action, again=True).result

@@ -16,12 +16,12 @@ from edgebuild.core import place
 from edgebuild.core.calibration import Calibration, Family, Point
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
-from edgebuild.engine import benching, demands
-from edgebuild.engine.calibrations import LITERT
-from edgebuild.engine.demands import Demand, Runnable
 from edgebuild.errors import StepError, UsageError
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.pipeline import benching, demands
+from edgebuild.pipeline.calibrations import LITERT
+from edgebuild.pipeline.demands import Demand, Runnable
 
 # What a machine that is no Arm calls itself.
 _OTHERS = frozenset({"x86_64", "amd64", "i686", "i386", "x86", "riscv64", "ppc64le", "s390x"})

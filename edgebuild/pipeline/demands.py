@@ -14,9 +14,9 @@ from edgebuild.core.device import Parity
 from edgebuild.core.place import Place, PlaceKind
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Kernels
-from edgebuild.engine import asking
-from edgebuild.engine.material import Built, Data
 from edgebuild.execution.session import Session
+from edgebuild.pipeline import asking
+from edgebuild.pipeline.artifacts import Built, Data
 from edgebuild.runtimes.arm64 import emulator
 
 

@@ -1,49 +1,58 @@
-"""An artifact measured in all ways that its target has, and held against its budgets."""
+"""Evaluate: an artifact measured in all ways that its target has, what it lost, and its budgets judged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from edgebuild import host, readback
+from edgebuild.actions import conversion
 from edgebuild.actions.scores import Score
+from edgebuild.core.action import Action, R, Ref
 from edgebuild.core.budget import SCORES
 from edgebuild.core.device import DeviceReport
 from edgebuild.core.finding import Finding
 from edgebuild.core.losses import Losses
 from edgebuild.core.manifest import Inputs, Manifest, Shrinkage
+from edgebuild.core.passes import DType, Quantize, Scheme
 from edgebuild.core.plan import Plan
-from edgebuild.engine import (
+from edgebuild.execution import toolchain
+from edgebuild.execution.session import Done, Session
+from edgebuild.pipeline import (
     asking,
     baselines,
     calibrations,
+    convert,
     device_figures,
     devices,
     fallback,
     figures,
-    finishing,
-    handover,
-    losses,
+    package,
     places,
-    resolution,
-    states,
+    prepare,
 )
-from edgebuild.engine.accelerators import Answered
-from edgebuild.engine.baselines import Baseline, Wanted
-from edgebuild.engine.demands import Demand, Runnable
-from edgebuild.engine.fallback import UNMEASURED
-from edgebuild.engine.figures import DeviceFigures, Found, Origin, Scored
-from edgebuild.engine.finishing import Finished
-from edgebuild.engine.handover import Handed
-from edgebuild.engine.material import Built, Data
-from edgebuild.engine.places import Placed
-from edgebuild.engine.sharing import Shared, without_labels
-from edgebuild.execution import toolchain
-from edgebuild.execution.session import Done, Session
+from edgebuild.pipeline.artifacts import Built, Data, Network, Part, Reference
+from edgebuild.pipeline.baselines import Baseline, Wanted
+from edgebuild.pipeline.convert import Finished
+from edgebuild.pipeline.demands import Demand, Runnable
+from edgebuild.pipeline.devices import Answered
+from edgebuild.pipeline.fallback import UNMEASURED
+from edgebuild.pipeline.figures import DeviceFigures, Found, Origin, Scored
+from edgebuild.pipeline.package import Handed
+from edgebuild.pipeline.places import Placed
+from edgebuild.pipeline.prepare import Shared, without_labels
+
+_LAYERS_ON = 32  # samples
+_FLOAT = Quantize(scheme=Scheme.FLOAT32, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
+# How a runtime is made to forget.
+_RESETS = (
+    "reset_all_variables() in Python, ResetVariableTensors() in C++, MicroInterpreter::Reset() on microcontrollers"
+)
 
 
 class Scoring(NamedTuple):
@@ -95,7 +104,7 @@ def evaluate(built: Built, shared: Shared, session: Session, *, again: bool) -> 
         EdgebuildError: it does not run.
     """
     devices.require_kernels(built, session)
-    finished = finishing.finish(built, shared, session)
+    finished = convert.finish(built, shared, session)
     return Evaluated(built, finished, _scored(finished.built, built, shared, session, again=again))
 
 
@@ -120,7 +129,7 @@ def judge(
     baseline = _baseline(plan, out, session) if is_whole else None
     placed = _placed(shipped, baseline, shared, session, again=again) if is_whole else Placed()
     answered = devices.ask(shipped, built, shared.data, session) if is_whole else Answered(DeviceReport())
-    handed = handover.gather(shipped, answered, shared, session) if is_whole else Handed({}, None)
+    handed = package.gather(shipped, answered, shared, session) if is_whole else Handed({}, None)
     estimated = calibrations.estimates(session.path(shipped.ref), placed.measurements)
     versions = toolchain.versions()
     told = (*finished.notes, *placed.notes, *estimated.notes, *scored.notes, *answered.notes)
@@ -158,7 +167,7 @@ def judge(
 def _findings(plan: Plan, shared: Shared) -> tuple[Finding, ...]:
     """The faults of the data, and where they are too few for a budget of this target."""
     samples = shared.baseline.samples if shared.baseline is not None else 0
-    return (*shared.findings, *resolution.findings(plan, samples))
+    return (*shared.findings, *prepare.findings_of_resolution(plan, samples))
 
 
 def _baseline(plan: Plan, out: Path, session: Session) -> Baseline | None:
@@ -185,17 +194,17 @@ def _scored(shipped: Built, named: Built, shared: Shared, session: Session, *, a
     """Score what ships; layers are compared on the same network with the names of its tensors."""
     data = shared.data
     if data is None or shared.outputs is None:
-        lost = losses.measure(named, data, None, session) if data is not None else losses.Lost(None, ())
-        return Scoring(None, lost.losses, (*lost.notes, *states.notes(shipped)))
+        lost = measure_losses(named, data, None, session) if data is not None else _Lost(None, ())
+        return Scoring(None, lost.losses, (*lost.notes, *notes_of_states(shipped)))
     scored = _run(shipped, data, session, again=again)
     kernels = figures.TFLM_KERNELS if devices.runs_on_tflm(shipped) else str(shipped.plan.runtime.kernels)
-    lost = losses.measure(named, data, losses.Kept(shared.outputs, scored.ref()), session)
+    lost = measure_losses(named, data, Kept(shared.outputs, scored.ref()), session)
     found = scored.result
-    notes = [*lost.notes, *states.notes(shipped)]
+    notes = [*lost.notes, *notes_of_states(shipped)]
     if shipped.spec.keeps_state:
         try:
             reset = _run(shipped, data, session, again=again, resets=True).result
-            notes += states.compared(shipped, found.score, reset.score)
+            notes += compared_with_states(shipped, found.score, reset.score)
         except UNMEASURED as error:
             notes.append(f"it was not scored with its state reset: {fallback.reason(error)}")
     score = Scored(found.score, found.samples, kernels, host.describe(), further=found.further)
@@ -221,7 +230,7 @@ def _shrinkage(built: Built, finished: Finished, session: Session) -> Shrinkage 
     """What the passes did, by the files that ship with and without them, but for their metadata."""
     if built.plain is None:
         return None
-    plain = finishing.pack(built.plain, session, "the file as it was, to compare").packed
+    plain = convert.pack(built.plain, session, "the file as it was, to compare").packed
     before, after = (
         figures.footprint(session.path(item.ref).read_bytes(), item.spec) for item in (plain, finished.packed)
     )
@@ -247,3 +256,99 @@ def _notes(built: Built, shared: Shared) -> tuple[str, ...]:
         notes.append(f"{plan.target}: the converter left operators in float: {names}")
     notes += [f"{plan.target}: {note}" for note in built.notes]
     return tuple(notes)
+
+
+class Kept(NamedTuple):
+    """The folders in which both scorings left their outputs."""
+
+    baseline: Ref
+    artifact: Ref
+
+
+class _Lost(NamedTuple):
+    """What was lost, and why something could not be compared."""
+
+    losses: Losses | None
+    notes: tuple[str, ...]
+
+
+def reference(plan: Plan, network: Network, session: Session) -> Reference:
+    """A network as a float32 .tflite file, to hold an artifact's layers against.
+
+    Args:
+        plan: of the artifact.
+        network: the float network whose layers the artifact has: after all that changes its structure or the scale of
+            its channels, before all that puts nodes into it that quantize.
+        session: where actions are done or found.
+
+    Raises:
+        StepError: the converter refused it.
+    """
+    floating = msgspec.structs.replace(plan, passes=(_FLOAT,))
+    title = "convert to float32, to compare layers"
+    made = session.run(asking.quantize(floating, network, None, title, ships=False))
+    spec = readback.in_order(made.result.artifact, network.frozen.network)
+    return Reference(made.ref(conversion.ARTIFACT), spec, network.frozen.network.layers)
+
+
+def measure_losses(built: Built, data: Data, kept: Kept | None, session: Session) -> _Lost:
+    """Compare outputs and layers, as far as there is what that needs.
+
+    Args:
+        built: the artifact.
+        data: divided data.
+        kept: the outputs of both networks; None where nothing was scored.
+        session: where actions are done or found.
+
+    Returns:
+        What was lost; what cannot be compared is noted, since the artifact is none the worse for it.
+    """
+    notes: list[str] = []
+    output = layers = None
+    if kept is not None:
+        title = "hold its answers against the float network's"
+        action = asking.output_loss(built.plan, kept.baseline, kept.artifact, data.evaluation, title)
+        output = _compared("outputs", action, notes, session)
+    part = _looked_at(data)
+    if built.reference is not None and part is not None:
+        layers = _compared("layers", asking.layer_loss(built, built.reference, part), notes, session)
+    losses = Losses(output=output, layers=layers) if output is not None or layers is not None else None
+    return _Lost(losses, tuple(notes))
+
+
+def _looked_at(data: Data) -> Part | None:
+    """The samples for layers: what is repaired by them must not have seen what it is scored on."""
+    if data.calibrates:
+        return data.calibration.limited(_LAYERS_ON)
+    return data.evaluation.limited(_LAYERS_ON) if data.splits.evaluation_samples else None
+
+
+def _compared(what: str, action: Action[R], notes: list[str], session: Session) -> R | None:
+    try:
+        return session.run(action).result
+    except UNMEASURED as error:
+        # A file may run as it is and yet not with all its tensors kept: the artifact is none the worse.
+        notes.append(f"{what} were not compared with the float network's: {fallback.reason(error)}")
+    return None
+
+
+def notes_of_states(built: Built) -> Iterator[str]:
+    """That there is state, and what users must do about it."""
+    if not built.spec.keeps_state:
+        return
+    if built.network.streams:
+        yield (
+            f"streaming model: {', '.join(built.network.streams)} carry state over from each inference to the next, as "
+            "in the network; samples are run in their order, nothing reset. A new stream starts with a new interpreter"
+        )
+        return
+    yield f"the artifact keeps state: reset it before each independent input ({_RESETS})"
+
+
+def compared_with_states(built: Built, in_use: float, reset: float) -> Iterator[str]:
+    """Both scores, where they differ; the report's own is always the one in use."""
+    if in_use == reset:
+        return
+    label = built.plan.metric.label
+    first, second = (f"{score:.2%}" if built.plan.metric.is_share else f"{score:.6g}" for score in (in_use, reset))
+    yield f"{label} is {first} as the interpreter runs by itself, {second} with the state reset before each sample"

@@ -45,9 +45,9 @@ from edgebuild.core.passes import (
 )
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
-from edgebuild.engine.material import Built, Data, Network, Part, Reference
 from edgebuild.execution.session import Session
 from edgebuild.layer_costs import LatencyTable
+from edgebuild.pipeline.artifacts import Built, Data, Network, Part, Reference
 from edgebuild.report import wording
 
 J = TypeVar("J", bound=FreezeJob)

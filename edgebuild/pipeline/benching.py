@@ -17,14 +17,14 @@ from edgebuild.core.place import Place
 from edgebuild.core.settings import BenchSettings
 from edgebuild.core.target import Interpreter, Kernels
 from edgebuild.core.verdict import Requirement, Status
-from edgebuild.engine import baselines, calibrations, check, device_figures, figures, operator_timing, places
-from edgebuild.engine.baselines import Wanted
-from edgebuild.engine.demands import Demand, Runnable
-from edgebuild.engine.places import Placed
 from edgebuild.errors import StepError
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import requantization
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.pipeline import baselines, calibrations, check, device_figures, figures, places
+from edgebuild.pipeline.baselines import Wanted
+from edgebuild.pipeline.demands import Demand, Runnable
+from edgebuild.pipeline.places import Placed
 
 _ARTIFACT = ".tflite"
 # Where a baseline is named and nothing is said of how much worse an artifact may be.
@@ -92,7 +92,7 @@ def bench(
     if not operators:
         return found
     return [
-        replace(item, operators=operator_timing.operator_times(known.item, settings, session))
+        replace(item, operators=places.operator_times(known.item, settings, session))
         for known, item in zip(artifacts, found, strict=True)
     ]
 

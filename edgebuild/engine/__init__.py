@@ -1,1 +1,0 @@
-"""The engine: walks plans, keeps what was made, and publishes artifacts."""
