@@ -148,11 +148,15 @@ def edgebuild(tmp_path: Path, shared: Path) -> Edgebuild:
 
 @pytest.fixture(scope="session")
 def networks(shared: Path) -> Path:
-    """A folder with the networks and data that networks.py makes, made once for all workers."""
+    """A folder with the networks and data that networks.py makes, made once for all workers.
+
+    In EDGEBUILD_TEST_NETWORKS where that is set: several runs on one commit then train them once.
+    """
     import fcntl
 
-    folder = shared / "networks"
-    with (shared / "networks.lock").open("w") as lock:
+    named = os.environ.get("EDGEBUILD_TEST_NETWORKS")
+    folder = Path(named) if named else shared / "networks"
+    with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             folder.mkdir(exist_ok=True)
