@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_networks import TYPE, Network
 
 
+@functools.cache
 def dense_file(
-    text: str, *, dtype: int, has_float_ends: bool, tail: Sequence[str] = (), keeps_state: bool = False
+    text: str, *, dtype: int, has_float_ends: bool, tail: tuple[str, ...] = (), keeps_state: bool = False
 ) -> bytes:
     """A file of one dense layer, of other weights for each text; then a tail of operators of one input each.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from making import DATA, MODEL, settings
@@ -20,6 +22,7 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.core.record import Commit
+from edgebuild.core.target import Target
 from edgebuild.execution.fake import Fake
 from edgebuild.execution.session import Session
 from edgebuild.execution.store import Store
@@ -44,10 +47,17 @@ def planned(
     **tables: Any,
 ) -> Plan:
     """The plan of a profile with these budgets and whatever lies over it, of a network that is fed with data."""
-    asked = settings(**tables)
-    layers = [Layer("test", {**({"budgets": budgets} if budgets else {}), **(over or {})})]
-    resolved = targets.load(target, Metric.asked(asked.metric), layers).target
+    layers = {**({"budgets": budgets} if budgets else {}), **(over or {})}
+    resolved, asked = _read(target, msgspec.json.encode(layers), msgspec.json.encode(tables))
     return planning.plan(resolved, asked, of, fed)
+
+
+@functools.cache
+def _read(target: str, over: bytes, tables: bytes) -> tuple[Target, Any]:
+    """A profile and settings, once for all tests that ask for the same."""
+    asked = settings(**msgspec.json.decode(tables))
+    layers = [Layer("test", msgspec.json.decode(over))]
+    return targets.load(target, Metric.asked(asked.metric), layers).target, asked
 
 
 def built(
