@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import platformdirs
 from msgspec.structs import replace
 
-from edgebuild import config, hashing, history, judgeable, plugins, renewed, repository, targets
+from edgebuild import config, hashing, history, plugins, renewed, repository, targets
 from edgebuild.core.benched import Benched
 from edgebuild.core.calibration import Calibration
 from edgebuild.core.manifest import Manifest
@@ -26,6 +26,7 @@ from edgebuild.errors import UsageError
 from edgebuild.execution.session import Session, default_jobs
 from edgebuild.execution.session import session as opened
 from edgebuild.execution.store import Store
+from edgebuild.gating import judgeable
 from edgebuild.pipeline import benching, calibrating, calibrations, outlook, publish, sources
 from edgebuild.pipeline import build as building
 from edgebuild.pipeline import check as checking
@@ -262,8 +263,7 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     """Gate artifacts that were built before. Needs no TensorFlow and runs nothing.
 
     Args:
-        place: the folder that was built into, a target's folder in it, or a manifest; None for the folder that the
-            configuration names.
+        place: the folder that was built into, a target's folder in it, or a manifest; None for the configured folder.
         configuration: whose budgets hold over those that were recorded, and whose targets, model and data must be
             those that were built; None for no such demands.
 

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from msgspec.structs import replace
 
-from edgebuild import judgeable, plugins
+from edgebuild import plugins
 from edgebuild.core.passes import (
     Change,
     Compression,
@@ -23,6 +23,7 @@ from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import Target
 from edgebuild.errors import UsageError
+from edgebuild.gating import judgeable
 
 EXAMPLE_NAME = "digits"
 _MOST_SYNTHETIC = 64  # each is the work of hundreds of training steps

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgebuild import budgets as budget_tables
-from edgebuild import config, judgeable, plugins, targets
+from edgebuild import config, plugins, targets
 from edgebuild.core.budget import Budget
 from edgebuild.core.manifest import Manifest
+from edgebuild.gating import judgeable
+from edgebuild.gating.budgets import is_off, read
 from edgebuild.layering import overlay
 
 
@@ -20,7 +21,7 @@ def budgets(manifest: Manifest | None, of: judgeable.Of, known: config.Configura
     """
     table = overlay(known.budgets_over_profile(manifest.target if manifest is not None else ""))
     metric = manifest.plan.metric if manifest is not None else plugins.metric(known.settings.metric)
-    given = budget_tables.read(table, metric)
+    given = read(table, metric)
     judgeable.require(given, of)
     recorded = manifest.plan.budgets if manifest is not None else ()
     return (*(budget for budget in recorded if _still_holds(budget, table.values.get(budget.subject), given)), *given)
@@ -31,7 +32,7 @@ def _still_holds(recorded: Budget, written: object, given: Sequence[Budget]) -> 
 
     What is set takes its place; but a device has no more memory than it has, as long as nothing is tighter.
     """
-    if written is None or budget_tables.is_off(written):
+    if written is None or is_off(written):
         return written is None
     tighter = (
         budget.limit <= recorded.limit

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from edgebuild import budgets, documents, plugins
+from edgebuild import documents, plugins
 from edgebuild.core.budget import Budget, Subject
 from edgebuild.core.delivery import Delivery
 from edgebuild.core.metric import Metric
@@ -30,6 +30,7 @@ from edgebuild.core.target import (
 from edgebuild.decode import closest, decode
 from edgebuild.documents import DocumentError
 from edgebuild.errors import UsageError
+from edgebuild.gating import budgets
 from edgebuild.layering import Layer, Layered, overlay
 from edgebuild.plugins import Found, Group
 from edgebuild.units import is_binary

@@ -85,7 +85,7 @@ def listed(texts: Sequence[str]) -> list[str] | None:
 
 def budget_table(texts: Sequence[str]) -> Tree:
     """The [budgets] table that repeated --budget options stand for; raises UsageError."""
-    from edgebuild import budgets
+    from edgebuild.gating import budgets
 
     return budgets.from_options(texts)
 

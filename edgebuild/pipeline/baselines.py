@@ -13,15 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from edgebuild import hashing, repository
-from edgebuild.comparing import Before
 from edgebuild.core.budget import Subject
 from edgebuild.core.difference import Difference
 from edgebuild.core.manifest import FILE_NAME, Manifest
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Kernels
-from edgebuild.differences import Side, between
 from edgebuild.errors import StepError, UsageError
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.gating.comparing import Before
+from edgebuild.gating.differences import Side, between
 from edgebuild.pipeline import check, figures
 from edgebuild.repository import GitError, UnknownRefError
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import comparing, gate, hashing, judgeable
+from edgebuild import hashing
 from edgebuild.core.benched import Benched
 from edgebuild.core.budget import OF_NPU, SCORES, Budget, Subject, Unit
 from edgebuild.core.manifest import FILE_NAME, Manifest
@@ -21,6 +21,7 @@ from edgebuild.errors import StepError
 from edgebuild.execution.session import Session
 from edgebuild.flatbuffer import requantization
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.gating import comparing, gate, judgeable
 from edgebuild.pipeline import baselines, calibrations, check, device_figures, figures, places
 from edgebuild.pipeline.baselines import Wanted
 from edgebuild.pipeline.demands import Demand, Runnable

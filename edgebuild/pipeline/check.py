@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import documents, gate, hashing, judgeable
+from edgebuild import documents, hashing
 from edgebuild.core.budget import COSTS, SCORES, Budget, Subject
 from edgebuild.core.manifest import FILE_NAME, SCHEMA_VERSION, Manifest
 from edgebuild.core.measurement import Measurement
@@ -16,6 +16,7 @@ from edgebuild.core.plan import Source
 from edgebuild.core.verdict import Verdict
 from edgebuild.documents import DocumentError
 from edgebuild.errors import EdgebuildError, StepError, UsageError
+from edgebuild.gating import gate, judgeable
 from edgebuild.pipeline import figures, publish
 
 # Gives the budgets that hold now, for a manifest and those that it recorded.

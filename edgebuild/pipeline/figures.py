@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from edgebuild import gate, hashing, pairing
+from edgebuild import hashing
 from edgebuild.actions.datasets import Splits
 from edgebuild.actions.scores import Baseline
-from edgebuild.budgets import HOST
-from edgebuild.comparing import Before, Turns, compare
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.delivery import Leaner
 from edgebuild.core.device import DeviceReport
@@ -23,6 +21,9 @@ from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.settings import MetricKind
+from edgebuild.gating import gate, pairing
+from edgebuild.gating.budgets import HOST
+from edgebuild.gating.comparing import Before, Turns, compare
 
 _FILE = "file"
 # Scores that are the share of samples that are right.

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from edgebuild import plugins, stats
 from edgebuild.actions.measuring import OPERATOR_TIMES, OperatorTimesJob, Timing
 from edgebuild.actions.scores import Baseline, Score
-from edgebuild.comparing import Before, Turns
 from edgebuild.core.action import Ref
 from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.budget import SCORES, Budget, Subject, Unit
@@ -23,6 +22,7 @@ from edgebuild.core.settings import AUTO, BenchSettings
 from edgebuild.errors import UnavailableError, UsageError
 from edgebuild.execution import toolchain
 from edgebuild.execution.session import Session
+from edgebuild.gating.comparing import Before, Turns
 from edgebuild.pipeline import demands, devices, fallback, figures
 from edgebuild.pipeline.artifacts import Built, Data
 from edgebuild.pipeline.demands import Demand, Runnable

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgebuild import budgets, hashing, judgeable, targets
+from edgebuild import hashing, targets
 from edgebuild.actions import compression, datasets, networks, scores
 from edgebuild.actions.networks import IMPORT, NETWORK, SAVED_MODEL, Called, Carried, ImportJob
 from edgebuild.core.action import Ref
@@ -24,6 +24,7 @@ from edgebuild.core.settings import INPUT, InputKind, MetricKind
 from edgebuild.emit.metadata.describing import takes_image
 from edgebuild.errors import StepError, UsageError
 from edgebuild.execution.session import Done, Session
+from edgebuild.gating import budgets, judgeable
 from edgebuild.pipeline import asking
 from edgebuild.pipeline.artifacts import Data, Network
 from edgebuild.units import format_share

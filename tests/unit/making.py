@@ -17,7 +17,7 @@ from edgebuild.core.plan import Plan, Source, Split
 from edgebuild.core.settings import Preprocess
 from edgebuild.core.target import Interpreter, Kernels, Operators, Runtime
 from edgebuild.core.verdict import Verdict
-from edgebuild.gate import judge
+from edgebuild.gating.gate import judge
 from edgebuild.layering import Layer
 
 SETTINGS = config.load({}, {}, use_file=False).settings

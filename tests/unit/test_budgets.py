@@ -8,11 +8,12 @@ import pytest
 from making import ACCURACY, metric
 from msgspec.structs import replace
 
-from edgebuild import api, budgets
+from edgebuild import api
 from edgebuild.cli import run
 from edgebuild.core.budget import Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
 from edgebuild.errors import ExitCode, UsageError
+from edgebuild.gating import budgets
 from edgebuild.layering import Layer, overlay
 
 OWN = metric("scores:f1")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from edgebuild import calibration, gate
+from edgebuild import calibration
 from edgebuild.actions.measuring import Timing
 from edgebuild.calibration import Estimate, UnfitError, Workload, estimate, family_of, fit, left_out, together
 from edgebuild.cli import calibrate as verb
@@ -25,6 +25,7 @@ from edgebuild.execution import session as executing
 from edgebuild.execution.fake import Fake
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting.timed_parts import artifact_of_layer
+from edgebuild.gating import gate
 from edgebuild.pipeline import calibrations
 from edgebuild.pipeline.calibrating import Twice, concluded, wanted
 from edgebuild.report.calibration import of_calibration

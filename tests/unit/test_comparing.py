@@ -10,9 +10,9 @@ import pytest
 from making import figure
 
 from edgebuild.actions.measuring import Ratio
-from edgebuild.comparing import Before, Turns, compare
 from edgebuild.core.comparison import Change, Comparison, Interval
 from edgebuild.core.measurement import Measurement, Mode
+from edgebuild.gating.comparing import Before, Turns, compare
 
 CORE = "arm64:cortex-a72"
 

@@ -15,8 +15,8 @@ from tflite_networks import Network
 from edgebuild.cli import run
 from edgebuild.core.difference import Difference
 from edgebuild.core.manifest import Manifest
-from edgebuild.differences import Side, between
 from edgebuild.flatbuffer.inspecting import inspect
+from edgebuild.gating.differences import Side, between
 from edgebuild.pipeline.figures import describe
 
 BUILTIN, TYPE = schema.BuiltinOperator, schema.TensorType

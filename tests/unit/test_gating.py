@@ -15,7 +15,7 @@ from edgebuild.core.device import DeviceReport, EdgeTpu, Mapping, ParameterCache
 from edgebuild.core.measurement import Measurement, Mode
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Check, Status
-from edgebuild.gate import judge, worst
+from edgebuild.gating.gate import judge, worst
 from edgebuild.pipeline import device_figures
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from edgebuild.last_words import explaining
+from edgebuild.process import explaining
 
 NOISE = """
 2026-11-30 05:12:01.123456: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on.

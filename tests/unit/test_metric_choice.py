@@ -9,10 +9,10 @@ from making import metric
 from msgspec.structs import replace
 from sklearn.metrics import jaccard_score, r2_score, roc_auc_score
 
-from edgebuild import budgets
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.metric import Metric, Task
 from edgebuild.errors import UsageError
+from edgebuild.gating import budgets
 from edgebuild.layering import Layer, overlay
 from edgebuild.metrics import further, score, taught
 from edgebuild.metrics.choosing import Evaluation, Seen, choose, named

@@ -13,7 +13,7 @@ from making import budget as making_budget
 from making import plan as making_plan
 from sessions import opened
 
-from edgebuild import budgets, config, hashing, judgeable, metrics, plugins, targets, testing
+from edgebuild import config, hashing, metrics, plugins, targets, testing
 from edgebuild.actions.compression import Compressed, CompressJob
 from edgebuild.actions.runtimes import COMPILE, CompileJob
 from edgebuild.cli import run
@@ -29,6 +29,7 @@ from edgebuild.core.settings import BenchSettings, MetricSettings, ReportFormat
 from edgebuild.core.target import Accelerator, Interpreter, Kernels, Runtime, Target
 from edgebuild.errors import EdgebuildError, StepError, UnavailableError, UsageError
 from edgebuild.flatbuffer.rewriting import timed_parts
+from edgebuild.gating import budgets, judgeable
 from edgebuild.layering import Layer, overlay
 from edgebuild.passes import carry, plugged
 from edgebuild.passes.graph import files

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from making import metric, tensor
 
-from edgebuild import budgets, config
+from edgebuild import config
 from edgebuild.cli import options
 from edgebuild.core.settings import Preprocess
 from edgebuild.data.given import Examples, fit, from_arrays
 from edgebuild.data.samples import Samples, save
 from edgebuild.errors import EdgebuildError
+from edgebuild.gating import budgets
 from edgebuild.metrics.choosing import Evaluation, Seen, choose, named
 from edgebuild.passes import keras_metrics
 from edgebuild.passes.static_shapes import Wanted, static

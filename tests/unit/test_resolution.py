@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import ACCURACY, FIGURES, budget, figure, manifest, metric, plan
 
-from edgebuild import budgets, pairing, stats
+from edgebuild import stats
 from edgebuild.actions.scores import Baseline
 from edgebuild.core.budget import Budget, Subject, Unit
 from edgebuild.core.losses import Losses
@@ -21,7 +21,8 @@ from edgebuild.core.metric import Task
 from edgebuild.core.model import ArtifactSpec
 from edgebuild.core.verdict import Check, Status
 from edgebuild.errors import UsageError
-from edgebuild.gate import judge
+from edgebuild.gating import budgets, pairing
+from edgebuild.gating.gate import judge
 from edgebuild.layering import Layer, overlay
 from edgebuild.pipeline import figures, prepare
 from edgebuild.pipeline.figures import DeviceFigures, Found, Origin, Scored

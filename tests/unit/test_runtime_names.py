@@ -14,8 +14,8 @@ from edgebuild.core.device import Arena, DeviceReport
 from edgebuild.core.target import Interpreter, Kernels, Runtime
 from edgebuild.core.verdict import Status
 from edgebuild.errors import UsageError
-from edgebuild.gate import judge
-from edgebuild.judgeable import Of, require
+from edgebuild.gating.gate import judge
+from edgebuild.gating.judgeable import Of, require
 from edgebuild.layering import Layer
 from edgebuild.pipeline import device_figures
 

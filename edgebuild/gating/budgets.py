@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from edgebuild import attainable, plugins
+from edgebuild import plugins
 from edgebuild.core.budget import SCORES, Budget, Level, Subject, Unit
 from edgebuild.core.metric import Metric
 from edgebuild.core.place import PlaceKind
+from edgebuild.core.settings import MetricKind
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
 from edgebuild.layering import Layered, Tree
 from edgebuild.units import (
     UnitError,
+    format_share,
     is_binary,
     is_change,
     parse_bytes,
@@ -66,6 +68,9 @@ _NEVER_RELATIVE = {
     Subject.NPU_SHARE: "it is a share already: write the least that it may be",
     Subject.ENERGY: "one figure has no interval: write a limit in joules",
 }
+_LAST_BITS = 1e-9
+# Scores that are no means over samples, so that no interval of their drop is known.
+_NO_MEANS = (MetricKind.AUC, MetricKind.MIOU, MetricKind.IOU, MetricKind.RMSE, MetricKind.R2)
 
 
 def read(layered: Layered, metric: Metric) -> tuple[Budget, ...]:
@@ -101,7 +106,7 @@ def settled(budgets: Sequence[Budget], metric: Metric) -> tuple[Budget, ...]:
     """
     known = tuple(_settled(budget, metric) if budget.subject in SCORES else budget for budget in budgets)
     for budget in known:
-        problem = attainable.problem(budget, metric)
+        problem = _problem(budget, metric)
         if problem:
             origin = f" ({budget.origin})" if budget.origin else ""
             chosen = f"\nThe metric is {metric.label}: {metric.why}." if metric.why else ""
@@ -214,7 +219,7 @@ def _budget(name: str, written: object, origin: str, metric: Metric) -> Budget:
         binary=unit == Unit.BYTES and is_binary(fields["limit"]),
         origin=origin,
     )
-    problem = attainable.problem(budget, metric)
+    problem = _problem(budget, metric)
     if problem:
         raise ValueError(f"{fields['limit']!r} cannot be a limit: {problem}")
     return budget
@@ -295,3 +300,59 @@ def _place(subject: Subject, on: object) -> str | None:
     if found.emulates and subject not in (Subject.INSTRUCTIONS, *SCORES):
         raise ValueError(f"there is no {subject} on {on}: an emulated core only counts; limit instructions there")
     return found.label
+
+
+def _problem(budget: Budget, metric: Metric) -> str:
+    """Why a limit always or never holds, and what to write; empty where it depends on the artifact.
+
+    Args:
+        budget: as it was read; of a score whose metric is not settled yet, as far as its unit tells.
+        metric: that scores, settled or as asked for.
+    """
+    if budget.confidence and (metric.is_open or metric.name in _NO_MEANS):
+        return f"{metric.label} is no mean over samples, and its drop has no interval: leave `confidence` out"
+    if budget.of_baseline:
+        return ""  # the parser knows the changes that leave nothing
+    if budget.subject in SCORES:
+        return _of_score(budget, metric)
+    if budget.subject == Subject.NPU_SHARE:
+        return _of_share(budget)
+    if budget.limit <= 0:
+        return "no artifact takes nothing at all: write a limit over 0"
+    return _of_headroom(budget)
+
+
+def _of_score(budget: Budget, metric: Metric) -> str:
+    if budget.subject == Subject.ACCURACY_DROP:
+        # Until labels choose the metric, a percentage may be one of the float network's error, which has no end.
+        if metric.is_share and budget.limit >= 1:
+            return "no accuracy falls by more than 100 %: write a smaller limit, or off"
+        return _of_headroom(budget)
+    if budget.unit == Unit.SHARE and not metric.is_open:
+        return _of_share(budget)
+    if metric.less_is_more and not metric.is_open and budget.limit < 0:
+        return f"{metric.label} is never less than 0: write a limit over 0"
+    if metric.name == MetricKind.R2 and budget.limit > 1:
+        return f"{metric.label} is never more than 1: write a limit up to 1"
+    return _of_headroom(budget) if metric.less_is_more else ""
+
+
+def _of_share(budget: Budget) -> str:
+    """Of a share that is to be at least so much."""
+    if budget.limit > 1:
+        return f"{format_share(budget.limit)} is more than all of it: write a percentage up to 100 %"
+    if budget.limit <= 0:
+        return f"at least {format_share(0)} is always kept: write a percentage over 0 %, or off"
+    least = budget.limit * (1 + budget.headroom)
+    if least > 1 + _LAST_BITS:
+        return (
+            f"a headroom of {format_share(budget.headroom)} beside at least {format_share(budget.limit)} takes "
+            f"{format_share(least)}, more than all of it: write one up to {format_share(1 / budget.limit - 1)}"
+        )
+    return ""
+
+
+def _of_headroom(budget: Budget) -> str:
+    if budget.headroom >= 1 and budget.limit > 0:
+        return "a headroom of 100 % leaves nothing of the limit: write a smaller one"
+    return ""

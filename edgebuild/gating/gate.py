@@ -25,13 +25,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from edgebuild import pairing
 from edgebuild.core import place
 from edgebuild.core.budget import COSTS, Budget, Level, Subject, Unit
 from edgebuild.core.comparison import Change, Comparison, Interval
 from edgebuild.core.measurement import Measurement, Mode, Paired
 from edgebuild.core.place import PlaceKind
 from edgebuild.core.verdict import Check, Requirement, Status, Verdict, worst
+from edgebuild.gating import pairing
 from edgebuild.units import format_bytes, format_change, format_count, format_joules, format_seconds, format_share
 
 _LAST_BITS = 1e-9
