@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from edgebuild.passes.worker import JOBS
 
 from edgebuild import targets
 from edgebuild.actions import compression, conversion, networks
@@ -25,6 +24,7 @@ from edgebuild.core.passes import Calibrate, DType, Equalize, Quantize, Scheme
 from edgebuild.core.settings import Preprocess
 from edgebuild.data import samples
 from edgebuild.data.given import Examples
+from edgebuild.execution.serving import JOBS
 
 _SEED = 0
 _INT8 = Quantize(scheme=Scheme.INT8, input=DType.FLOAT32, output=DType.FLOAT32, float_fallback=True)
