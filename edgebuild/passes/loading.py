@@ -6,23 +6,24 @@ import itertools
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from edgebuild.data.given import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import attention, calling, naming, precision, substitutes, time_distributed, unrolling
+from edgebuild.passes import admitting, attention, calling, naming, precision, substitutes, time_distributed, unrolling
 from edgebuild.passes.lookups import codes_looked_up, lookups_of, tables_looked_up
 
-_KERAS_MARKS = (b"_tf_keras_network", b"_tf_keras_model", b"_tf_keras_sequential")
+_OF_KERAS = "_tf_keras_"
+_MODELS = ("network", "model", "sequential")
 _SIGNATURES = ("serving_default", "serve")
 _KERAS_CAUSE = "Exception encountered: "
 _KERAS_CALL = "Exception encountered when calling "
-_ALLOW = "If you trust its author, allow the code with --allow-code."
 
 
 class Network(NamedTuple):
@@ -102,7 +103,8 @@ def _from_keras(file: Path, allow_code: bool) -> Network:
     with zipfile.ZipFile(file) as archive:
         config = json.loads(archive.read("config.json"))
         metadata = json.loads(archive.read("metadata.json"))
-    _refuse_code(config, file, allow_code)
+    if not allow_code:
+        admitting.require(config, file)
     if str(metadata.get("keras_version", "")).startswith("2"):
         import tf_keras
 
@@ -126,7 +128,8 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
         raise StepError(
             f"{file} holds weights only", "There is no network in it.", "Save the whole model: model.save(FILE)."
         )
-    _refuse_code(json.loads(config), file, allow_code)
+    if not allow_code:
+        admitting.require(json.loads(config), file)
     version = version.decode() if isinstance(version, bytes) else str(version)
     if version.startswith("3"):
         import keras
@@ -140,10 +143,9 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
 def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network:
     if not (folder / "saved_model.pb").is_file():
         raise UsageError(f"{folder} is no SavedModel", "There is no saved_model.pb in it.")
-    text = b"".join(file.read_bytes() for file in sorted(folder.glob("*.pb")))
     # Without Keras its traced graph is used, which runs no Python: what a Lambda layer stores stays where it is.
-    holds_keras = any(mark in text for mark in _KERAS_MARKS) and (allow_code or b'"class_name": "Lambda"' not in text)
-    if holds_keras and not signature:
+    described = _described_by_keras(folder)
+    if described and not signature and (allow_code or all(map(admitting.is_code_free, described))):
         import tf_keras
 
         try:
@@ -151,6 +153,28 @@ def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network
         except (ValueError, TypeError, NotImplementedError, AttributeError, StepError):
             pass  # classes of the user's own: the traced graph does without them
     return _from_signature(folder, signature)
+
+
+def _described_by_keras(folder: Path) -> list[bytes]:
+    """What tf_keras wrote of each of its layers, in JSON; none where something else wrote the SavedModel."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tf_keras.protobuf import saved_metadata_pb2
+
+    try:
+        beside = folder / "keras_metadata.pb"
+        if beside.is_file():
+            return _of_models(saved_metadata_pb2.SavedMetadata.FromString(beside.read_bytes()).nodes)
+        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        raise StepError(f"{folder} is a damaged SavedModel", str(error), "Export the network again.") from None
+    return _of_models(node.user_object for graph in saved.meta_graphs for node in graph.object_graph_def.nodes)
+
+
+def _of_models(nodes: Iterable[Any]) -> list[bytes]:
+    """The descriptions of all nodes that Keras wrote, where one of them is a model."""
+    described = [(node.identifier, node.metadata.encode()) for node in nodes if node.identifier.startswith(_OF_KERAS)]
+    is_model = any(identifier.removeprefix(_OF_KERAS) in _MODELS for identifier, _ in described)
+    return [metadata for _, metadata in described] if is_model else []
 
 
 def _from_signature(folder: Path, signature: str) -> Network:
@@ -264,28 +288,6 @@ def _distinct(names: Sequence[str]) -> list[str]:
         numbered = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(1)))
         result.append(next(word for word in numbered if word not in result))
     return result
-
-
-def _refuse_code(config: object, file: Path, allow_code: bool) -> None:
-    lambdas = sorted(set(_lambda_layers(config)))
-    if lambdas and not allow_code:
-        raise StepError(
-            f"{file} holds Python code: Lambda layer {', '.join(lambdas)}",
-            "Loading it would run that code on this machine.",
-            _ALLOW,
-        )
-
-
-def _lambda_layers(config: object) -> Iterator[str]:
-    if isinstance(config, dict):
-        if config.get("class_name") == "Lambda":
-            inner = config.get("config")
-            yield str(inner.get("name", "?") if isinstance(inner, dict) else "?")
-        for value in config.values():
-            yield from _lambda_layers(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _lambda_layers(value)
 
 
 def first_line(error: Exception) -> str:
