@@ -16,7 +16,17 @@ from google.protobuf.message import DecodeError
 from edgebuild.data.given import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
-from edgebuild.passes import admitting, attention, calling, naming, precision, substitutes, time_distributed, unrolling
+from edgebuild.passes import (
+    admitting,
+    attention,
+    calling,
+    containers,
+    naming,
+    precision,
+    substitutes,
+    time_distributed,
+    unrolling,
+)
 from edgebuild.passes.lookups import codes_looked_up, lookups_of, tables_looked_up
 
 _OF_KERAS = "_tf_keras_"
@@ -100,9 +110,11 @@ def _from_callable(path: str) -> Network:
 def _from_keras(file: Path, allow_code: bool) -> Network:
     if not zipfile.is_zipfile(file):
         raise StepError(f"{file} is not a Keras file", "It is no zip archive.", "Save it again with model.save(FILE).")
+    if not allow_code:
+        containers.require_plain(file)
     with zipfile.ZipFile(file) as archive:
-        config = json.loads(archive.read("config.json"))
-        metadata = json.loads(archive.read("metadata.json"))
+        config = json.loads(containers.read(archive, containers.CONFIG))
+        metadata = json.loads(containers.read(archive, containers.METADATA))
     if not allow_code:
         admitting.require(config, file)
     if str(metadata.get("keras_version", "")).startswith("2"):
@@ -121,6 +133,8 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
         raise StepError(
             f"{file} is not an HDF5 file", "Its contents are something else.", "Save it again with model.save(FILE)."
         )
+    if not allow_code:
+        containers.require_plain(file)
     with h5py.File(file) as archive:
         config = archive.attrs.get("model_config")
         version = archive.attrs.get("keras_version", "")

@@ -218,3 +218,78 @@ def test_every_layer_of_the_installed_frameworks_is_known_or_refused_on_purpose(
 def test_networks_that_are_published_are_known(kit: Any, name: str) -> None:
     model = getattr(kit.applications, name)(weights=None, input_shape=(32, 32, 3), classes=2)
     assert list(admitting.refusals(json.loads(model.to_json()))) == []
+
+
+def _outside(file: h5py.File, canary: Path) -> None:
+    del file["kernel"]
+    file.create_dataset("kernel", (4,), "u1", external=[(str(canary), 0, 4)])
+
+
+def _elsewhere(file: h5py.File, canary: Path) -> None:
+    with h5py.File(canary.with_suffix(".other.h5"), "w") as other:
+        other["secret"] = [1, 2, 3, 4]
+    file["more"] = h5py.ExternalLink(str(canary.with_suffix(".other.h5")), "secret")
+
+
+def _soft(file: h5py.File, _: Path) -> None:
+    file["more"] = h5py.SoftLink("/kernel")
+
+
+def _virtual(file: h5py.File, canary: Path) -> None:
+    layout = h5py.VirtualLayout((4,), "u1")
+    layout[:] = h5py.VirtualSource(str(canary), "secret", (4,))
+    file.create_virtual_dataset("more", layout)
+
+
+def _filtered(file: h5py.File, _: Path) -> None:
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_chunk((4,))
+    made.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))  # Zstandard, which HDF5 has in a library of its own
+    h5py.h5d.create(file.id, b"more", h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple((4,)), made)
+
+
+ELSEWHERE = {
+    "from other files": _outside,
+    "a link at /groups/more": _elsewhere,
+    "a link": _soft,
+    "from other datasets": _virtual,
+    "needs a library": _filtered,
+}
+
+
+@pytest.mark.parametrize("why", ELSEWHERE)
+@pytest.mark.parametrize("name", ["model.h5", "new.keras"])
+def test_weights_that_lie_elsewhere_are_not_read(saved: Path, name: str, why: str) -> None:
+    canary = saved / "canary"
+    canary.write_bytes(b"\x01\x02\x03\x04")
+    weights = saved / "weights.h5" if name.endswith(".keras") else saved / name
+    with h5py.File(weights, "a") as file:
+        group = file.create_group("groups")
+        group["kernel"] = [1, 2, 3, 4]
+        group["itself"] = group  # groups may hold themselves: nobody walks in circles
+        ELSEWHERE[why](group, canary)
+    if name.endswith(".keras"):
+        with zipfile.ZipFile(saved / name) as archive:
+            members = {other: archive.read(other) for other in archive.namelist()}
+        with zipfile.ZipFile(saved / name, "w") as archive:
+            for other, data in (members | {"model.weights.h5": weights.read_bytes()}).items():
+                archive.writestr(other, data)
+    with pytest.raises(StepError, match=why) as refused:
+        _load(saved / name)
+    assert "--allow-code" in refused.value.remedy
+
+
+def test_archives_hold_no_more_than_networks_need(saved: Path) -> None:
+    with zipfile.ZipFile(saved / "many.keras", "w") as archive:
+        for name in ("config.json", "metadata.json", *map(str, range(10_001))):
+            archive.writestr(name, b"{}")
+    with pytest.raises(StepError, match="holds 10,003 files"):
+        _load(saved / "many.keras")
+    with zipfile.ZipFile(saved / "large.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", b"{}")
+        with archive.open("config.json", "w", force_zip64=True) as member:
+            for _ in range(300):
+                member.write(b" " * 2**20)
+    assert (saved / "large.keras").stat().st_size < 2**20
+    with pytest.raises(StepError, match=r"bytes of config\.json, more than any network needs"):
+        _load(saved / "large.keras")
