@@ -23,9 +23,9 @@ _LAMBDAS = frozenset({"Lambda", "__lambda__"})
 _CALLS = frozenset({"TFOpLambda", "SlicingOpLambda"})  # which name a function of TensorFlow
 _OLD = "compat.v1."
 _DEEPEST = 200  # within each other: models in models, and the arguments of their layers
-_ALLOW = "If you trust its author, allow the code with --allow-code."
+ALLOW = "If you trust its author, allow the code with --allow-code."
 _OR_CALLABLE = (
-    f"Give a network with classes of your own as module:callable, or export it with model.export(FOLDER). {_ALLOW}"
+    f"Give a network with classes of your own as module:callable, or export it with model.export(FOLDER). {ALLOW}"
 )
 
 
@@ -43,6 +43,7 @@ class _Lists(NamedTuple):
     activations: frozenset[str]
     functions: frozenset[str]  # by the name that they are written down by as objects
     of_tensorflow: frozenset[str]
+    operators: frozenset[str]
 
 
 def require(config: object, file: Path) -> None:
@@ -70,8 +71,13 @@ def refusals(config: object) -> Iterator[Refusal]:
     lambdas = sorted({item.what for item in found if not item.why})
     if lambdas:
         what = f"holds Python code: Lambda layer {', '.join(lambdas)}"
-        yield Refusal(what, "Loading it would run that code on this machine.", _ALLOW)
+        yield Refusal(what, "Loading it would run that code on this machine.", ALLOW)
     yield from (item for item in found if item.why)
+
+
+def known_operators() -> frozenset[str]:
+    """The operators of graphs that compute and do nothing else."""
+    return _lists().operators
 
 
 def is_code_free(metadata: bytes) -> bool:
@@ -172,4 +178,5 @@ def _lists() -> _Lists:
         frozenset(lists["activations"]),
         frozenset(lists["activations"]) | frozenset(lists["training_functions"]),
         frozenset(of_tensorflow),
+        frozenset(lists["operators"]),
     )

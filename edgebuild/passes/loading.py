@@ -18,6 +18,7 @@ from edgebuild.errors import EdgebuildError, StepError, UsageError
 from edgebuild.metrics import load_callable
 from edgebuild.passes import (
     admitting,
+    admitting_graphs,
     attention,
     calling,
     containers,
@@ -157,6 +158,8 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
 def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network:
     if not (folder / "saved_model.pb").is_file():
         raise UsageError(f"{folder} is no SavedModel", "There is no saved_model.pb in it.")
+    if not allow_code:
+        admitting_graphs.require(folder)
     # Without Keras its traced graph is used, which runs no Python: what a Lambda layer stores stays where it is.
     described = _described_by_keras(folder)
     if described and not signature and (allow_code or all(map(admitting.is_code_free, described))):
