@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,12 +25,14 @@ def identity() -> str:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The versions of installed packages; one that is absent is left out."""
-    found = ((package, _version(package)) for package in packages)
+    where = tuple(sys.path)
+    found = ((package, _version(package, where)) for package in packages)
     return {package: known for package, known in found if known is not None}
 
 
 @functools.cache  # to read one takes a millisecond, and each action asks for several
-def _version(package: str) -> str | None:
+def _version(package: str, _where: tuple[str, ...]) -> str | None:
+    """The version of a package that is looked up on the path as it is now."""
     try:
         return version(package)
     except PackageNotFoundError:
