@@ -1,6 +1,6 @@
 """What a strategy is: it proposes plans, sees what became of each, and stops. Pure: it starts nothing itself.
 
-What pursues one (`pipeline.build`) builds what it proposes, evaluates it as far as its accuracy tells, shows it, and
+What pursues one (`pipeline.pursue`) builds what it proposes, evaluates it as far as its accuracy tells, shows it, and
 asks again. In the end the strategy ranks what it has seen; the first that its target takes in all ways is left.
 """
 

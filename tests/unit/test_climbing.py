@@ -19,9 +19,9 @@ from edgebuild.core.plan import Plan
 from edgebuild.errors import StepError
 from edgebuild.layering import Layer
 from edgebuild.pipeline.artifacts import Built
-from edgebuild.pipeline.build import Tools, pursue
 from edgebuild.pipeline.convert import Finished
 from edgebuild.pipeline.evaluate import Evaluated, Scoring, Tried
+from edgebuild.pipeline.pursue import Tools, pursue
 from edgebuild.plan import plan
 from edgebuild.report import wording
 from edgebuild.search.accuracy_recovery import AccuracyRecovery, Means
