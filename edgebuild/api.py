@@ -251,12 +251,14 @@ def resolve(configuration: config.Configuration) -> list[targets.ResolvedTarget]
         )
     names = list(dict.fromkeys(settings.build.targets))
     for name in names:
-        same = [other for other in names if _short(other) == _short(name)]
+        same = [other for other in names if targets.called(other) == targets.called(name)]
         if len(same) > 1:
-            raise UsageError(f"{' and '.join(same)} are both called {_short(name)}", "Each has a folder of that name.")
+            raise UsageError(
+                f"{' and '.join(same)} are both called {targets.called(name)}", "Each has a folder of that name."
+            )
     _require_known_targets(configuration)
     metric = plugins.metric(settings.metric)
-    return [targets.load(name, metric, configuration.over_profile(_short(name))) for name in names]
+    return [targets.load(name, metric, configuration.over_profile(targets.called(name))) for name in names]
 
 
 def check(place: str | Path | None = None, configuration: config.Configuration | None = None) -> list[checking.Checked]:
@@ -275,7 +277,7 @@ def check(place: str | Path | None = None, configuration: config.Configuration |
     _require_known_targets(known)
     # A single target's folder, or a manifest, is asked for by itself; the whole folder must be complete.
     is_whole = place is None or Path(place) == out
-    wanted = [out / _short(name) for name in known.settings.build.targets] if is_whole else []
+    wanted = [out / targets.called(name) for name in known.settings.build.targets] if is_whole else []
     demands = checking.Demands(
         lambda manifest: renewed.budgets(manifest, checking.of(manifest), known),
         _digest(known.settings.model.path),
@@ -329,7 +331,7 @@ def bench(
 
 def _require_known_targets(known: config.Configuration) -> None:
     """Refuse tables for targets that there are not: their budgets would hold for nothing."""
-    names = {*targets.names(), *map(_short, known.settings.build.targets)}
+    names = {*targets.names(), *map(targets.called, known.settings.build.targets)}
     for name in known.settings.targets:
         if name not in names:
             raise UsageError(f"[targets.{name}] is for no target that is known or built{closest(name, names)}")
@@ -388,10 +390,6 @@ def store_folder() -> Path:
     """Where what was made is kept: $EDGEBUILD_STORE, or a folder of the user's cache."""
     named = os.environ.get(STORE_VARIABLE)
     return Path(named).absolute() if named else Path(platformdirs.user_cache_dir("edgebuild", appauthor=False))
-
-
-def _short(name: str) -> str:
-    return Path(name).stem if name.endswith(".toml") else name
 
 
 def _code_folders(configuration: config.Configuration) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from edgebuild import api, config
+from edgebuild import api, config, targets
 from edgebuild.core.plan import Source
 from edgebuild.core.progress import Listener, Silence
 from edgebuild.errors import EdgebuildError, UsageError
@@ -150,7 +150,7 @@ def _placed(configured: Callable[[Sequence[Layer]], config.Configuration]) -> Bu
 def _targets(build: Build) -> list[str]:
     """The folders of its targets; one without a name where it names no target."""
     names = dict.fromkeys(build.configuration.settings.build.targets)
-    return [Path(name).stem if name.endswith(".toml") else name for name in names] or ["-"]
+    return [targets.called(name) for name in names] or ["-"]
 
 
 def _require_apart(builds: Sequence[Build]) -> None:

@@ -80,6 +80,11 @@ def folder() -> Path:
     raise AssertionError("edgebuild was installed without its target profiles")
 
 
+def called(name: str) -> str:
+    """What a target is called, as its folder is: by its own name, or by the file of its profile."""
+    return Path(name).stem if name.endswith(".toml") else name
+
+
 def names() -> list[str]:
     """The names of all profiles that edgebuild brings along, sorted."""
     return sorted(path.stem for path in folder().glob("*.toml"))
