@@ -126,6 +126,11 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     loops: tuple[Loop, ...] = ()
     recurrent: Recurrent = Recurrent.AUTO
 
+    @property
+    def has_recurrent_layers(self) -> bool:
+        """Whether it steps through sequences, or keeps state from one inference to the next."""
+        return bool(self.unrolled or self.fused or self.loops or self.network.streams)
+
 
 FREEZE = Kind(
     name="freeze",

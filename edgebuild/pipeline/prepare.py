@@ -16,7 +16,7 @@ from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Code, Finding, Gravity
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ModelSpec
-from edgebuild.core.passes import Scheme
+from edgebuild.core.passes import Recurrent, Scheme
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.plugin import Plugin
 from edgebuild.core.progress import Listener
@@ -167,9 +167,15 @@ def _with_input(data: Data, metric: Metric) -> Data:
 def settled(plan: Plan, shared: Shared) -> Plan:
     """A plan with the metric that labels chose, and its budgets in that metric's unit.
 
+    Without what decides nothing for the network, so that targets share what they would do differently for others.
+
     Raises:
         UsageError: a budget does not fit the metric.
     """
+    if not (shared.network.frozen.has_recurrent_layers or any(step.replaces_network for step in plan.changes)):
+        quantize = msgspec.structs.replace(plan.quantize, recurrent=Recurrent.AUTO)
+        passes = tuple(quantize if step is plan.quantize else step for step in plan.passes)
+        plan = msgspec.structs.replace(plan, passes=passes)
     if shared.metric is None:
         return plan
     return msgspec.structs.replace(plan, metric=shared.metric, budgets=budgets.settled(plan.budgets, shared.metric))

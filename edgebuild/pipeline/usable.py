@@ -163,9 +163,7 @@ def with_recurrent_layers(plan: Plan, base: Base, shared: Shared, session: Sessi
 
 def _has_layers_as(plan: Plan, network: Network) -> bool:
     """Whether the recurrent layers of a network, if there are any, are as a plan has them."""
-    frozen = network.frozen
-    has_any = frozen.unrolled or frozen.fused or frozen.loops
-    return frozen.recurrent == plan.quantize.recurrent or not has_any
+    return network.frozen.recurrent == plan.quantize.recurrent or not network.frozen.has_recurrent_layers
 
 
 def _as_planned(plan: Plan, shared: Shared, session: Session) -> Network:

@@ -24,6 +24,9 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch)
 
 
+UNCOMPRESSED = {"build": {"compress": False}}
+
+
 def test_a_plain_build_goes_from_the_network_to_the_files_in_order_and_is_found_again(tmp_path: Path) -> None:
     bench = Bench()
     outcomes, fake = built(tmp_path, bench, planned(**PLAIN))
@@ -59,6 +62,17 @@ def test_targets_share_what_does_not_depend_on_them_and_one_that_fails_leaves_th
     loaded = [asked for asked in fake.asked if asked.kind == "freeze"]
     assert [asked.settings.kind for asked in loaded] == ["file", "graph"]  # as given, and as passes see it
     assert not (tmp_path / "dist" / "mcu").exists()
+
+
+def test_targets_that_take_recurrent_layers_otherwise_share_the_passes_of_a_network_without_any(tmp_path: Path) -> None:
+    bench = Bench()
+    outcomes, fake = built(tmp_path, bench, *(planned(name, **UNCOMPRESSED) for name in ("mcu", "edgetpu", "arm64")))
+    assert [outcome.error for outcome in outcomes] == [None, None, None]
+    assert {kind: kinds(fake).count(kind) for kind in ("carry", "equalize", "calibrate")} == {
+        "carry": 1,
+        "equalize": 1,
+        "calibrate": 1,
+    }
 
 
 def test_passes_are_done_in_order_each_on_what_the_one_before_left(tmp_path: Path) -> None:
