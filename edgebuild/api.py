@@ -23,13 +23,19 @@ from edgebuild.core.record import Commit
 from edgebuild.core.target import Kernels, Target
 from edgebuild.decode import closest
 from edgebuild.errors import UsageError
-from edgebuild.execution.session import Session, default_jobs
-from edgebuild.execution.session import session as opened
+from edgebuild.execution.session import Session, default_jobs, session as opened
 from edgebuild.execution.store import Store
 from edgebuild.gating import judgeable
-from edgebuild.pipeline import benching, calibrating, calibrations, outlook, publish, sources
-from edgebuild.pipeline import build as building
-from edgebuild.pipeline import check as checking
+from edgebuild.pipeline import (
+    benching,
+    build as building,
+    calibrating,
+    calibrations,
+    check as checking,
+    outlook,
+    publish,
+    sources,
+)
 from edgebuild.plan import plan
 from edgebuild.search.accuracy_recovery import AccuracyRecovery
 

@@ -86,6 +86,11 @@ def json(data: bytes, kind: type[T]) -> T:
         raise DocumentError(str(error)) from None
 
 
+def as_json(value: object) -> bytes:
+    """A value as a document in JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
 def _is_deeper(value: object, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(levels == 0 or _is_deeper(item, levels - 1) for item in inner)

@@ -34,8 +34,7 @@ from edgebuild.core.progress import Silence
 from edgebuild.core.settings import Settings
 from edgebuild.core.target import AcceleratorTable, Kernels
 from edgebuild.errors import EdgebuildError, UnavailableError
-from edgebuild.execution.session import Done, Session
-from edgebuild.execution.session import session as opened
+from edgebuild.execution.session import Done, Session, session as opened
 from edgebuild.execution.store import Store
 from edgebuild.flatbuffer import reader
 from edgebuild.flatbuffer.rewriting import timed_parts
@@ -48,7 +47,7 @@ from edgebuild.runtimes.places.table import open_place
 
 T = TypeVar("T")
 
-NETWORK = "edgebuild.passes.plugged:network"
+NETWORK = "edgebuild.passes.trying:network"
 _SAMPLES, _CLASSES = 64, 4
 _ARTIFACT = LayerShape(kind=LayerKind.CONV_2D, height=8, width=8, in_channels=4, out_channels=8)
 

@@ -45,8 +45,7 @@ def command(
     from edgebuild import api  # --help should not wait for what it does not need
     from edgebuild.cli import progress
     from edgebuild.core.target import Kernels
-    from edgebuild.report import bench as report
-    from edgebuild.report import summary
+    from edgebuild.report import bench as report, summary
 
     tree = options.merged(
         options.given(

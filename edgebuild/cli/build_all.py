@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgebuild.cli import build as single
-from edgebuild.cli import output
+from edgebuild.cli import build as single, output
 from edgebuild.cli.outcome import exit_code
 from edgebuild.errors import ExitCode
 

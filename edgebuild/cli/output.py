@@ -132,9 +132,9 @@ def bug(arguments: Sequence[str]) -> None:
 
 def as_json(items: object) -> str:
     """Nouns as indented JSON."""
-    import msgspec  # errors do without
+    from edgebuild import documents  # errors do without
 
-    return msgspec.json.format(msgspec.json.encode(items), indent=2).decode()
+    return documents.as_json(items).decode()
 
 
 def _colour() -> bool | None:

@@ -8,51 +8,23 @@ import msgspec
 
 from edgebuild.core.pass_terms import (
     Allocation as Allocation,
-)
-from edgebuild.core.pass_terms import (
     AtLeastOne,
+    BiasCorrection as BiasCorrection,
+    Centroids as Centroids,
+    Cost as Cost,
     Count,
+    DType as DType,
+    Importance as Importance,
+    Norm as Norm,
+    Pattern as Pattern,
+    Ranges as Ranges,
+    Recurrent as Recurrent,
+    Rounding as Rounding,
+    Schedule as Schedule,
+    Scheme as Scheme,
+    Share as Share,
     SomeShare,
     Traits,
-)
-from edgebuild.core.pass_terms import (
-    BiasCorrection as BiasCorrection,
-)
-from edgebuild.core.pass_terms import (
-    Centroids as Centroids,
-)
-from edgebuild.core.pass_terms import (
-    Cost as Cost,
-)
-from edgebuild.core.pass_terms import (
-    DType as DType,
-)
-from edgebuild.core.pass_terms import (
-    Importance as Importance,
-)
-from edgebuild.core.pass_terms import (
-    Norm as Norm,
-)
-from edgebuild.core.pass_terms import (
-    Pattern as Pattern,
-)
-from edgebuild.core.pass_terms import (
-    Ranges as Ranges,
-)
-from edgebuild.core.pass_terms import (
-    Recurrent as Recurrent,
-)
-from edgebuild.core.pass_terms import (
-    Rounding as Rounding,
-)
-from edgebuild.core.pass_terms import (
-    Schedule as Schedule,
-)
-from edgebuild.core.pass_terms import (
-    Scheme as Scheme,
-)
-from edgebuild.core.pass_terms import (
-    Share as Share,
 )
 from edgebuild.core.plugin import Plugin
 

@@ -229,22 +229,22 @@ class Accelerator(AcceleratorTable, frozen=True, kw_only=True):
 
     Attributes:
         plugin: the compiler, where another package brings it; None for a built-in one.
-        told: the figures that this one tells beside its share of operators.
+        estimated: the figures that this one tells beside its share of operators.
     """
 
     plugin: Plugin | None = None
-    told: tuple[Subject, ...] = ()
+    estimated: tuple[Subject, ...] = ()
 
     @classmethod
     def of(cls, table: AcceleratorTable, facts: tuple[Plugin, tuple[Subject, ...]] | None = None) -> Accelerator:
         """The accelerator of a profile; `facts` are of a compiler that a plug-in brings."""
-        plugin, told = facts if facts is not None else (None, ())
-        return cls(**msgspec.structs.asdict(table), plugin=plugin, told=told)
+        plugin, estimated = facts if facts is not None else (None, ())
+        return cls(**msgspec.structs.asdict(table), plugin=plugin, estimated=estimated)
 
     @property
     def tells(self) -> tuple[Subject, ...]:
         """The figures that its compiler tells beside its share of operators."""
-        return self.told if self.plugin is not None else _COMPILERS[Compiler(self.compiler)].tells
+        return self.estimated if self.plugin is not None else _COMPILERS[Compiler(self.compiler)].tells
 
     @property
     def called(self) -> str:

@@ -90,11 +90,13 @@ def is_code_free(metadata: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     name = described.get("class_name") if isinstance(described, dict) else None
-    if name is None or name in _lists().models:
+    if not isinstance(name, str):
+        return name is None
+    if name in _lists().models:
         return True  # a model is put together of layers, each of which is described by itself
-    if not isinstance(name, str) or name not in _lists().classes | _LAMBDAS | _CALLS:
-        return isinstance(name, str)
-    return next(refusals({key: described.get(key) for key in ("class_name", "config", "name")}), None) is None
+    is_built = name in _lists().classes or name in _LAMBDAS or name in _CALLS
+    named = {key: described.get(key) for key in ("class_name", "config", "name")}
+    return not is_built or next(refusals(named), None) is None
 
 
 def _refused(value: object, layer: str, depth: int) -> Iterator[Refusal]:

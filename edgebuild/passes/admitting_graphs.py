@@ -30,17 +30,23 @@ def require(folder: Path) -> None:
     Raises:
         StepError: it is damaged, or names the operators that are not let through.
     """
-    problem = next(_problems(_read(folder), folder), "")
+    problem = next(_problems(read(folder), folder), "")
     if problem:
         why = "Only operators that compute are run: others may read or write files, or run programs."
         raise StepError(f"{folder} {problem}", why, f"Export the network without them. {ALLOW}")
 
 
-def _read(folder: Path) -> Any:
+def read(folder: Path) -> Any:
+    """The SavedModel of a folder, as TensorFlow's message; raises StepError where it is damaged."""
+    return parsed(saved_model_pb2.SavedModel, folder / FILE)
+
+
+def parsed(message: Any, file: Path) -> Any:
+    """A file of a SavedModel, as a message of this type; raises StepError where it is damaged."""
     try:
-        return saved_model_pb2.SavedModel.FromString((folder / FILE).read_bytes())
+        return message.FromString(file.read_bytes())
     except DecodeError as error:
-        raise StepError(f"{folder} is a damaged SavedModel", str(error), "Export the network again.") from None
+        raise StepError(f"{file.parent} is a damaged SavedModel", str(error), "Export the network again.") from None
 
 
 def _problems(saved: Any, folder: Path) -> Iterator[str]:

@@ -13,8 +13,7 @@ from edgebuild.core.passes import BiasCorrection, Calibrate, Rounding
 from edgebuild.data.samples import Samples
 from edgebuild.errors import UsageError
 from edgebuild.passes import pass_files
-from edgebuild.passes.calibration import correcting, points, simulation, walking
-from edgebuild.passes.calibration import rounding as rounder
+from edgebuild.passes.calibration import correcting, points, rounding as rounder, simulation, walking
 from edgebuild.passes.calibration.drawing import Drawn
 from edgebuild.passes.calibration.grid import Array, Range
 from edgebuild.passes.calibration.ranges import Choice, Judge, choose

@@ -14,8 +14,7 @@ from edgebuild.child import Say
 from edgebuild.core.passes import Equalize
 from edgebuild.errors import StepError
 from edgebuild.passes import pass_files
-from edgebuild.passes.calibration import points as calibration_points
-from edgebuild.passes.calibration import simulation
+from edgebuild.passes.calibration import points as calibration_points, simulation
 from edgebuild.passes.calibration.grid import Range, nudged
 from edgebuild.passes.equalization import absorption, choice, data_free, preparing, trial
 from edgebuild.passes.equalization.absorption import rectified

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from edgebuild.data.given import identifier
 from edgebuild.errors import EdgebuildError, StepError, UsageError
@@ -156,7 +155,7 @@ def _from_h5(file: Path, allow_code: bool) -> Network:
 
 
 def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network:
-    if not (folder / "saved_model.pb").is_file():
+    if not (folder / admitting_graphs.FILE).is_file():
         raise UsageError(f"{folder} is no SavedModel", "There is no saved_model.pb in it.")
     if not allow_code:
         admitting_graphs.require(folder)
@@ -174,17 +173,13 @@ def _from_saved_model(folder: Path, signature: str, allow_code: bool) -> Network
 
 def _described_by_keras(folder: Path) -> list[bytes]:
     """What tf_keras wrote of each of its layers, in JSON; none where something else wrote the SavedModel."""
-    from tensorflow.core.protobuf import saved_model_pb2
     from tf_keras.protobuf import saved_metadata_pb2
 
-    try:
-        beside = folder / "keras_metadata.pb"
-        if beside.is_file():
-            return _of_models(saved_metadata_pb2.SavedMetadata.FromString(beside.read_bytes()).nodes)
-        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    except DecodeError as error:
-        raise StepError(f"{folder} is a damaged SavedModel", str(error), "Export the network again.") from None
-    return _of_models(node.user_object for graph in saved.meta_graphs for node in graph.object_graph_def.nodes)
+    beside = folder / "keras_metadata.pb"
+    if beside.is_file():
+        return _of_models(admitting_graphs.parsed(saved_metadata_pb2.SavedMetadata, beside).nodes)
+    graphs = admitting_graphs.read(folder).meta_graphs
+    return _of_models(node.user_object for graph in graphs for node in graph.object_graph_def.nodes)
 
 
 def _of_models(nodes: Iterable[Any]) -> list[bytes]:

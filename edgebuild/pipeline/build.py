@@ -16,8 +16,7 @@ from edgebuild.core.plan import Plan
 from edgebuild.core.progress import Listener
 from edgebuild.errors import EdgebuildError
 from edgebuild.execution.session import Session
-from edgebuild.pipeline import asking, evaluate, fallback, package, publish
-from edgebuild.pipeline import convert as converting
+from edgebuild.pipeline import asking, convert as converting, evaluate, fallback, package, publish
 from edgebuild.pipeline.artifacts import Built, Reference
 from edgebuild.pipeline.compress import Compressed, compress
 from edgebuild.pipeline.evaluate import Evaluated, Stage, Tried

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import platformdirs
 
 from edgebuild import documents
@@ -55,7 +54,7 @@ def write(calibration: Calibration) -> Path:
     """
     path = folder() / f"{calibration.name}{_SUFFIX}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(calibration), indent=2)
+    text = documents.as_json(calibration)
     # Whoever reads at the same time sees the earlier one or this.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         file.write(text + b"\n")

@@ -16,8 +16,7 @@ from edgebuild import readback
 from edgebuild.actions import conversion
 from edgebuild.actions.conversion import Leaned, LeanJob, MetadataJob
 from edgebuild.core.action import Action, Ref
-from edgebuild.core.delivery import ENTRY as SDK_METADATA
-from edgebuild.core.delivery import BiasScales, Keep, Leaner, Names
+from edgebuild.core.delivery import ENTRY as SDK_METADATA, BiasScales, Keep, Leaner, Names
 from edgebuild.core.losses import OutputLoss
 from edgebuild.core.metric import Metric
 from edgebuild.core.model import ArtifactSpec, TensorSpec

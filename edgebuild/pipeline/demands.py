@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from edgebuild.actions.fidelity import OUTPUTS, OUTPUTS_AT, PARITY, Outputs, OutputsAtJob, OutputsJob, ParityJob
 from edgebuild.actions.measuring import MEASURE, Measured, MeasureJob
 from edgebuild.actions.scores import SCORE_AT, At, Score, ScoreAtJob
@@ -126,13 +128,4 @@ def _emulator(place: Place) -> str:
 
 def _deciding(bench: BenchSettings) -> BenchSettings:
     """Without what decides nothing: where else it is measured, and against what is known by name."""
-    return BenchSettings(
-        on=(),
-        baseline="",
-        time=bench.time,
-        precision=bench.precision,
-        runs=bench.runs,
-        workers=bench.workers,
-        threads=bench.threads,
-        pin=bench.pin,
-    )
+    return replace(bench, on=(), baseline="", baseline_required=False)

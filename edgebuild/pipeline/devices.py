@@ -6,8 +6,7 @@ A new compiler is a kind of action in `actions.runtimes`, a function here, and a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from collections.abc import Mapping as MappingOf
+from collections.abc import Callable, Iterator, Mapping as MappingOf
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 

@@ -32,7 +32,7 @@ def publish(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Non
     Raises:
         StepError: the folder cannot be made or written.
     """
-    encoded = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    encoded = documents.as_json(manifest) + b"\n"
     leave({**files, FILE_NAME: encoded}, folder, outdated=_left_before(folder) - {*files, FILE_NAME})
 
 

@@ -243,8 +243,10 @@ def refused(group: Group, plugin: Plugin, problem: str) -> StepError:
 
 def _code(paths: Collection[str], version: str, packages: tuple[str, ...]) -> str:
     """What decides what a plug-in does: all files of its packages, and versions."""
+    from edgebuild import host  # it imports what reads metadata, which takes time
+
     tops = sorted({path.partition(":")[0].partition(".")[0] for path in paths})
-    return hashing.of_data([[_sources(top) for top in tops], version, _versions(packages)])
+    return hashing.of_data([[_sources(top) for top in tops], version, host.versions(packages)])
 
 
 def _sources(top: str) -> str:
@@ -258,15 +260,3 @@ def _sources(top: str) -> str:
         files = (Path(folder, name) for folder, _, names in hashing.walk(root) for name in names)
         found.append(hashing.of_files(root, sorted(file for file in files if file.suffix not in _CODE_ENDINGS)))
     return hashing.of_data(found)
-
-
-def _versions(packages: tuple[str, ...]) -> list[str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return ""
-
-    return [f"{package} {installed(package)}" for package in packages]

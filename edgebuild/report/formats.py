@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 
-import msgspec
-
-from edgebuild import plugins
+from edgebuild import documents, plugins
 from edgebuild.core.manifest import Manifest
 from edgebuild.core.settings import ReportFormat
 from edgebuild.errors import StepError
@@ -28,7 +26,7 @@ def _card(manifest: Manifest) -> Mapping[str, str]:
 
 
 def _json(manifest: Manifest) -> Mapping[str, bytes]:
-    return {"verdict.json": msgspec.json.format(msgspec.json.encode(manifest.verdict), indent=2) + b"\n"}
+    return {"verdict.json": documents.as_json(manifest.verdict) + b"\n"}
 
 
 _BUILT_IN: Mapping[str, Writer] = {ReportFormat.TEXT: _text, ReportFormat.CARD: _card, ReportFormat.JSON: _json}

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from edgebuild.core.budget import Subject, Unit
 from edgebuild.core.finding import Finding
-from edgebuild.core.losses import Answers, LayerLoss, LayerLosses, Losses, OutputLoss
-from edgebuild.core.losses import worst as worst_loss
+from edgebuild.core.losses import Answers, LayerLoss, LayerLosses, Losses, OutputLoss, worst as worst_loss
 from edgebuild.core.manifest import Accuracy, Manifest
 from edgebuild.core.measurement import Measurement, Mode, Paired
 from edgebuild.core.verdict import Check, Status, Verdict, worst

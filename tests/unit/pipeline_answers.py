@@ -37,8 +37,7 @@ from edgebuild.actions.scores import Baseline, Score, ScoreAtJob, ScoreJob
 from edgebuild.core.benched import OperatorTimes
 from edgebuild.core.budget import Subject
 from edgebuild.core.delivery import Leaner, Vector
-from edgebuild.core.device import Arena, EdgeTpu, Mapping, ParameterCache, Parity
-from edgebuild.core.device import Place as Fate
+from edgebuild.core.device import Arena, EdgeTpu, Mapping, ParameterCache, Parity, Place as Fate
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.core.losses import OUTPUTS, LayerLoss, LayerLosses, OutputLoss, Signal
 from edgebuild.core.measurement import Mode

@@ -16,8 +16,7 @@ from making import DATA, MODEL, settings
 from pipeline_answers import Bench
 from sessions import answering
 
-from edgebuild import api, repository, targets
-from edgebuild import plan as planning
+from edgebuild import api, plan as planning, repository, targets
 from edgebuild.core.metric import Metric
 from edgebuild.core.plan import Plan, Source
 from edgebuild.core.progress import Listener, Silence

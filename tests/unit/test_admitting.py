@@ -178,6 +178,7 @@ def test_what_the_whole_model_was_trained_with_is_no_matter(saved: Path) -> None
         '{"class_name": "TFOpLambda", "config": {"function": "io.write_file"}}',
         '{"class_name": "Bidirectional", "config": {"layer": {"class_name": "LSTM", "module": "mine", "config": {}}}}',
         '{"class_name": "StringLookup", "config": {"vocabulary": "/etc/hostname"}}',
+        '{"class_name": ["Lambda"], "config": {}}',
         "no JSON",
         '{"a":' * 50_000,
     ],

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from keras import layers as k3
-from keras import ops
+from keras import layers as k3, ops
 from keras_networks import IMAGE, ROWS, Make, kinds, network, require_same, shaken
 
 from edgebuild.actions.networks import NETWORK, CarryJob

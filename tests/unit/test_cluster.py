@@ -16,8 +16,7 @@ import sessions
 
 from edgebuild import api, host
 from edgebuild.errors import StepError, UsageError
-from edgebuild.execution import cluster, errands
-from edgebuild.execution import session as executing
+from edgebuild.execution import cluster, errands, session as executing
 from edgebuild.execution.children import Children
 from edgebuild.execution.cluster import Cluster
 from edgebuild.execution.connection import LOCAL, Connection, connected

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import surgery_proof
 import tf_keras
-from hypothesis import given as for_all
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import given as for_all, settings, strategies as st
 from test_surgery_random import UNHURRIED, images, sequences
 
 from edgebuild.passes.equalization.scaling import Scaling, rescaled

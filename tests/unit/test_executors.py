@@ -15,8 +15,7 @@ import sessions
 from edgebuild.core.action import HOST_TIMER
 from edgebuild.core.progress import Silence
 from edgebuild.errors import StepError
-from edgebuild.execution import alone, children
-from edgebuild.execution import session as executing
+from edgebuild.execution import alone, children, session as executing
 from edgebuild.execution.children import Children
 from edgebuild.execution.executor import CancelledError, Executor
 from edgebuild.execution.fake import Fake

@@ -21,8 +21,7 @@ from edgebuild.core.delivery import PackedFile
 from edgebuild.core.manifest import Artifact, DataRecord, Inputs
 from edgebuild.core.metric import Metric
 from edgebuild.core.settings import Preprocess
-from edgebuild.core.target import Accelerator, Compiler, Kernels, Runtime
-from edgebuild.core.target import Interpreter as Name
+from edgebuild.core.target import Accelerator, Compiler, Interpreter as Name, Kernels, Runtime
 from edgebuild.flatbuffer import reader
 from edgebuild.report import card
 from edgebuild.report.integration import page

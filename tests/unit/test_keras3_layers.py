@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import shallow
 import tf_keras
-from keras import layers as k3
-from keras import ops
+from keras import layers as k3, ops
 from keras_networks import IMAGE, ROWS, VOLUME, Make, kinds, network, require_same
 
 # For each class of keras.layers that tf_keras has too: the shape of an input, and what to do with it.

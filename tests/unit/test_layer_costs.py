@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgebuild.core.layers import LayerKind, LayerShape
 from edgebuild.layer_costs import LatencyTable, grid, tabulate

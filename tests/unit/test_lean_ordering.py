@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgebuild.flatbuffer import arena_plan
 from edgebuild.flatbuffer.arena_plan import Buffer, Problem, Step

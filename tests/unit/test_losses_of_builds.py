@@ -23,8 +23,7 @@ from edgebuild.core.losses import (
 )
 from edgebuild.data import scored
 from edgebuild.report import summary
-from edgebuild.runtimes.fidelity import answers
-from edgebuild.runtimes.fidelity import signal as signals
+from edgebuild.runtimes.fidelity import answers, signal as signals
 from edgebuild.runtimes.fidelity.signal import Sums
 
 ACCURACY = metric("accuracy")

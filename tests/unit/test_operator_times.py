@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import sessions
 from ai_edge_litert import schema_py_generated as schema
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgebuild.actions.measuring import OperatorTimesJob
 from edgebuild.core.benched import OperatorTime, OperatorTimes

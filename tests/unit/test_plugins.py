@@ -8,9 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import strangers
-from making import DATA, IDENTITY, MODEL, figure, manifest
-from making import budget as making_budget
-from making import plan as making_plan
+from making import DATA, IDENTITY, MODEL, budget as making_budget, figure, manifest, plan as making_plan
 from sessions import opened
 
 from edgebuild import config, hashing, metrics, plugins, targets, testing

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from making import ACCURACY, FIGURES, budget, figure, manifest, metric, plan
 
 from edgebuild import stats

@@ -6,12 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgebuild.stats import at_least, at_most, median, sign_test, student
-from edgebuild.timing.intervals import SHARES as TOLD
-from edgebuild.timing.intervals import describe, quantile
+from edgebuild.timing.intervals import SHARES as TOLD, describe, quantile
 
 SAMPLES = st.lists(st.floats(0, 1e3), min_size=1, max_size=80)
 # Shares that floats hold exactly, so that the definition can be worked out in fractions.

@@ -9,9 +9,7 @@ import pytest
 import surgery_proof
 import tensorflow as tf
 import tf_keras
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import given as for_all
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given as for_all, settings, strategies as st
 from tf_keras import layers
 
 from edgebuild.passes.graph import building

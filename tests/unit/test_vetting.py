@@ -14,8 +14,7 @@ from converting import converted
 from making import ACCURACY, DATA, INT8, MODEL, metric, network, plan, settings
 from tflite_networks import Network
 
-from edgebuild import plan as planning
-from edgebuild import targets
+from edgebuild import plan as planning, targets
 from edgebuild.actions.datasets import LEARNING, Splits
 from edgebuild.core.passes import DType, Refinement, Scheme
 from edgebuild.data.given import Examples

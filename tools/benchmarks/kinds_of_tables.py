@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tf_keras
-from keras import layers as k3
-from keras import ops
+from keras import layers as k3, ops
 from kinds_basics import (
     CLASSES,
     KINDS,

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgebuild.core.delivery import ENTRY as SDK_METADATA
-from edgebuild.core.delivery import BiasScales, Keep, Names
+from edgebuild.core.delivery import ENTRY as SDK_METADATA, BiasScales, Keep, Names
 from edgebuild.flatbuffer.inspecting import inspect
 from edgebuild.flatbuffer.rewriting import tight, unused
 

@@ -20,8 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgebuild import readback
-from edgebuild.flatbuffer.rewriting import operators, tight, unused
-from edgebuild.flatbuffer.rewriting import operators as opcodes
+from edgebuild.flatbuffer.rewriting import operators, operators as opcodes, tight, unused
 
 _KINDS = frozenset({schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.LOG_SOFTMAX})
 _FINEST = 2.0**-20  # a step, times beta, that is more than what kernels need

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from edgebuild.passes.equalization.scaling import Array, Scales, Scaling
 from edgebuild.passes.equalization.tracing import cap_of, cap_of_relu
-from edgebuild.passes.graph import affine
-from edgebuild.passes.graph import running as runs
+from edgebuild.passes.graph import affine, running as runs
 from edgebuild.passes.graph.ir import Call, Graph, Layer
 from edgebuild.passes.graph.running import Pool, Runner
 

@@ -19,8 +19,6 @@ with warnings.catch_warnings():
     )
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_configs as configs,
-    )
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_transforms as layout,
     )
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (  # noqa: E501 its own name

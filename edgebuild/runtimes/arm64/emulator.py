@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import platformdirs
 
-from edgebuild import hashing, host
+from edgebuild import documents, hashing, host
 from edgebuild.errors import StepError, UnavailableError
 
 # Where edgebuild installs; and a qemu-aarch64 and an arm64 root of the user's own, for systems without APT.
@@ -105,7 +105,7 @@ def read(made: Path) -> Installed | None:
 
 def write(made: Path, record: Installed) -> None:
     """Write the record, which makes the folder an installation."""
-    (made / _RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
+    (made / _RECORD).write_bytes(documents.as_json(record))
 
 
 def find() -> Emulator:

@@ -19,8 +19,7 @@ from edgebuild.errors import StepError
 from edgebuild.runtimes.places.protocol import Block, Closing, How, Loaded, Place, Worker
 from edgebuild.timing import comparing, intervals, pacing
 from edgebuild.timing.conditions import BlockRecord, conditions
-from edgebuild.timing.intervals import Interval, Processes, describe, half_width
-from edgebuild.timing.intervals import intervals as intervals_of
+from edgebuild.timing.intervals import Interval, Processes, describe, half_width, intervals as intervals_of
 from edgebuild.timing.pacing import MOST_BLOCKS, is_enough, is_steady
 from edgebuild.units import format_seconds
 
